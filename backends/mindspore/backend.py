@@ -1,0 +1,80 @@
+"""The functions of `wvad_core.backend.Backend` in MindSpore."""
+from __future__ import annotations
+
+import importlib
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from wvad_core.configuration import Config
+from wvad_core.data.batches import Batch
+from wvad_core.errors import InputError
+from wvad_core.methods import Recipe, module_name
+
+from .network import VideoNetwork
+from .training import Trainer, losses_and_gradients, training_losses
+
+Array = np.ndarray
+TARGETS = {"cpu": "CPU", "cuda": "GPU", "ascend": "Ascend"}
+
+
+def versions() -> dict[str, str]:
+    return {"mindspore": ms.__version__}
+
+
+def build(method: str, config: Config, weights: dict[str, Array], device: str = "auto", precision: str = "float32",
+          seed: int = 0) -> VideoNetwork:
+    _set_device(device)
+    if precision != "float32":
+        raise InputError(f"precision {precision!r}: the mindspore backend computes in float32")
+    ms.set_seed(seed)
+    module = importlib.import_module(f"wvad_mindspore.methods.{module_name(method)}")
+    network = module.Network(config)
+    for name, parameter in network.parameters_and_names():
+        parameter.set_data(Tensor(np.asarray(weights[name])))
+    return network.set_train(False)
+
+
+def _set_device(name: str) -> None:
+    """Choose the device, which MindSpore does once a process. On the CPU, operators run in the calling thread:
+
+    the threads that dispatch them otherwise wait busily and take half of a small machine from the arithmetic.
+    """
+    kind, _, index = name.partition(":")
+    if name != "auto":
+        if kind not in TARGETS or (index and not index.isdigit()):
+            raise InputError(f"unknown device {name!r}; the mindspore backend has cpu, cuda[:INDEX], ascend[:INDEX] "
+                             "and auto")
+        if kind != "cpu" and not getattr(ms.device_context, {"cuda": "gpu"}.get(kind, kind)).is_available():
+            raise InputError(f"device {name!r} is not there: MindSpore {ms.__version__} here has no {TARGETS[kind]}")
+        if (TARGETS[kind], int(index or 0)) != (ms.get_context("device_target"), ms.get_context("device_id")):
+            ms.set_device(TARGETS[kind], int(index or 0))
+    if ms.get_context("device_target") == "CPU":
+        ms.runtime.launch_blocking()
+
+
+def device(network: VideoNetwork) -> str:
+    kind = {target: name for name, target in TARGETS.items()}[ms.get_context("device_target")]
+    return kind if kind == "cpu" else f"{kind}:{ms.get_context('device_id')}"
+
+
+def weights(network: VideoNetwork) -> dict[str, Array]:
+    return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_and_names()}
+
+
+def score(network: VideoNetwork, features: Array) -> Array:
+    network.set_train(False)
+    return network(Tensor(np.asarray(features, np.float32))).asnumpy().mean(0)
+
+
+def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
+    return {name: float(value.asnumpy()) for name, value in training_losses(network, batch, deterministic).items()}
+
+
+def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
+    return {name: value.asnumpy() for name, value in losses_and_gradients(network, batch, deterministic)[1].items()}
+
+
+def trainer(network: VideoNetwork, recipe: Recipe) -> Trainer:
+    return Trainer(network, recipe)

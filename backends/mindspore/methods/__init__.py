@@ -1,0 +1,1 @@
+"""The methods as MindSpore cells: `bn_wvad.Network(config)` and so on."""

@@ -1,0 +1,94 @@
+"""The functions of `wvad_core.backend.Backend` in PyTorch."""
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from wvad_core.configuration import Config
+from wvad_core.data.batches import Batch
+from wvad_core.errors import InputError
+from wvad_core.methods import Recipe, module_name
+
+from .network import VideoNetwork
+from .training import Trainer, training_losses
+
+Array = np.ndarray
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+
+def versions() -> dict[str, str]:
+    return {"torch": torch.__version__}
+
+
+def build(method: str, config: Config, weights: dict[str, Array], device: str = "auto", precision: str = "float32",
+          seed: int = 0) -> VideoNetwork:
+    place = _device(device)
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision {precision!r}; the torch backend has {', '.join(PRECISIONS)}")
+    torch.manual_seed(seed)
+    module = importlib.import_module(f"wvad_torch.methods.{module_name(method)}")
+    network = module.Network(config)
+    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+    network.precision = PRECISIONS[precision]
+    return network.to(place).eval()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise InputError(f"unknown device {name!r}; the torch backend has cpu, cuda, cuda:INDEX and auto")
+    found = torch.cuda.device_count()
+    if kind == "cuda" and int(index or 0) >= found:
+        raise InputError(f"device {name!r} is not there: PyTorch {torch.__version__} sees {found} CUDA devices")
+    return torch.device(name)
+
+
+def device(network: VideoNetwork) -> str:
+    return str(next(network.parameters()).device)
+
+
+def weights(network: VideoNetwork) -> dict[str, Array]:
+    return {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
+
+
+def score(network: VideoNetwork, features: Array) -> Array:
+    network.eval()
+    place = torch.device(device(network))
+    reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
+    with torch.inference_mode(), _full_float32(), reduced:
+        scores = network(torch.from_numpy(np.asarray(features, np.float32)).to(place))
+        return scores.float().mean(0).cpu().numpy()
+
+
+def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
+    with torch.no_grad(), _full_float32():
+        return {name: value.item() for name, value in training_losses(network, batch, deterministic).items()}
+
+
+def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
+    names, tensors = zip(*network.named_parameters())
+    with _full_float32():
+        total = training_losses(network, batch, deterministic)["total"]
+        found = torch.autograd.grad(total, tensors, allow_unused=True, materialize_grads=True)
+    return {name: gradient.cpu().numpy() for name, gradient in zip(names, found)}
+
+
+def trainer(network: VideoNetwork, recipe: Recipe) -> Trainer:
+    return Trainer(network, recipe)
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """Without TensorFloat-32, which PyTorch allows convolutions on CUDA by default and which keeps 3 digits."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed

@@ -1,0 +1,23 @@
+"""The loss terms of `wvad_core.losses` in PyTorch."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def masked_top_mean(x: Tensor, mask: Tensor, k: int) -> Tensor:
+    """The mean of the k largest entries where `mask` holds (of all of them where fewer do; 0 where none)."""
+    values, places = x.masked_fill(~mask, -torch.inf).topk(min(k, x.shape[-1]), dim=-1)
+    found = mask.gather(-1, places)
+    return values.masked_fill(~found, 0).sum(-1) / found.sum(-1).clamp(min=1)
+
+
+def smoothness(scores: Tensor) -> Tensor:
+    """sum_t (s_(t+1) - s_t)^2 within each video. (B, T) -> (B,)."""
+    return scores.diff(dim=-1).square().sum(-1)
+
+
+def hinge(normal: Tensor, abnormal: Tensor, margin: float) -> Tensor:
+    """max(0, margin + normal - abnormal)."""
+    return F.relu(margin + normal - abnormal)

@@ -1,0 +1,1 @@
+"""The methods as PyTorch modules: `bn_wvad.Network(config)` and so on."""

@@ -1,0 +1,81 @@
+"""BN-WVAD in PyTorch. The formulas are in `wvad_core.methods.bn_wvad`."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wvad_core.methods.bn_wvad import Config
+
+from ..layers import BatchNorm, Conv1d, Transformer
+from ..losses import hinge
+from ..network import VideoNetwork, one_crop_each
+
+
+class Head(nn.Module):
+    """Features (B, T, C) -> the two levels before their BatchNorm, (B, T, C_l), and the normal scores (B, T)."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        (first, second), kernels = config.levels, config.kernel_sizes
+        self.conv1, self.bn1 = Conv1d(config.channels, first, kernels[0]), BatchNorm(first)
+        self.conv2, self.bn2 = Conv1d(first, second, kernels[1]), BatchNorm(second)
+        self.conv3 = Conv1d(second, 1, kernels[2])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        level1 = self.conv1(x)
+        level2 = self.conv2(F.relu(self.bn1(level1)))
+        return level1, level2, torch.sigmoid(self.conv3(F.relu(self.bn2(level2)))).squeeze(-1)
+
+    def distances(self, *levels: Tensor) -> list[Tensor]:
+        """sqrt(sum_c (f - running mean)^2 / running var) of each level, (B, T)."""
+        return [((f - bn.running_mean).square() / bn.running_var.clone()).sum(-1).sqrt()
+                for f, bn in zip(levels, (self.bn1, self.bn2))]
+
+
+class Network(VideoNetwork):
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.embedding = Conv1d(config.feature_dim, config.channels, 3)
+        self.transformer = Transformer(config.channels, config.depth, config.heads, config.head_dim,
+                                       config.feed_forward_dim)
+        self.head = Head(config)
+
+    def levels(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The two levels before their BatchNorm and the normal scores of (B, T, D)."""
+        return self.head(self.transformer(F.relu(self.embedding(features))))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T)."""
+        items, crops = one_crop_each(features)
+        *levels, normal = self.levels(items)
+        distances = sum(self.head.distances(*levels))
+        distances, normal = (x.view(-1, crops, x.shape[-1]).mean(1) for x in (distances, normal))
+        return distances * normal
+
+    def terms(self, features: Tensor) -> dict[str, Tensor]:
+        items, _ = one_crop_each(features)
+        *levels, normal = self.levels(items)
+        half = len(items) // 2
+        of_normal = normal[:half].norm(dim=1).mean()
+        mpp = sum(weight * self.pull_push(d[:half], d[half:])
+                  for weight, d in zip(self.config.level_weights, self.head.distances(*levels)))
+        return {"total": of_normal + mpp, "normal": of_normal, "mpp": mpp}
+
+    def pull_push(self, normal: Tensor, abnormal: Tensor) -> Tensor:
+        """The triplet loss of one level's distances, (B, T) each."""
+        normal_order, abnormal_order, count = screen(normal, abnormal, self.config)
+        pairs = hinge(normal.flatten()[normal_order], abnormal.flatten()[abnormal_order], self.config.margin)
+        return torch.where(torch.arange(len(pairs), device=pairs.device) < count, pairs, 0).sum() / count.clamp(min=1)
+
+
+def screen(normal: Tensor, abnormal: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:
+    """Flat indices into both halves, (B * T,) each, of which the first `count` are pairs; and `count`."""
+    videos, steps = abnormal.shape
+    ranks = abnormal.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    batch_ranks = abnormal.flatten().argsort(descending=True, stable=True).argsort().view_as(ranks)
+    picked = (ranks < int(config.ratio_sample * steps)) | (batch_ranks < int(config.ratio_batch * videos * steps))
+    order = normal.argsort(dim=1, descending=True, stable=True)
+    order = order + steps * torch.arange(videos, device=order.device)[:, None]
+    return order.t().flatten(), (~picked).flatten().to(torch.int8).argsort(stable=True), picked.sum()

@@ -1,0 +1,80 @@
+"""SAA in PyTorch. The formulas are in `wvad_core.methods.saa`."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wvad_core.methods.saa import Config
+
+from ..layers import Conv1d, PyramidAggregation, ScoreHead
+from ..losses import masked_top_mean, smoothness
+from ..network import VideoNetwork, one_crop_each
+
+
+class Attention(nn.Module):
+    """Three convolutions: features (B, T, D) -> anomalous attention (B, T)."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.conv1 = Conv1d(config.feature_dim, config.attention_dim, 3)
+        self.conv2 = Conv1d(config.attention_dim, config.attention_dim, 3)
+        self.conv3 = Conv1d(config.attention_dim, 1, 1)
+        self.slope, self.dropout = config.leaky_slope, nn.Dropout(p=config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.dropout(F.leaky_relu(self.conv1(x), self.slope))
+        x = F.leaky_relu(self.conv2(x), self.slope)
+        return torch.sigmoid(self.dropout(self.conv3(x))).squeeze(-1)
+
+
+class Network(VideoNetwork):
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.aggregate = PyramidAggregation(config.feature_dim)
+        self.attention = Attention(config)
+        self.classifier = ScoreHead(config.feature_dim, config.hidden_dims, config.dropout)
+        self.dropout = nn.Dropout(p=config.dropout)
+
+    def branches(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention and raw scores, (B, T) each, of (B, T, D)."""
+        x = self.aggregate(features)
+        return self.attention(x), self.classifier(self.dropout(x))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T)."""
+        items, crops = one_crop_each(features)
+        attention, raw = self.branches(items)
+        return (attention * raw).view(-1, crops, items.shape[1]).mean(1)
+
+    def terms(self, features: Tensor) -> dict[str, Tensor]:
+        config, (items, _) = self.config, one_crop_each(features)
+        warming_up = self.aggregate.merge.norm.num_batches_tracked < config.guide_steps
+        attention, raw = self.branches(items)
+        attended, half = attention * raw, len(items) // 2
+        target = torch.where(warming_up, raw.detach(), (raw > config.guide_threshold).to(raw.dtype))
+        target = torch.cat([torch.zeros_like(target[:half]), target[half:]])
+        a, s, s_a = attention[half:], raw[half:], attended[half:]
+        terms = {"classification": self.classification(attention, raw, attended),
+                 "guide": (attention - target).square().mean(),
+                 "norm": a.abs().mean(),
+                 "smooth": (smoothness(s) + smoothness(s_a)).mean(),
+                 "sparse": s.mean() + s_a.mean()}
+        total = (terms["classification"] + terms["guide"] + config.norm_weight * terms["norm"]
+                 + config.smooth_weight * terms["smooth"] + config.sparse_weight * terms["sparse"])
+        return {"total": total} | terms
+
+    def classification(self, attention: Tensor, raw: Tensor, attended: Tensor) -> Tensor:
+        """Cross entropy of the four branches' video scores against the labels, averaged over videos."""
+        config, k = self.config, raw.shape[1] // self.config.k + 1
+        labels = (torch.arange(len(raw), device=raw.device) >= len(raw) // 2).to(raw.dtype)
+        low, high = attention.detach().aminmax(dim=1, keepdim=True)
+        remaining = attention < low + config.suppression * (high - low)
+        plain, suppressed = config.branch_weights
+        loss = 0.0
+        for scores in (raw, attended):
+            for mask, weight in ((torch.ones_like(remaining), plain), (remaining, suppressed)):
+                of_video = F.binary_cross_entropy(masked_top_mean(scores, mask, k), labels, reduction="none")
+                loss = loss + weight * torch.where(mask.any(1), of_video, 0).mean()
+        return loss

@@ -1,0 +1,163 @@
+"""Batches: what they accept, and how videos are drawn into them."""
+from itertools import islice
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from wvad_core.data import Batch, TrainingSet, balanced_batches, pool_segments
+from wvad_core.errors import InputError
+
+FEATURES = np.arange(4 * 5 * 3, dtype=np.float32).reshape(4, 5, 3)
+
+
+@pytest.mark.parametrize("labels, normal, abnormal", [
+    ([0, 0, 1, 1], [0, 1], [2, 3]), ([1, 1, 0, 0], [2, 3], [0, 1]), ([1, 0, 0, 1], [1, 2], [0, 3]),
+    (np.array([0.0, 1.0, 0.0, 1.0]), [0, 2], [1, 3])])
+def test_halves_follow_the_labels(labels, normal, abnormal):
+    batch = Batch(FEATURES, labels)
+    halves = batch.halves()
+    assert [half.tolist() for half in halves] == [normal, abnormal]
+    assert np.array_equal(batch.normal_first(), FEATURES[normal + abnormal])
+
+
+def test_features_of_normal_videos_first_are_not_copied():
+    assert Batch(FEATURES, [0, 0, 1, 1]).normal_first() is FEATURES
+
+
+def test_crops_lengths_and_videos():
+    batch = Batch(np.zeros((2, 10, 5, 3)), [0, 1], lengths=[5, 1], videos=[7, 7])
+    assert batch.lengths.tolist() == [5, 1] and batch.videos.tolist() == [7, 7]
+    assert Batch(FEATURES, [0, 0, 1, 1]).lengths is None
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(features=np.zeros((4, 3))), r"features have shape \(4, 3\), expected \(2B, T, D\) or \(2B, N, T, D\)"),
+    (dict(labels=[0, 0, 1]), r"labels have shape \(3,\), expected \(4,\)"),
+    (dict(labels=[[0, 0, 1, 1]]), r"labels have shape \(1, 4\), expected \(4,\)"),
+    (dict(labels=[0, 0, 1, 2]), r"labels are \[0, 1, 2\], expected only 0 and 1"),
+    (dict(labels=[0, 0, 1, -1]), r"labels are \[-1, 0, 1\], expected only 0 and 1"),
+    (dict(labels=[0, 0, 1, np.nan]), "expected only 0 and 1"),
+    (dict(labels=[0, 1, 1, 1]), "1 normal and 3 abnormal videos, expected as many of each"),
+    (dict(labels=[0, 0, 0, 0]), "4 normal and 0 abnormal videos"),
+    (dict(features=FEATURES[:0], labels=[]), "0 normal and 0 abnormal videos, expected as many of each, at l"),
+    (dict(lengths=[1, 2, 3]), r"lengths have shape \(3,\), expected \(4,\)"),
+    (dict(lengths=[1, 2, 3, 6]), "lengths run from 1 to 6, expected 1 to 5"),
+    (dict(lengths=[0, 2, 3, 4]), "lengths run from 0 to 4, expected 1 to 5"),
+    (dict(videos=[1, 2]), r"videos have shape \(2,\), expected \(4,\)"),
+])
+def test_batches_that_do_not_fit_together(change, message):
+    with pytest.raises(InputError, match=message):
+        Batch(**(dict(features=FEATURES, labels=[0, 0, 1, 1]) | change))
+
+
+def drawn(normal, abnormal, size, steps, seed=0):
+    pairs = list(islice(balanced_batches(normal, abnormal, size, np.random.default_rng(seed)), steps))
+    return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 7, 25])
+def test_every_epoch_of_a_class_has_every_video_once(size):
+    normal, abnormal = list(range(10)), list(range(100, 107))
+    halves = drawn(normal, abnormal, size, steps=70)
+    for half, videos in zip(halves, (normal, abnormal)):
+        assert half.shape == (70, size)
+        epochs = half.ravel()[:70 * size // len(videos) * len(videos)].reshape(-1, len(videos))
+        assert (np.sort(epochs, axis=1) == videos).all()
+        assert len(np.unique(epochs, axis=0)) > 1, "every epoch is shuffled anew"
+
+
+def test_the_seed_decides():
+    first, again, other = (drawn(range(10), range(10, 20), 4, 20, seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_nothing_to_draw_from():
+    with pytest.raises(InputError, match="3 normal and 0 abnormal videos to draw from"):
+        balanced_batches([1, 2, 3], [], 2, np.random.default_rng(0))
+
+
+class Videos(list):
+    """What a TrainingSet needs of a dataset."""
+    name = "toy"
+
+
+def dataset(labels=(1, 0, 0, 1, 1, 0, 0), crops=10, broken=()):
+    def item(i, label):
+        def read():
+            if i in broken:
+                raise InputError("nan in snippet 3")
+            return np.random.default_rng(i).random((crops, 5 + i, 3), np.float32)
+        return SimpleNamespace(video=SimpleNamespace(name=f"v{i}"), abnormal=bool(label),
+                               features=SimpleNamespace(shape=(crops, 5 + i, 3), read=read))
+    return Videos(item(i, label) for i, label in enumerate(labels))
+
+
+def test_training_set_pools_every_video():
+    videos = dataset()
+    training = TrainingSet(videos, 4)
+    assert training.features.shape == (7, 10, 4, 3) and training.features.dtype == np.float32
+    assert training.labels.tolist() == [1, 0, 0, 1, 1, 0, 0]
+    for features, item in zip(training.features, videos):
+        assert np.array_equal(features, pool_segments(item.features.read(), 4))
+
+
+def test_batches_of_all_crops():
+    training = TrainingSet(dataset(), 4)
+    for batch in islice(training.batches(2, seed=0, crops="all"), 5):
+        assert batch.features.shape == (4, 10, 4, 3)
+        assert batch.labels.tolist() == [0, 0, 1, 1] == training.labels[batch.videos].tolist()
+        assert np.array_equal(batch.features, training.features[batch.videos])
+
+
+def test_batches_of_one_random_crop():
+    training = TrainingSet(dataset(), 4)
+    crops, mixed = set(), 0
+    for batch in islice(training.batches(3, seed=0), 40):
+        assert batch.features.shape == (6, 4, 3)
+        picks = [np.flatnonzero((training.features[video] == features).all(axis=(1, 2))).item()
+                 for features, video in zip(batch.features, batch.videos)]
+        crops.update(zip(batch.videos.tolist(), picks))
+        mixed += len(set(picks[:3])) > 1
+    assert len(crops) > 60, "of 7 videos with 10 crops each, nearly all have been drawn"
+    assert mixed > 30, "every video has a crop of its own"
+
+
+@pytest.mark.parametrize("crops", ["random", "all"])
+def test_the_halves_change_places_and_nothing_else(crops):
+    training = TrainingSet(dataset(), 4)
+    normal_first = islice(training.batches(2, 5, crops=crops), 9)
+    abnormal_first = islice(training.batches(2, 5, normal_first=False, crops=crops), 9)
+    for one, other in zip(normal_first, abnormal_first, strict=True):
+        assert other.labels.tolist() == [1, 1, 0, 0]
+        assert np.array_equal(one.features, np.roll(other.features, 2, axis=0))
+        assert np.array_equal(one.videos, np.roll(other.videos, 2))
+
+
+def test_the_same_seed_gives_the_same_batches():
+    training = TrainingSet(dataset(), 4)
+    runs = [np.stack([batch.features for batch in islice(training.batches(2, seed), 9)]) for seed in (3, 3, 4)]
+    assert np.array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+def test_broken_videos_are_reported_all_at_once():
+    with pytest.raises(InputError) as caught:
+        TrainingSet(dataset(broken=(1, 4)), 4)
+    assert str(caught.value).split("\n  ") == ["2 of 7 videos have features that are not finite",
+                                               "v1: nan in snippet 3", "v4: nan in snippet 3"]
+
+
+@pytest.mark.parametrize("labels, kind", [((1, 1), "normal"), ((0, 0), "abnormal")])
+def test_a_training_set_needs_both_classes(labels, kind):
+    with pytest.raises(InputError, match=f"toy has no {kind} training videos"):
+        TrainingSet(dataset(labels), 4)
+
+
+def test_bad_settings():
+    training = TrainingSet(dataset(), 4)
+    with pytest.raises(InputError, match="batch size 0, expected 1 or more"):
+        training.batches(0, 0)
+    with pytest.raises(InputError, match="crops 'first', expected 'random' or 'all'"):
+        training.batches(2, 0, crops="first")

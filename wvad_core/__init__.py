@@ -1,0 +1,18 @@
+"""wvad: weakly supervised video anomaly detection, one library on NumPy, PyTorch and MindSpore.
+
+    import wvad_core as wv
+
+    detector = wv.load("bn_wvad.safetensors", backend="torch", device="auto")
+    scores = detector.score(features)           # (N, T, D) -> (T,)
+"""
+from . import metrics
+from .backend import backends
+from .data.batches import Batch
+from .detector import Detector, create, from_published, load, published_names
+from .errors import InputError
+from .evaluation import Report, evaluate
+from .methods import names as methods
+
+__all__ = ["Batch", "Detector", "InputError", "Report", "backends", "create", "evaluate",
+           "from_published", "load", "methods", "metrics",
+           "published_names"]

@@ -1,0 +1,203 @@
+"""Tables of videos, and the ground truth that they make.
+
+A table is a CSV file with the columns
+
+    video,split,category,frames,intervals
+    Arson011,test,Arson,1266,150-420 680-1267
+
+one video a line: its name, `train` or `test`, its category, its number of frames, and its anomalous intervals
+[start, end), in frames counted from 0. Category, frames and intervals are left empty where they are not known.
+
+A snippet is 16 frames. The ground truth of a video of T snippets is its intervals drawn on 16 T frames; all that
+the metrics need of it is each snippet's abnormal share k / 16, which is exact in binary. A test set may also be known
+as one timeline over all its videos, end to end in the table's order: a `<table>_test_timeline.csv` beside a bundled
+table, or an array of the user's own.
+"""
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+
+SNIPPET = 16
+"""Frames in a snippet."""
+
+COLUMNS = ("video", "split", "category", "frames", "intervals")
+SPLITS = ("train", "test")
+TABLES = Path(__file__).with_name("tables")
+TIMELINE = "_test_timeline"
+
+
+@dataclass(frozen=True)
+class Video:
+    """One line of a table; `frames` is None where it is not known."""
+
+    name: str
+    split: str
+    category: str
+    frames: int | None
+    intervals: tuple[tuple[int, int], ...]
+
+    @property
+    def abnormal(self) -> bool | None:
+        """Whether the category is an anomaly; None where the category is unknown."""
+        return self.category != "Normal" if self.category else None
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories one by one: XD-Violence joins those of one video, as in "B1-B2-G"."""
+        return tuple(self.category.split("-")) if self.category else ()
+
+
+def bundled_tables() -> dict[str, Path]:
+    """The tables that come with the library: {"ucf-crime": its CSV file, ...}."""
+    files = sorted(TABLES.glob("*.csv"))
+    return {file.stem.replace("_", "-"): file for file in files if not file.stem.endswith(TIMELINE)}
+
+
+def load_table(name_or_csv: str | Path) -> tuple[Video, ...]:
+    """The videos of a bundled table (by name) or of a CSV file of one's own (by path), in the table's order.
+
+    Raises InputError, which names the file, the line, what was found and what was expected.
+    """
+    path = _table_path(name_or_csv)
+    videos: dict[str, Video] = {}
+    for line, row in _rows(path):
+        video = _video(row, f"{path}, line {line}")
+        if video.name in videos:
+            raise InputError(f"{path}, line {line}: video {video.name} is there twice, expected each video once")
+        videos[video.name] = video
+    if not videos:
+        raise InputError(f"{path}: no videos, expected one on each line after the first")
+    return tuple(videos.values())
+
+
+def frame_labels(video: Video, snippets: int) -> np.ndarray:
+    """The video's intervals drawn on the frames of its snippets, clipped at their end: (16 T,) bool."""
+    labels = np.zeros(SNIPPET * snippets, bool)
+    for start, end in video.intervals:
+        labels[start:end] = True
+    return labels
+
+
+def abnormal_share(video: Video, snippets: int) -> np.ndarray:
+    """The share k / 16 of each snippet's frames that are abnormal: (T,) float64, exact."""
+    return _shares(frame_labels(video, snippets))
+
+
+def split_timeline(timeline: np.ndarray, videos: Sequence[Video], snippets: Sequence[int]) -> list[np.ndarray]:
+    """Cut one ground truth over all the videos into each video's abnormal share per snippet.
+
+    timeline: (F,) or (F, 1), 0 or 1 for each frame, in any numeric dtype, the videos end to end.
+    snippets: each video's T; F must be 16 sum(T).
+    Returns the shares of each video, (T,) float64, as `abnormal_share` does.
+    Raises InputError when the values are not 0 and 1, or the length is wrong: by how much, and what it should be.
+    """
+    frames = np.asarray(timeline)
+    if frames.ndim == 2 and frames.shape[1] == 1:
+        frames = frames[:, 0]
+    if frames.ndim != 1 or frames.dtype.kind not in "biuf":
+        raise InputError(f"the ground truth has shape {frames.shape} and dtype {frames.dtype}, "
+                         "expected one number for each frame, (F,)")
+    wrong = np.flatnonzero((frames != 0) & (frames != 1))
+    if wrong.size:
+        raise InputError(f"the ground truth has {frames[wrong[0]]} at frame {wrong[0]}, expected only 0 and 1")
+    expected = SNIPPET * sum(snippets)
+    if len(frames) != expected:
+        off = f"{abs(len(frames) - expected)} too {'many' if len(frames) > expected else 'few'}"
+        raise InputError(f"the ground truth has {len(frames)} frames, {off}: the features of {len(videos)} videos "
+                         f"have {sum(snippets)} snippets, that is {expected} frames{_conventions(videos)}")
+    return np.split(_shares(frames != 0), np.cumsum(snippets)[:-1])
+
+
+def bundled_timeline(name_or_csv: str | Path) -> np.ndarray | None:
+    """The (F,) bool timeline that lies beside a bundled table, or None where there is none."""
+    table = bundled_tables().get(_bundled_name(name_or_csv))
+    path = table and table.with_name(f"{table.stem}{TIMELINE}.csv")
+    if not path or not path.exists():
+        return None
+    total, starts, ends = np.loadtxt(path, int, delimiter=",", skiprows=1, ndmin=2).T
+    timeline = np.zeros(total[0], bool)
+    for start, end in zip(starts, ends):
+        timeline[start:end] = True
+    return timeline
+
+
+def _shares(labels: np.ndarray) -> np.ndarray:
+    return labels.reshape(-1, SNIPPET).mean(axis=1)
+
+
+def _conventions(videos: Sequence[Video]) -> str:
+    """What the two published ways to count snippets would give, where the table knows every video's frames."""
+    if not all(video.frames for video in videos):
+        return ""
+    up = SNIPPET * sum(-(-video.frames // SNIPPET) for video in videos)
+    down = SNIPPET * sum((video.frames - 1) // SNIPPET for video in videos)
+    return (f" (by the table, ceil(frames / {SNIPPET}) snippets a video would make {up} frames, "
+            f"floor((frames - 1) / {SNIPPET}) would make {down})")
+
+
+def _bundled_name(name_or_csv: str | Path) -> str:
+    return str(name_or_csv).replace("_", "-")
+
+
+def _table_path(name_or_csv: str | Path) -> Path:
+    tables = bundled_tables()
+    path = tables.get(_bundled_name(name_or_csv), Path(name_or_csv))
+    if path.is_file():
+        return path
+    if path.suffix == ".csv":
+        raise InputError(f"{path}: no such file")
+    raise InputError(f"{name_or_csv}: no such dataset, expected {', '.join(tables)} or the path of a CSV file")
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The table's rows with their line numbers; every row has every column."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, cells) for cells in reader if cells]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except (OSError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    columns = lines[0][1] if lines else []
+    if sorted(columns) != sorted(COLUMNS):
+        raise InputError(f"{path}: the columns are {','.join(columns) or 'missing'}, expected {','.join(COLUMNS)}")
+    for line, cells in lines:
+        if len(cells) != len(columns):
+            raise InputError(f"{path}, line {line}: {len(cells)} cells, expected {len(columns)}: {','.join(columns)}")
+    return [(line, dict(zip(columns, cells))) for line, cells in lines[1:]]
+
+
+def _video(row: dict[str, str], where: str) -> Video:
+    name, split, category, frames, intervals = (row[column].strip() for column in COLUMNS)
+    if not name:
+        raise InputError(f"{where}: no name in the column video")
+    if split not in SPLITS:
+        raise InputError(f"{where}: split {split!r}, expected {' or '.join(SPLITS)}")
+    if frames and not (frames.isdecimal() and int(frames)):
+        raise InputError(f"{where}: frames {frames!r}, expected a whole number above 0, or nothing if not known")
+    known = int(frames) if frames else None
+    video = Video(name, split, category, known, tuple(_interval(text, known, where) for text in intervals.split()))
+    if video.abnormal is False and video.intervals:
+        raise InputError(f"{where}: intervals {intervals!r} in a video of category Normal, expected none")
+    return video
+
+
+def _interval(text: str, frames: int | None, where: str) -> tuple[int, int]:
+    if not re.fullmatch("[0-9]+-[0-9]+", text):
+        raise InputError(f"{where}: interval {text!r}, expected start-end in frames, several with a space between")
+    start, end = map(int, text.split("-"))
+    if start >= end:
+        raise InputError(f"{where}: interval {text} starts at its end or after it, expected start < end")
+    # The published annotations end up to two frames after the last frame: one snippet of grace.
+    if frames and (start >= frames or end > frames + SNIPPET):
+        raise InputError(f"{where}: interval {text} lies beyond the video's {frames} frames")
+    return start, end

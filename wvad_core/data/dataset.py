@@ -1,0 +1,151 @@
+"""A dataset: the videos of one split of a table, with their features and their ground truth."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, listing
+from .annotations import SPLITS, Video, abnormal_share, bundled_timeline, load_table, split_timeline
+from .features import VideoFeatures, check_finite, open_features
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One video of a dataset.
+
+    features: a handle on the files: `shape` is (N, T, D), `read()` gives the array.
+    abnormal: the label, by the category, or by the abnormal frames where the category is unknown.
+    share: the abnormal share of each snippet, (T,) float64; None in the train split.
+    """
+
+    video: Video
+    features: VideoFeatures
+    abnormal: bool
+    share: np.ndarray | None
+
+
+class Dataset(Sequence):
+    """The videos of one split as `Item`s, in the table's order.
+
+    name: the bundled table's name, or the path of the CSV file.
+    """
+
+    def __init__(self, name: str, items: Sequence[Item]) -> None:
+        self.name = name
+        self._items = tuple(items)
+        self._finite = False
+
+    @classmethod
+    def open(cls, name_or_csv: str | Path, features: str | Path, split: str = "test",
+             ground_truth: str | Path | np.ndarray | None = None, feature_dim: int | None = None) -> Dataset:
+        """Open a table and a folder of features, and check them against each other. No values are read yet.
+
+        name_or_csv: a bundled table's name, or a CSV file of one's own (see annotations.py).
+        features: the folder (see features.py).
+        ground_truth: for the test split, 0 or 1 for each frame, (F,), or a .npy file of that, the videos end to end
+            in the table's order. Without one, the table's intervals count, or the timeline beside a bundled table.
+        feature_dim: the D that is needed, where one is.
+        Raises InputError with all that does not fit.
+        """
+        if split not in SPLITS:
+            raise InputError(f"split {split!r}, expected {' or '.join(SPLITS)}")
+        if split == "train" and ground_truth is not None:
+            raise InputError("a ground truth was given for the train split, expected one for the test split only")
+        table = load_table(name_or_csv)
+        videos = [video for video in table if video.split == split]
+        if not videos:
+            raise InputError(f"{name_or_csv}: no {split} videos among its {len(table)}, expected at least one")
+        others = [video for video in table if video.split != split]
+        handles = open_features(features, videos, others, feature_dim)
+        if split == "train":
+            _refuse(name_or_csv, "train videos without a label, expected a category", filter(_unknown, videos))
+            shares = [None] * len(videos)
+        else:
+            shares = _shares(name_or_csv, ground_truth, videos, [handles[video.name].shape[1] for video in videos])
+        return cls(str(name_or_csv), [Item(video, handles[video.name], _label(video, share), share)
+                                      for video, share in zip(videos, shares)])
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index):
+        return self._items[index]
+
+    @property
+    def feature_dim(self) -> int:
+        """D, the same for all videos."""
+        return self[0].features.shape[2]
+
+    def check_finite(self, progress: Callable[[Iterable], Iterable] = iter) -> None:
+        """Raise InputError with every video whose features have NaN or infinity. Once passed, it is not repeated.
+
+        progress: wraps the videos' names as they are done, e.g. tqdm.
+        """
+        if not self._finite:
+            check_finite({item.video.name: item.features for item in self}, progress)
+            self._finite = True
+
+    def prefetched(self) -> Iterator[tuple[Item, np.ndarray]]:
+        """Give each item with its features, (N, T, D) float32, while a thread reads the next video's.
+
+        All features are checked to be finite before the first is given. Closing the iterator stops the thread.
+        """
+        self.check_finite()
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self[0].features.read)
+            for item, following in zip(self, (*self[1:], None)):
+                features = ahead.result()
+                if following:
+                    ahead = reader.submit(following.features.read)
+                yield item, features
+
+
+def _label(video: Video, share: np.ndarray | None) -> bool:
+    if video.abnormal is not None:
+        return video.abnormal
+    return bool(video.intervals if share is None else share.any())
+
+
+def _shares(name_or_csv: str | Path, ground_truth: str | Path | np.ndarray | None, videos: Sequence[Video],
+            snippets: Sequence[int]) -> list[np.ndarray]:
+    """Each test video's abnormal shares, by the ground truth given, else the bundled timeline, else the intervals."""
+    if ground_truth is not None:
+        shares = split_timeline(_read(ground_truth), videos, snippets)
+        _refuse(name_or_csv, "Normal videos with abnormal frames in the ground truth, expected the table's order",
+                (video for video, share in zip(videos, shares) if video.abnormal is False and share.any()))
+        return shares
+    timeline = bundled_timeline(name_or_csv)
+    if timeline is None:
+        _refuse(name_or_csv, "test videos without ground truth, expected intervals or --ground-truth gt.npy",
+                (video for video in videos if _unknown(video) or (video.abnormal and not video.intervals)))
+        return [abnormal_share(video, count) for video, count in zip(videos, snippets)]
+    try:
+        return split_timeline(timeline, videos, snippets)
+    except InputError as error:
+        raise InputError(f"{name_or_csv}: {error}; for another ground truth, --ground-truth gt.npy") from error
+
+
+def _unknown(video: Video) -> bool:
+    return video.abnormal is None and not video.intervals and video.frames is None
+
+
+def _refuse(name_or_csv: str | Path, fault: str, videos: Iterable[Video]) -> None:
+    """Raise InputError with all of `videos`, if there are any."""
+    names = [video.name for video in videos]
+    if names:
+        raise InputError(f"{name_or_csv}: {fault}\n  {listing(names)}")
+
+
+def _read(ground_truth: str | Path | np.ndarray) -> np.ndarray:
+    if not isinstance(ground_truth, (str, Path)):
+        return ground_truth
+    try:
+        return np.load(ground_truth, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{ground_truth}: cannot be read ({error.strerror})") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{ground_truth}: not a .npy file of numbers, expected 0 or 1 for each frame") from error

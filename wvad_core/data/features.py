@@ -1,0 +1,267 @@
+"""Feature folders, read in every published layout and matched to videos by name.
+
+    NAME__0.npy .. NAME__9.npy   one file for each crop, (T, D): UCF-Crime has 10 crops, XD-Violence 5
+    NAME_0.npy .. NAME_9.npy     the same, as published for ShanghaiTech
+    NAME.npy                     one file for each video: (T, D) is one crop, (T, N, D) or (N, T, D) are N = 10
+
+NAME is the video's name in the table; `_x264`, `_i3d` or both may follow it. Files may lie in subfolders, and files
+of other videos are left alone. A name is first looked up whole: cam_1.npy is crop 1 of the video cam only where the
+table has no video cam_1.
+
+In a file of three axes the crop axis is the one of size 10. Where both are, the folder's other videos decide, else
+(T, N, D), RTFM's layout. Where most files have no axis of 10 (SSRL's crops and patches together are 16, 31 or 59),
+the size that most of them share takes its place.
+
+Opening a folder reads headers only. Values (float16, float32, float64) are read by memory map; nothing is unpickled.
+"""
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, listing
+from .annotations import SNIPPET, Video
+
+LAYOUTS = "NAME__0.npy, NAME__1.npy ... or NAME_0.npy, NAME_1.npy ... (a crop each) or NAME.npy (a video each)"
+SUFFIXES = ("", "_x264", "_i3d", "_x264_i3d")
+CROP = re.compile(r"(.+?)__?([0-9])")
+CROPS = 10
+"""Crops in a file that holds all of a video's."""
+GRACE = 2
+"""Snippets by which the features and the table's frames may disagree: the ways to count the last ones differ."""
+READERS = 2
+"""Threads: one waits for the disk while the other computes; more get in each other's way."""
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+Header = tuple[int, ...] | str
+"""The shape that a file's header gives, or else what is wrong with the file."""
+Files = dict[int | None, list[Path]]
+"""A video's files by crop; None stands for a file that holds the whole video."""
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """The features of one video on disk.
+
+    files: one for each crop, or one for all.
+    shape: (N, T, D), from the headers.
+    crop_axis: the axis of the crops in a file that holds them all; None where every crop has its own file.
+    """
+
+    files: tuple[Path, ...]
+    shape: tuple[int, int, int]
+    crop_axis: int | None = None
+
+    def read(self) -> np.ndarray:
+        """The features, (N, T, D) float32, C-contiguous, read from disk at every call.
+
+        Raises InputError, which names the file and the snippet, when they contain NaN or infinity.
+        """
+        features = self._copy()
+        if flaw := self._first_not_finite(features):
+            raise InputError(f"{self.files[0].parent}: {flaw}")
+        return features
+
+    def flaw(self) -> str | None:
+        """Where the features are first not finite: "a__3.npy has nan in snippet 7 (crop 3)"; None where nowhere."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            if all(np.isfinite(values.sum(dtype=np.float32)) for values in self._maps()):
+                return None
+        return self._first_not_finite(self._copy())
+
+    def _maps(self) -> Iterator[np.ndarray]:
+        return (np.load(file, mmap_mode="r", allow_pickle=False) for file in self.files)
+
+    def _copy(self) -> np.ndarray:
+        features = np.empty(self.shape, np.float32)
+        targets = {None: features, 0: [features], 1: [features.swapaxes(0, 1)]}[self.crop_axis]
+        with np.errstate(over="ignore"):
+            for target, values in zip(targets, self._maps()):
+                np.copyto(target, values)
+        return features
+
+    def _first_not_finite(self, features: np.ndarray) -> str | None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(features.sum()):  # the sum of finite values may overflow, so the reverse does not hold
+                return None
+        bad = ~np.isfinite(features).all(axis=2)
+        if not bad.any():
+            return None
+        snippet = bad.any(axis=0).argmax()
+        crop = bad[:, snippet].argmax()
+        value = features[crop, snippet][~np.isfinite(features[crop, snippet])][0]
+        file = self.files[crop if self.crop_axis is None else 0]
+        return f"{file.name} has {value} in snippet {snippet} (crop {crop})"
+
+
+def open_features(folder: str | Path, videos: Sequence[Video], others: Collection[Video] = (),
+                  feature_dim: int | None = None) -> dict[str, VideoFeatures]:
+    """Find the features of `videos` in a folder, check their headers, and give them by the videos' names.
+
+    others: the table's other videos, so that their files are known for what they are.
+    feature_dim: the D that is needed, where one is.
+    Raises InputError with all that is wrong with any video: no file, a crop missing or there twice, a file that is
+    empty, cut short, pickled or of the wrong dtype or shape, a D or a number of crops unlike the other videos', a T
+    that the table's frames do not make.
+    """
+    folder = Path(folder)
+    found = _find_files(folder, {video.name for video in (*videos, *others)})
+    headers = {file: _header(file) for video in videos for files in found[video.name].values() for file in files}
+    conventions = _conventions([found[video.name] for video in videos], headers)
+    opened: dict[str, VideoFeatures] = {}
+    flaws: dict[str, str] = {}
+    for video in videos:
+        try:
+            opened[video.name] = _open_video(found[video.name], headers, *conventions)
+        except InputError as error:
+            flaws[video.name] = str(error)
+    dims = Counter(features.shape[2] for features in opened.values())
+    dim = max(dims, key=dims.get, default=feature_dim)
+    for video in videos:
+        if video.name in opened and (flaw := _disagreement(video, opened[video.name].shape, dim)):
+            flaws[video.name] = flaw
+    lines = [f"{video.name}: {flaws[video.name]}" for video in videos if video.name in flaws]
+    if feature_dim not in (None, dim):
+        lines.insert(0, f"{dims[dim]} videos: D = {dim}, expected {feature_dim}")
+    if lines:
+        raise InputError(f"{folder}: the features cannot be used\n  {listing(lines)}")
+    return opened
+
+
+def check_finite(features: Mapping[str, VideoFeatures], progress: Callable[[Iterable], Iterable] = iter) -> None:
+    """Read all the features once, as fast as the disk gives them.
+
+    progress: wraps the videos' names as they are done, e.g. tqdm.
+    Raises InputError with every video that has NaN or infinity, and where.
+    """
+    with ThreadPoolExecutor(READERS) as pool:
+        flaws = pool.map(lambda video: video.flaw(), features.values())
+        lines = [f"{name}: {flaw}" for name, flaw in zip(progress(features), flaws) if flaw]
+    if lines:
+        raise InputError(f"{len(lines)} of {len(features)} videos have features that are not finite"
+                         f"\n  {listing(lines)}")
+
+
+def _find_files(folder: Path, names: set[str]) -> dict[str, Files]:
+    """The files of every name, {} where there are none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder, expected a folder of features")
+    found: dict[str, Files] = {name: {} for name in names}
+    paths = sorted(Path(root, file) for root, _, files in os.walk(folder, followlinks=True)
+                   for file in files if file.endswith(".npy"))
+    for path in paths:
+        if match := _match(path.stem, names):
+            name, crop = match
+            found[name].setdefault(crop, []).append(path)
+    if not any(found.values()):
+        seen = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+        raise InputError(f"{folder}: none of the {len(paths)} .npy files is named after a video of the table "
+                         f"(found {seen or 'nothing'}; a video of the table is {min(names)}), expected {LAYOUTS}")
+    return found
+
+
+def _match(stem: str, names: Collection[str]) -> tuple[str, int | None] | None:
+    """The video and the crop that a file is named after."""
+    readings = [(stem, None)]
+    if parts := CROP.fullmatch(stem):
+        readings.append((parts[1], int(parts[2])))
+    for base, crop in readings:
+        for suffix in SUFFIXES:
+            if base.removesuffix(suffix) in names:
+                return base.removesuffix(suffix), crop
+    return None
+
+
+def _header(path: Path) -> Header:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            shape, _, dtype = HEADERS[np.lib.format.read_magic(file)](file)
+            expected = file.tell() + math.prod(shape) * dtype.itemsize
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except (ValueError, KeyError):
+        return "is not a .npy file" if size else "is empty (0 bytes)"
+    if dtype.hasobject:
+        return "holds pickled Python objects, which are never loaded, expected an array of float32"
+    if dtype.kind != "f":
+        return f"holds {dtype}, expected float32, float16 or float64"
+    if len(shape) not in (2, 3) or 0 in shape:
+        return f"has shape {shape}, expected (T, D), (T, N, D) or (N, T, D) without a 0"
+    if size < expected:
+        return f"is cut short: {size} bytes, expected {expected}"
+    return shape
+
+
+def _conventions(videos: Sequence[Files], headers: Mapping[Path, Header]) -> tuple[int, int]:
+    """What the folder's videos agree on: the number of crops, and the crop axis where two axes have that size."""
+    counts = Counter(max(files) + 1 for files in videos if files and None not in files)
+    if counts:
+        return max(counts, key=lambda crops: (counts[crops], crops)), 1
+    shapes = [headers[files[None][0]] for files in videos if files]
+    stacks = [shape for shape in shapes if not isinstance(shape, str) and len(shape) == 3]
+    if not stacks:
+        return 1, 1
+    sizes = Counter(size for shape in stacks for size in dict.fromkeys((shape[1], shape[0])))
+    crops = CROPS if 2 * sizes[CROPS] >= len(stacks) else max(sizes, key=sizes.get)
+    first, second = (sum(shape[axis] == crops for shape in stacks) for axis in (0, 1))
+    return crops, 0 if first > second else 1
+
+
+def _open_video(files: Files, headers: Mapping[Path, Header], crops: int, crop_axis: int) -> VideoFeatures:
+    """Put one video together. Raises InputError without the video's name."""
+    if not files:
+        raise InputError("no feature file")
+    for same in files.values():
+        if len(same) > 1:
+            raise InputError(f"{same[0]} and {same[1]} are both there, expected one of them")
+    shapes = {crop: headers[file] for crop, (file,) in files.items()}
+    flaws = [f"{files[crop][0].name} {flaw}" for crop, flaw in shapes.items() if isinstance(flaw, str)]
+    if flaws:
+        raise InputError(flaws[0] + (f" (and {len(flaws) - 1} more of its files)" if len(flaws) > 1 else ""))
+    if None not in files:
+        return _open_crops({crop: file for crop, (file,) in files.items()}, shapes, crops)
+    if len(files) > 1:
+        raise InputError(f"{files[None][0].name} and files for its crops are both there, expected one or the other")
+    return _open_whole(files[None][0], shapes[None], crops, crop_axis)
+
+
+def _open_whole(file: Path, shape: tuple[int, ...], crops: int, crop_axis: int) -> VideoFeatures:
+    if len(shape) == 2 and crops == 1:
+        return VideoFeatures((file,), (1, *shape))
+    axes = [axis for axis in (0, 1) if len(shape) == 3 and shape[axis] == crops]
+    if not axes:
+        raise InputError(f"{file.name} has shape {shape}, expected {crops} crops as in the other videos")
+    axis = axes[0] if len(axes) == 1 else crop_axis
+    return VideoFeatures((file,), (crops, shape[1 - axis], shape[2]), axis)
+
+
+def _open_crops(files: Mapping[int, Path], shapes: Mapping[int, tuple[int, ...]], crops: int) -> VideoFeatures:
+    missing = [str(crop) for crop in range(crops) if crop not in files]
+    if missing:
+        raise InputError(f"no file of crop {', '.join(missing)}, expected crops 0 to {crops - 1}")
+    if max(files) >= crops:
+        raise InputError(f"{files[max(files)].name} is too many, expected crops 0 to {crops - 1} as elsewhere")
+    common = Counter(shapes.values()).most_common(1)[0][0]
+    expected = f"{common} as in the other crops" if len(common) == 2 else "(T, D)"
+    for crop in range(crops):
+        if len(shapes[crop]) != 2 or shapes[crop] != common:
+            raise InputError(f"{files[crop].name} has shape {shapes[crop]}, expected {expected}")
+    return VideoFeatures(tuple(files[crop] for crop in range(crops)), (crops, *common))
+
+
+def _disagreement(video: Video, shape: tuple[int, int, int], dim: int) -> str | None:
+    """What the features of a video have unlike the other videos' D or the table's frames."""
+    _, snippets, own_dim = shape
+    if own_dim != dim:
+        return f"D = {own_dim}, expected {dim} as in the other videos"
+    if video.frames and abs(snippets - (due := math.ceil(video.frames / SNIPPET))) > GRACE:
+        return f"T = {snippets}, expected {due} (give or take {GRACE}) for the table's {video.frames} frames"
+    return None

@@ -1,0 +1,34 @@
+"""What the loss terms compute, in NumPy. Video-level labels: 0 normal, 1 abnormal."""
+from __future__ import annotations
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def binary_cross_entropy(p: Array, labels: Array) -> Array:
+    """-y log p - (1 - y) log(1 - p), each logarithm clamped at -100 as PyTorch's. p and labels (...) -> (...)."""
+    with np.errstate(divide="ignore"):
+        return -labels * np.maximum(np.log(p), -100) - (1 - labels) * np.maximum(np.log1p(-p), -100)
+
+
+def top_mean(x: Array, k: int) -> Array:
+    """The mean of the k largest entries on the last axis. x (..., T) -> (...)."""
+    return np.sort(x, axis=-1)[..., -k:].mean(-1)
+
+
+def masked_top_mean(x: Array, mask: Array, k: int) -> Array:
+    """The mean of the k largest entries where `mask` holds (of all of them where fewer do; 0 where none). (..., T) -> (...)."""
+    ordered = np.sort(np.where(mask, x, -np.inf), axis=-1)[..., -k:]
+    found = np.isfinite(ordered)
+    return np.where(found, ordered, 0).sum(-1) / np.maximum(found.sum(-1), 1)
+
+
+def smoothness(scores: Array) -> Array:
+    """sum_t (s_(t+1) - s_t)^2 within each video (Sultani et al. 2018). scores (..., T) -> (...)."""
+    return (np.diff(scores, axis=-1) ** 2).sum(-1)
+
+
+def hinge(normal: Array, abnormal: Array, margin: float) -> Array:
+    """Triplet loss on distances from one anchor: max(0, margin + normal - abnormal)."""
+    return np.maximum(0, margin + normal - abnormal)

@@ -1,0 +1,69 @@
+"""The NumPy backend: the specifications themselves, run. It needs no framework; it scores but does not train."""
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from .configuration import Config
+from .data.batches import Batch
+from .errors import InputError
+from .layers import Scope
+from .methods import Recipe, specification
+
+Array = np.ndarray
+
+
+class Network:
+    """A method's specification with weights, {canonical name: array}."""
+
+    def __init__(self, method: str, config: Config, weights: dict[str, Array], seed: int = 0):
+        self.specification, self.config = specification(method), config
+        self.weights = dict(weights)
+        self.rng = np.random.default_rng(seed)
+
+    def __call__(self, features: Array) -> Array:
+        """Anomaly scores in evaluation mode: (B, T, D) or (B, N, T, D) -> (B, T)."""
+        return self.specification.forward(features, Scope(self.weights), self.config)
+
+    def losses(self, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
+        """The loss terms in training mode; running statistics move."""
+        scope = Scope(self.weights, training=True, rng=None if deterministic else self.rng)
+        return self.specification.losses(batch.normal_first(), scope, self.config)
+
+
+def versions() -> dict[str, str]:
+    return {"numpy": np.__version__}
+
+
+def build(method: str, config: Config, weights: dict[str, Array], device: str = "auto", precision: str = "float32",
+          seed: int = 0) -> Network:
+    if device not in ("auto", "cpu"):
+        raise InputError(f"device {device!r}: the numpy backend computes on cpu")
+    if precision != "float32":
+        raise InputError(f"precision {precision!r}: the numpy backend computes in float32")
+    return Network(method, config, weights, seed)
+
+
+def device(network: Network) -> str:
+    return "cpu"
+
+
+def weights(network: Network) -> dict[str, Array]:
+    return {name: value.copy() for name, value in network.weights.items()}
+
+
+def score(network: Network, features: Array) -> Array:
+    return network(features).mean(0)
+
+
+def losses(network: Network, batch: Batch, deterministic: bool = False) -> dict[str, float]:
+    return {name: float(value) for name, value in network.losses(batch, deterministic).items()}
+
+
+def gradients(network: Network, batch: Batch, deterministic: bool = False) -> NoReturn:
+    raise InputError("the numpy backend has no gradients; take a backend with a framework")
+
+
+def trainer(network: Network, recipe: Recipe) -> Any:
+    raise InputError("the numpy backend does not train; take a backend with a framework")
