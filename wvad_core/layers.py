@@ -20,7 +20,7 @@ BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1  # PyTorch's sense: the share of the new value
 LAYER_NORM_EPS = 1e-5
 DECAY = math.exp(-1 / math.e)  # ratio of two neighbouring entries of the decay attention
-ATTENTION_BLOCK = 1 << 19  # attention weights held at a time
+ATTENTION_BLOCK = 1 << 21  # attention weights held at a time
 
 
 class Scope(Mapping):
@@ -113,7 +113,7 @@ def batch_norm(x: Array, p: Scope) -> Array:
     In evaluation mean and var are the running statistics. In training they are those of all positions of `x`, and
     the running ones move a tenth of the way towards them, with the unbiased variance, as PyTorch's do.
     """
-    mean, variance = p["running_mean"], p["running_var"]
+    mean, variance = p["running_mean"], p["running_var"].astype(x.dtype)
     if p.training:
         flat = x.reshape(-1, x.shape[-1])
         mean, variance = flat.mean(0), flat.var(0)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from wvad_core.layers import LAYER_NORM_EPS, PYRAMID_DILATIONS
 
+ATTENTION_BLOCK = 1 << 23  # attention weights held at a time
 DECAY_REACH = {torch.float64: 100}  # exp(-reach / e) is below the rounding of a dtype; 50 for all others
 
 
@@ -57,6 +58,26 @@ class LayerNorm(nn.LayerNorm):
         super().__init__(channels, eps=LAYER_NORM_EPS)
 
 
+def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(E)) v without a T x T matrix. q, k, v (B, H, T, E) -> (B, H, T, E).
+
+    PyTorch's fused kernel, except for bfloat16 on the CPU: without matrix units that kernel is slower than products
+    of a few hundred queries at a time.
+    """
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q, k, v)
+    batch, heads, steps, width = q.shape
+    items = max(1, ATTENTION_BLOCK // (heads * steps * steps))
+    rows = max(1, ATTENTION_BLOCK // (min(items, batch) * heads * steps))
+    q, keys, v = q * width**-0.5, k.contiguous().transpose(-1, -2), v.contiguous()
+    out = torch.empty_like(q)
+    for i in range(0, batch, items):
+        for j in range(0, steps, rows):
+            logits = q[i:i + items, :, j:j + rows] @ keys[i:i + items]
+            out[i:i + items, :, j:j + rows] = logits.softmax(-1) @ v[i:i + items]
+    return out
+
+
 def decay_attention(t: Tensor) -> Tensor:
     """out_i = sum_j exp(-|i - j| / e) / s_j t_j, s_j = sum_i exp(-|i - j| / e). t (B, T, C) -> (B, T, C).
 
@@ -87,10 +108,10 @@ class GlobalLocalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, steps, _ = x.shape
-        projected = self.qkvt(self.norm(x))
-        *qkv, t = projected.view(batch, steps, 4, self.heads, -1).unbind(2)  # each (B, T, H, E)
-        far = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in qkv)).transpose(1, 2)
-        near = decay_attention(t.reshape(batch, steps, -1)).view(far.shape)
+        q, k, v, t = self.qkvt(self.norm(x)).view(batch, steps, 4, self.heads, -1).unbind(2)  # each (B, T, H, E)
+        near = decay_attention(t.reshape(batch, steps, -1)).view(t.shape)
+        far = softmax_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)
+        del q, k, v, t  # a long video's are the largest tensors there are
         return self.out(torch.cat([far, near], dim=-1).view(batch, steps, -1))
 
 

@@ -1,0 +1,38 @@
+"""How tests compare numbers, and the tolerances that all backends share.
+
+error(a, b) = ||a - b|| / ||b||. Shape comes before values, and NaN never passes. A tensor whose reference is
+rounding noise is compared absolutely.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+SPECIFICATION = 1e-10  # float64 against float64
+OUTPUT = 1e-5          # float32 scores, loss terms and running statistics
+GRADIENT = 1e-4        # float32 gradients
+TRAINED = 1e-4         # weights after ten optimiser steps
+NOISE = 1e-12          # absolute
+
+
+def error(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm((actual - expected).ravel()) / max(np.linalg.norm(expected.ravel()), 1e-300))
+
+
+def assert_close(actual, expected, rtol: float, atol: float = NOISE, name: str = "values") -> None:
+    """||actual - expected|| <= rtol ||expected|| + atol, of arrays of one shape."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"{name}: shape {actual.shape}, expected {expected.shape}"
+    actual, expected = actual.astype(np.float64), expected.astype(np.float64)
+    assert np.isfinite(expected).all(), f"{name}: the reference is not finite"
+    difference = np.linalg.norm((actual - expected).ravel())
+    assert difference <= rtol * np.linalg.norm(expected.ravel()) + atol, (
+        f"{name}: error {error(actual, expected):.2e}, tolerance {rtol:.0e}")
+
+
+def assert_all_close(actual: Mapping, expected: Mapping, rtol: float, atol: float = NOISE) -> None:
+    """The same names, and each value close."""
+    assert set(actual) == set(expected), f"names differ: {sorted(set(actual) ^ set(expected))}"
+    for name in expected:
+        assert_close(actual[name], expected[name], rtol, atol, name)

@@ -1,0 +1,40 @@
+"""The backends that a test run asks for: `pytest --backends numpy,torch`; all of them by default.
+
+A backend that is asked for and cannot start ends the run with an error; nothing is skipped in its place.
+"""
+from __future__ import annotations
+
+import pytest
+
+import wvad_core as wv
+from wvad_core.backend import backend
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backends", default=",".join(wv.backends()), help="backends to test, separated by commas")
+
+
+def asked(config: pytest.Config) -> list[str]:
+    return config.getoption("--backends").split(",")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        config.wvad_versions = {name: backend(name).versions() for name in asked(config)}
+    except wv.InputError as error:
+        raise pytest.UsageError(f"--backends: {error}") from error
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    versions = [f"{name} ({', '.join(f'{p} {v}' for p, v in found.items())})"
+                for name, found in config.wvad_versions.items()]
+    return f"wvad backends: {', '.join(versions)}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`backend` runs a test on every backend; `framework` on those other than the NumPy specification."""
+    names = asked(metafunc.config)
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", names)
+    if "framework" in metafunc.fixturenames:
+        metafunc.parametrize("framework", [name for name in names if name != "numpy"])

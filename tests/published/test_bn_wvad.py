@@ -1,0 +1,48 @@
+"""What the golden cases of BN-WVAD hold beyond scores, losses and gradients: statistics, picks, crops as an axis."""
+import numpy as np
+import pytest
+
+import native
+from compare import assert_close
+from test_golden import CASES, detector, having, tolerance, training_batch
+
+
+@pytest.mark.parametrize("name", having("running_"))
+def test_running_statistics_after_a_training_forward(name, backend):
+    case = CASES[name]
+    trained = detector(case, backend)
+    trained.losses(training_batch(case, backend), deterministic=True)
+    weights = trained.weights()
+    for level in (1, 2):
+        for statistic in ("mean", "var"):
+            assert_close(weights[f"head.bn{level}.running_{statistic}"], case.outputs[f"running_{statistic}_{level}"],
+                         tolerance(case, backend))
+        assert weights[f"head.bn{level}.num_batches_tracked"] == 1
+
+
+@pytest.mark.parametrize("name", having("n_selected"))
+def test_picked_snippets(name, backend):
+    case = CASES[name]
+    levels, distances, screen = native.bn_wvad_training_forward(detector(case, backend), training_batch(case, backend))
+    for i, (level, distance) in enumerate(zip(levels, distances)):
+        half = len(level) // 2
+        normal, abnormal, count = screen(distance[:half], distance[half:])
+        assert count == case.outputs["n_selected"][i]
+        for part, picks, which in ((level[:half], normal, "normal"), (level[half:], abnormal, "abnormal")):
+            picked = part.reshape(-1, part.shape[-1])[picks[:count]]
+            assert_close(picked.sum(), case.outputs[f"selected_{which}_sum"][i], tolerance(case, backend))
+
+
+@pytest.mark.parametrize("name", having("normal_scores"))
+def test_normal_scores_in_training(name, backend):
+    case = CASES[name]
+    normal = native.bn_wvad_normal_scores(detector(case, backend), training_batch(case, backend))
+    assert_close(normal[:len(normal) // 2], case.outputs["normal_scores"], tolerance(case, backend))
+
+
+@pytest.mark.parametrize("name", having("scores_crops"))
+def test_crops_as_an_axis_are_averaged_within(name, backend):
+    case = CASES[name]
+    features = case.inputs()["features_crops"].astype({"numpy": np.float64}.get(backend, np.float32))
+    scores = native.network_scores(detector(case, backend), features)
+    assert_close(scores, case.outputs["scores_crops"], tolerance(case, backend))
