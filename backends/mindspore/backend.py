@@ -73,7 +73,8 @@ def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> 
 
 
 def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
-    return {name: value.asnumpy() for name, value in losses_and_gradients(network, batch, deterministic)[1].items()}
+    found = losses_and_gradients(network, batch, deterministic)[1]
+    return {name: value.asnumpy().copy() for name, value in found.items()}  # MindSpore may reuse what it shares
 
 
 def trainer(network: VideoNetwork, recipe: Recipe) -> Trainer:

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from compare import assert_all_close, assert_close
+from compare import assert_all_close, assert_close, assert_gradients_close
 
 EXPECTED = np.arange(1.0, 7).reshape(2, 3)
 WRONG = {"shifted": EXPECTED + 1e-3, "scaled": EXPECTED * (1 + 1e-4), "missing element": EXPECTED[:, :2],
@@ -34,3 +34,19 @@ def test_a_reference_with_nan_fails():
 def test_other_names_fail(names):
     with pytest.raises(AssertionError):
         assert_all_close({name: EXPECTED for name in names}, {"a": EXPECTED, "b": EXPECTED}, 1e-5)
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_wrong_gradients_fail(wrong):
+    with pytest.raises(AssertionError):
+        assert_gradients_close({"a": wrong, "b": EXPECTED}, {"a": EXPECTED, "b": EXPECTED})
+
+
+def test_gradients_that_are_noise_are_compared_absolutely():
+    noise = np.full(2, 1e-6)
+    assert_gradients_close({"a": EXPECTED, "b": -noise}, {"a": EXPECTED, "b": noise})
+    for wrong in (noise + 1e-3, noise * np.nan, noise[:1]):
+        with pytest.raises(AssertionError):
+            assert_gradients_close({"a": EXPECTED, "b": wrong}, {"a": EXPECTED, "b": noise})
+    with pytest.raises(AssertionError):
+        assert_gradients_close({"a": EXPECTED}, {"a": EXPECTED, "b": noise})

@@ -61,6 +61,10 @@ class Config(configuration.Config):
         """Channels of the head's two levels."""
         return self.channels // self.ratios[0], self.channels // self.ratios[1]
 
+    def screened(self, videos: int, steps: int) -> tuple[int, int]:
+        """How many snippets are screened in each abnormal video, and in all of them together."""
+        return int(self.ratio_sample * steps), int(self.ratio_batch * (videos * steps))
+
 
 RECIPES = {"xd-violence": Recipe(segments=200, videos=64, steps=1000, clip_norm=1.0, seed=2022)}
 
@@ -129,10 +133,10 @@ def screen(normal: Array, abnormal: Array, config: Config) -> tuple[Array, Array
     then every video's second, ...).
     """
     videos, steps = abnormal.shape
+    of_video, of_batch = config.screened(videos, steps)
     ranks = np.argsort(np.argsort(-abnormal, axis=1, kind="stable"), axis=1)
     batch_ranks = np.argsort(np.argsort(-abnormal, axis=None, kind="stable")).reshape(videos, steps)
-    picked = ((ranks < int(config.ratio_sample * steps))
-              | (batch_ranks < int(config.ratio_batch * videos * steps))).reshape(-1)
+    picked = ((ranks < of_video) | (batch_ranks < of_batch)).reshape(-1)
     order = np.argsort(-normal, axis=1, kind="stable") + steps * np.arange(videos)[:, None]
     return order.T.reshape(-1), np.argsort(~picked, kind="stable"), int(picked.sum())
 

@@ -76,9 +76,10 @@ def screen(normal: Tensor, abnormal: Tensor, config: Config) -> tuple[Tensor, Te
     """Flat indices into both halves, (B * T,) each, of which the first `count` are pairs; and `count`."""
     videos, steps = abnormal.shape
     size = videos * steps
+    of_video, of_batch = config.screened(videos, steps)
     ranks = ops.argsort(ops.argsort(abnormal, axis=1, descending=True), axis=1)
     batch_ranks = ops.argsort(ops.argsort(abnormal.reshape(-1), descending=True)).reshape(videos, steps)
-    picked = ops.logical_or(ranks < int(config.ratio_sample * steps), batch_ranks < int(config.ratio_batch * size))
+    picked = ops.logical_or(ranks < of_video, batch_ranks < of_batch)
     order = ops.argsort(normal, axis=1, descending=True) + steps * ops.arange(videos, dtype=ms.int32).reshape(-1, 1)
     left = size * ops.logical_not(picked).reshape(-1).astype(ms.int32)  # sorts those not picked behind the picked
     return (order.transpose(1, 0).reshape(-1), ops.argsort(left + ops.arange(size, dtype=ms.int32)),

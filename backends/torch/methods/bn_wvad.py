@@ -27,10 +27,10 @@ class Head(nn.Module):
         level2 = self.conv2(F.relu(self.bn1(level1)))
         return level1, level2, torch.sigmoid(self.conv3(F.relu(self.bn2(level2)))).squeeze(-1)
 
-    def distances(self, *levels: Tensor) -> list[Tensor]:
+    def distances(self, level1: Tensor, level2: Tensor) -> list[Tensor]:
         """sqrt(sum_c (f - running mean)^2 / running var) of each level, (B, T)."""
         return [((f - bn.running_mean).square() / bn.running_var.clone()).sum(-1).sqrt()
-                for f, bn in zip(levels, (self.bn1, self.bn2))]
+                for f, bn in ((level1, self.bn1), (level2, self.bn2))]
 
 
 class Network(VideoNetwork):
@@ -73,9 +73,10 @@ class Network(VideoNetwork):
 def screen(normal: Tensor, abnormal: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:
     """Flat indices into both halves, (B * T,) each, of which the first `count` are pairs; and `count`."""
     videos, steps = abnormal.shape
+    of_video, of_batch = config.screened(videos, steps)
     ranks = abnormal.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     batch_ranks = abnormal.flatten().argsort(descending=True, stable=True).argsort().view_as(ranks)
-    picked = (ranks < int(config.ratio_sample * steps)) | (batch_ranks < int(config.ratio_batch * videos * steps))
+    picked = (ranks < of_video) | (batch_ranks < of_batch)
     order = normal.argsort(dim=1, descending=True, stable=True)
     order = order + steps * torch.arange(videos, device=order.device)[:, None]
     return order.t().flatten(), (~picked).flatten().to(torch.int8).argsort(stable=True), picked.sum()

@@ -1,0 +1,53 @@
+"""The table that all parity tests run over: small random configurations of every method, lengths, crops."""
+from __future__ import annotations
+
+import numpy as np
+
+import wvad_core as wv
+
+CONFIGS = {
+    "bn-wvad": [
+        {"feature_dim": 24, "channels": 32, "depth": 2, "heads": 2, "head_dim": 8, "feed_forward_dim": 16, "ratios": (4, 8)},
+        {"feature_dim": 16, "channels": 48, "depth": 1, "heads": 3, "head_dim": 16, "feed_forward_dim": 40,
+         "ratios": (6, 4), "kernel_sizes": (3, 3, 5), "ratio_sample": 0.1, "ratio_batch": 0.3, "margin": 2.0},
+    ],
+    "saa": [
+        {"feature_dim": 16, "attention_dim": 12, "hidden_dims": (20, 10)},
+        {"feature_dim": 40, "attention_dim": 24, "hidden_dims": (8, 8), "k": 4, "guide_steps": 1, "suppression": 0.5},
+    ],
+}
+NETWORKS = [(method, config) for method in wv.methods() for config in CONFIGS[method]]
+LENGTHS = (1, 2, 3, 7, 16, 63, 64, 65, 130, 400)
+CROPS = (1, 5, 10)
+
+
+def detector(method: str, config: dict, backend: str, seed: int = 3) -> wv.Detector:
+    """A network with random values in every tensor, not only where fresh ones are random: the same on every backend."""
+    made = wv.create(method, backend="numpy", **config)
+    rng = np.random.default_rng(seed)
+    weights = {name: perturbed(name, value, rng) for name, value in made.weights().items()}
+    from wvad_core.backend import backend as find
+
+    network = find(backend).build(method, made.config, weights, "cpu", "float32", 0)
+    return wv.Detector(method, made.config, backend, find(backend), network)
+
+
+def perturbed(name: str, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if value.dtype != np.float32:
+        return value
+    noise = rng.standard_normal(value.shape).astype(np.float32)
+    return 0.5 + noise**2 if name.endswith("running_var") else value + np.float32(0.1) * noise
+
+
+def video(steps: int, dim: int, crops: int = 1, seed: int = 0) -> np.ndarray:
+    """(N, T, D), non-negative and sparse as pooled activations are."""
+    rng = np.random.default_rng([seed, steps, dim, crops])
+    return np.maximum(rng.standard_normal((crops, steps, dim)), 0).astype(np.float32)
+
+
+def batch(steps: int, dim: int, videos: int = 3, crops: int | None = None, seed: int = 0) -> wv.Batch:
+    """`videos` normal and as many abnormal videos, in mixed order and of different magnitude."""
+    rng = np.random.default_rng([seed, steps, dim, videos])
+    features = video(steps, dim, 2 * videos * (crops or 1), seed) * rng.uniform(0.3, 2, (2 * videos * (crops or 1), 1, 1))
+    shape = (2 * videos, steps, dim) if crops is None else (2 * videos, crops, steps, dim)
+    return wv.Batch(features.astype(np.float32).reshape(shape), rng.permutation(np.repeat([0, 1], videos)))

@@ -1,0 +1,84 @@
+"""The backends offer the same functions and classes with the same signatures; frameworks load only when asked for."""
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import wvad_core as wv
+from wvad_core.backend import Backend
+from wvad_core.methods import module_name, specification
+
+MODULES = ["backend", "layers", "losses", "network", "training"] + [f"methods.{module_name(m)}" for m in wv.methods()]
+OWN = {"forward", "construct"}  # one thing under the frameworks' two names
+# Known differences, each with its reason. A difference that is gone must leave this table too.
+ONLY = {
+    ("layers", "mindspore"): {"SoftmaxAttention", "DecayAttention", "gelu"},      # cells, for graph mode; exact GELU by hand
+    ("layers", "torch"): {"softmax_attention", "decay_attention"},                # functions suffice
+    ("losses", "mindspore"): {"binary_cross_entropy"},                           # MindSpore's clamps elsewhere
+    ("training", "mindspore"): {"losses_and_gradients"},                         # MindSpore differentiates functions
+}
+
+
+def public(package: str, module: str) -> dict[str, object]:
+    """The public functions and classes that a module itself defines."""
+    found = importlib.import_module(f"{package}.{module}")
+    return {name: value for name, value in vars(found).items()
+            if not name.startswith("_") and getattr(value, "__module__", None) == found.__name__}
+
+
+def signatures(value: object) -> dict[str, list[str]]:
+    """Parameter names of a function, or of a class's constructor and public methods."""
+    if inspect.isfunction(value):
+        return {"": list(inspect.signature(value).parameters)}
+    own = {name: method for name, method in vars(value).items() if inspect.isfunction(method)}
+    return {"forward" if name in OWN else name: list(inspect.signature(method).parameters)
+            for name, method in own.items() if not name.startswith("_") or name == "__init__"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_frameworks_offer_the_same(module):
+    torch, mindspore = public("wvad_torch", module), public("wvad_mindspore", module)
+    assert set(torch) - set(mindspore) == ONLY.get((module, "torch"), set())
+    assert set(mindspore) - set(torch) == ONLY.get((module, "mindspore"), set())
+    for name in set(torch) & set(mindspore):
+        ours, theirs = signatures(torch[name]), signatures(mindspore[name])
+        shared = set(ours) & set(theirs)
+        assert {n: ours[n] for n in shared} == {n: theirs[n] for n in shared}, name
+        assert {"__init__", "forward"} & set(ours) == {"__init__", "forward"} & set(theirs), name
+
+
+def test_every_backend_has_the_functions_of_the_protocol(backend):
+    found = wv.backend.backend(backend)
+    for name, function in inspect.getmembers(Backend, inspect.isfunction):
+        if not name.startswith("_"):
+            expected = list(inspect.signature(function).parameters)[1:]
+            assert list(inspect.signature(getattr(found, name)).parameters) == expected, name
+
+
+@pytest.mark.parametrize("method", wv.methods())
+def test_every_method_has_what_the_registry_says(method):
+    spec = specification(method)
+    for name in ("forward", "losses"):
+        assert list(inspect.signature(getattr(spec, name)).parameters) == ["features", "p", "config"]
+    for name in ("parameters", "published"):
+        assert list(inspect.signature(getattr(spec, name)).parameters) == ["config"]
+    assert spec.RECIPES and spec.__doc__
+
+
+@pytest.mark.parametrize("method", wv.methods())
+def test_canonical_names_are_the_attribute_paths(method, framework):
+    made = wv.create(method, backend=framework)
+    network = made.network
+    parameters = dict(network.named_parameters()) if framework == "torch" else dict(network.parameters_and_names())
+    assert set(parameters) <= set(made.weights())
+    for name, parameter in parameters.items():
+        assert tuple(parameter.shape) == made.weights()[name].shape
+
+
+@pytest.mark.parametrize("statement", ["import wvad_core", "import wvad_core; wvad_core.create('bn-wvad', feature_dim=8)",
+                                       "import wvad_core; wvad_core.methods(), wvad_core.backends()"])
+def test_the_core_loads_no_framework(statement):
+    check = "; import sys; loaded = {'torch', 'mindspore'} & set(sys.modules); assert not loaded, loaded"
+    subprocess.run([sys.executable, "-c", statement + check], check=True)

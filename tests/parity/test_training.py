@@ -1,0 +1,45 @@
+"""Ten optimiser steps from equal weights on equal batches leave equal weights."""
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cases import NETWORKS, batch, detector
+from compare import OUTPUT, TRAINED, assert_all_close
+from wvad_core.methods import Recipe
+
+RECIPES = {"clipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3, clip_norm=1.0),
+           "unclipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3)}
+
+
+@pytest.mark.parametrize("method, config", NETWORKS)
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_ten_steps_leave_equal_weights(method, config, recipe):
+    trained = {}
+    for name in ("torch", "mindspore"):
+        made = detector(method, config, name)
+        start = made.weights()
+        trainer = made.backend.trainer(made.network, recipe)
+        history = [trainer.step(batch(20, config["feature_dim"], seed=step), deterministic=True) for step in range(10)]
+        trained[name] = made.weights()
+        assert all(not np.array_equal(trained[name][n], w) for n, w in start.items()), "every tensor moves"
+    assert_all_close(trained["mindspore"], trained["torch"], TRAINED)
+    assert history[0]["total"] != history[-1]["total"]
+
+
+@pytest.mark.parametrize("method, config", NETWORKS)
+def test_a_step_is_adam_as_published(method, config, framework):
+    """The first step of Adam with L2 weight decay, by hand: w - lr g / (|g| + eps), g the clipped gradient + decay."""
+    recipe, given = dataclasses.replace(RECIPES["clipped"], learning_rate=1e-2), batch(20, config["feature_dim"])
+    weights = detector(method, config, framework).weights()
+    gradients = detector(method, config, framework).gradients(given, True)
+    norm = np.sqrt(sum(np.square(g.astype(np.float64)).sum() for g in gradients.values()))
+    expected = {}
+    for name, gradient in gradients.items():
+        g = gradient.astype(np.float64) * min(1, recipe.clip_norm / (norm + 1e-6)) + recipe.weight_decay * weights[name]
+        expected[name] = weights[name] - recipe.learning_rate * g / (np.abs(g) + 1e-8)
+    made = detector(method, config, framework)
+    made.backend.trainer(made.network, recipe).step(given, deterministic=True)
+    found = made.weights()
+    assert norm > recipe.clip_norm
+    assert_all_close({name: found[name] for name in expected}, expected, OUTPUT)
