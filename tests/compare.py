@@ -39,7 +39,7 @@ def assert_all_close(actual: Mapping, expected: Mapping, rtol: float, atol: floa
 
 
 def assert_gradients_close(actual: Mapping, expected: Mapping, rtol: float = GRADIENT) -> None:
-    """All close; absolutely where the reference is below a hundred-thousandth of the largest gradient's norm.
+    """All close; absolutely where the reference is below a ten-thousandth of the largest gradient's norm.
 
     A bias right before a training-mode BatchNorm has gradient zero, which float32 gives as rounding noise; the other
     biases' gradients are sums in which much cancels, so a millionth of the largest norm is granted to all.
@@ -47,5 +47,5 @@ def assert_gradients_close(actual: Mapping, expected: Mapping, rtol: float = GRA
     assert set(actual) == set(expected), f"names differ: {sorted(set(actual) ^ set(expected))}"
     largest = max(np.linalg.norm(value) for value in expected.values())
     for name, value in expected.items():
-        noise = np.linalg.norm(value) <= 1e-5 * largest
-        assert_close(actual[name], value, 0 if noise else rtol, (1e-5 if noise else 1e-6) * largest, name)
+        noise = np.linalg.norm(value) <= 1e-4 * largest
+        assert_close(actual[name], value, 0 if noise else rtol, (1e-4 if noise else 1e-6) * largest, name)

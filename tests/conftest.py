@@ -19,6 +19,7 @@ def asked(config: pytest.Config) -> list[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*backends): a test for runs that ask for all of these backends")
     try:
         config.wvad_versions = {name: backend(name).versions() for name in asked(config)}
     except wv.InputError as error:
@@ -38,3 +39,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", names)
     if "framework" in metafunc.fixturenames:
         metafunc.parametrize("framework", [name for name in names if name != "numpy"])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a backend that was not asked for."""
+    missing = [item for item in items if any(set(m.args) - set(asked(config)) for m in item.iter_markers("needs"))]
+    config.hook.pytest_deselected(items=missing)
+    items[:] = [item for item in items if item not in missing]

@@ -30,7 +30,7 @@ def _training(detector: wv.Detector):
     """The functions of a network in training mode: those of the specification, or the native network's own."""
     network = detector.network
     if detector.backend_name != "numpy":
-        return (network.train() if hasattr(network, "train") else network.set_train())
+        return set_training(network, True)
     return _Specification(network.specification, Scope(network.weights, training=True), network.config)
 
 
@@ -79,3 +79,19 @@ def saa_branches(detector: wv.Detector, features: np.ndarray) -> tuple[np.ndarra
         return network.specification.branches(features, Scope(network.weights), network.config)
     attention, raw = network.branches(to_native(detector.backend_name, features))
     return to_numpy(attention), to_numpy(raw)
+
+
+def set_weights(layer, weights: dict[str, np.ndarray]) -> None:
+    """Fill a native layer's tensors, all of them, by name."""
+    if not hasattr(layer, "set_train"):  # what only MindSpore's cells have
+        layer.load_state_dict({name: to_native("torch", value).reshape(value.shape) for name, value in weights.items()})
+        return
+    named = dict(layer.parameters_and_names())
+    assert set(named) == set(weights)
+    for name, parameter in named.items():
+        parameter.set_data(to_native("mindspore", weights[name]).reshape(weights[name].shape))
+
+
+def set_training(layer, training: bool):
+    """The layer in training or evaluation mode."""
+    return layer.set_train(training) if hasattr(layer, "set_train") else layer.train(training)

@@ -5,7 +5,7 @@ import pytest
 from compare import assert_all_close, assert_close, assert_gradients_close
 
 EXPECTED = np.arange(1.0, 7).reshape(2, 3)
-WRONG = {"shifted": EXPECTED + 1e-3, "scaled": EXPECTED * (1 + 1e-4), "missing element": EXPECTED[:, :2],
+WRONG = {"shifted": EXPECTED + 1e-3, "scaled": EXPECTED * (1 + 1e-3), "missing element": EXPECTED[:, :2],
          "transposed": EXPECTED.T, "flat": EXPECTED.ravel(), "nan": np.where(EXPECTED == 4, np.nan, EXPECTED),
          "infinite": np.where(EXPECTED == 4, np.inf, EXPECTED), "permuted": EXPECTED[::-1], "empty": np.empty(0)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 import wvad_core as wv
+from wvad_core.backend import backend as find_backend
 
 CONFIGS = {
     "bn-wvad": [
@@ -26,10 +27,8 @@ def detector(method: str, config: dict, backend: str, seed: int = 3) -> wv.Detec
     made = wv.create(method, backend="numpy", **config)
     rng = np.random.default_rng(seed)
     weights = {name: perturbed(name, value, rng) for name, value in made.weights().items()}
-    from wvad_core.backend import backend as find
-
-    network = find(backend).build(method, made.config, weights, "cpu", "float32", 0)
-    return wv.Detector(method, made.config, backend, find(backend), network)
+    found = find_backend(backend)
+    return wv.Detector(method, made.config, backend, found, found.build(method, made.config, weights, "cpu", "float32", 0))
 
 
 def perturbed(name: str, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 
 import wvad_core as wv
 from wvad_core.backend import Backend
+from wvad_core.backend import backend as find_backend
 from wvad_core.methods import module_name, specification
 
 MODULES = ["backend", "layers", "losses", "network", "training"] + [f"methods.{module_name(m)}" for m in wv.methods()]
@@ -37,6 +38,7 @@ def signatures(value: object) -> dict[str, list[str]]:
             for name, method in own.items() if not name.startswith("_") or name == "__init__"}
 
 
+@pytest.mark.needs("torch", "mindspore")
 @pytest.mark.parametrize("module", MODULES)
 def test_frameworks_offer_the_same(module):
     torch, mindspore = public("wvad_torch", module), public("wvad_mindspore", module)
@@ -46,11 +48,10 @@ def test_frameworks_offer_the_same(module):
         ours, theirs = signatures(torch[name]), signatures(mindspore[name])
         shared = set(ours) & set(theirs)
         assert {n: ours[n] for n in shared} == {n: theirs[n] for n in shared}, name
-        assert {"__init__", "forward"} & set(ours) == {"__init__", "forward"} & set(theirs), name
 
 
 def test_every_backend_has_the_functions_of_the_protocol(backend):
-    found = wv.backend.backend(backend)
+    found = find_backend(backend)
     for name, function in inspect.getmembers(Backend, inspect.isfunction):
         if not name.startswith("_"):
             expected = list(inspect.signature(function).parameters)[1:]
@@ -70,11 +71,11 @@ def test_every_method_has_what_the_registry_says(method):
 @pytest.mark.parametrize("method", wv.methods())
 def test_canonical_names_are_the_attribute_paths(method, framework):
     made = wv.create(method, backend=framework)
-    network = made.network
-    parameters = dict(network.named_parameters()) if framework == "torch" else dict(network.parameters_and_names())
-    assert set(parameters) <= set(made.weights())
-    for name, parameter in parameters.items():
-        assert tuple(parameter.shape) == made.weights()[name].shape
+    for name, value in made.weights().items():
+        found = made.network
+        for part in name.split("."):
+            found = found[int(part)] if part.isdigit() else getattr(found, part)
+        assert tuple(found.shape) == value.shape
 
 
 @pytest.mark.parametrize("statement", ["import wvad_core", "import wvad_core; wvad_core.create('bn-wvad', feature_dim=8)",

@@ -30,6 +30,7 @@ def test_losses_and_running_statistics(method, config, framework, steps):
     assert_all_close(network.weights(), specification.weights(), OUTPUT)
 
 
+@pytest.mark.needs("torch", "mindspore")
 @pytest.mark.parametrize("method, config", NETWORKS)
 @pytest.mark.parametrize("steps", (1, 5, 60))
 @pytest.mark.parametrize("crops", (None, 5))

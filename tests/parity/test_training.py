@@ -12,6 +12,7 @@ RECIPES = {"clipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3
            "unclipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3)}
 
 
+@pytest.mark.needs("torch", "mindspore")
 @pytest.mark.parametrize("method, config", NETWORKS)
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_ten_steps_leave_equal_weights(method, config, recipe):
