@@ -65,7 +65,7 @@ def test_decay_attention_is_the_matrix_of_the_paper(steps, dtype, rtol):
 
 def test_rows_of_the_decay_attention_do_not_sum_to_one_near_the_ends():
     rows = layers.decay_attention(np.ones((1, 40, 1)))[0, :, 0]
-    assert abs(rows[20] - 1) < 1e-3 and rows[0] < 0.9
+    assert abs(rows[20] - 1) < 1e-2 and rows[0] < 0.9
 
 
 @pytest.mark.parametrize("block", (1, 7, 1 << 20))
