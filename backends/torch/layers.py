@@ -17,11 +17,16 @@ ATTENTION_BLOCK = 1 << 23  # attention weights held at a time
 DECAY_REACH = {torch.float64: 100}  # exp(-reach / e) is below the rounding of a dtype; 50 for all others
 
 
+def _eager_cpu(x: Tensor) -> bool:
+    """Whether oneDNN computes: not on CUDA, in float64, or in a graph that PyTorch compiles or exports."""
+    return x.device.type == "cpu" and x.dtype != torch.float64 and not torch.compiler.is_compiling()
+
+
 class Linear(nn.Linear):
     """x (..., I) -> (..., O)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or x.dtype == torch.float64:
+        if not _eager_cpu(x):
             return F.linear(x, self.weight, self.bias)
         rows = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
         y = F.conv2d(rows, self.weight[:, :, None, None], self.bias)
@@ -39,10 +44,12 @@ class Conv1d(nn.Conv1d):
 
 
 def _over_time(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1, groups: int = 1) -> Tensor:
-    """A convolution of (B, T, I) as one of channels-last images of width 1, which needs no transposed copy."""
+    """A convolution of (B, T, I); on the CPU as one of channels-last images of width 1, which needs no transposed copy."""
+    padding = dilation * (weight.shape[-1] // 2)
+    if not _eager_cpu(x):
+        return F.conv1d(x.transpose(1, 2), weight, bias, 1, padding, dilation, groups).transpose(1, 2)
     image = x.reshape(len(x), -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
-    y = F.conv2d(image, weight[..., None], bias, padding=(dilation * (weight.shape[-1] // 2), 0),
-                 dilation=(dilation, 1), groups=groups)
+    y = F.conv2d(image, weight[..., None], bias, 1, (padding, 0), (dilation, 1), groups)
     return y.squeeze(-1).transpose(1, 2)
 
 

@@ -1,0 +1,54 @@
+"""PyTorch's networks are ordinary modules: state_dict, hooks, float64 and export with any T work."""
+import numpy as np
+import pytest
+
+from cases import NETWORKS, detector, video
+from compare import OUTPUT, SPECIFICATION, assert_close
+
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.parametrize("method, config", NETWORKS)]
+
+
+@pytest.fixture
+def torch():
+    import torch
+
+    with torch.no_grad():
+        yield torch
+
+
+def test_the_state_dict_is_the_weights(torch, method, config):
+    made = detector(method, config, "torch")
+    state = made.network.state_dict()
+    assert set(state) == set(made.weights())
+    fresh = type(made.network)(made.config)
+    fresh.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in made.weights().items()})
+    features = torch.from_numpy(video(9, config["feature_dim"], 2))
+    assert torch.equal(fresh.eval()(features), made.network(features))
+
+
+def test_float64(torch, method, config):
+    features = video(70, config["feature_dim"], 2).astype(np.float64)
+    network = detector(method, config, "torch").network.double()
+    expected = detector(method, config, "numpy").network(features)
+    assert_close(network(torch.from_numpy(features)).numpy(), expected, SPECIFICATION)
+
+
+def test_export_with_any_length(torch, method, config):
+    network = detector(method, config, "torch").network
+    first, other = (torch.from_numpy(video(steps, config["feature_dim"], 2)) for steps in (30, 77))
+    steps = torch.export.Dim("steps", min=2, max=10000)
+    exported = torch.export.export(network, (first,), dynamic_shapes={"features": {1: steps}})
+    assert_close(exported.module()(other).numpy(), network(other).numpy(), OUTPUT)
+
+
+def test_bf16_is_near_and_leaves_the_weights_alone(torch, method, config):
+    import wvad_core as wv
+
+    exact = detector(method, config, "torch")
+    network = exact.backend.build(method, exact.config, exact.weights(), "cpu", "bf16", 0)
+    reduced = wv.Detector(method, exact.config, "torch", exact.backend, network)
+    features = video(90, config["feature_dim"], 2)
+    scores = reduced.score(features)
+    assert scores.dtype == np.float32 and not np.array_equal(scores, exact.score(features))
+    assert_close(scores, exact.score(features), 0.02)
+    assert all(np.array_equal(value, exact.weights()[name]) for name, value in reduced.weights().items())
