@@ -11,7 +11,7 @@ from wvad_core.layers import Scope
 
 def to_native(backend: str, array: np.ndarray):
     return {"numpy": lambda x: x, "torch": lambda x: sys.modules["torch"].from_numpy(x),
-            "mindspore": lambda x: sys.modules["mindspore"].Tensor(x)}[backend](np.ascontiguousarray(array))
+            "mindspore": lambda x: sys.modules["mindspore"].Tensor(x)}[backend](np.array(array))
 
 
 def to_numpy(value) -> np.ndarray:
@@ -84,12 +84,12 @@ def saa_branches(detector: wv.Detector, features: np.ndarray) -> tuple[np.ndarra
 def set_weights(layer, weights: dict[str, np.ndarray]) -> None:
     """Fill a native layer's tensors, all of them, by name."""
     if not hasattr(layer, "set_train"):  # what only MindSpore's cells have
-        layer.load_state_dict({name: to_native("torch", value).reshape(value.shape) for name, value in weights.items()})
+        layer.load_state_dict({name: to_native("torch", value) for name, value in weights.items()})
         return
     named = dict(layer.parameters_and_names())
     assert set(named) == set(weights)
     for name, parameter in named.items():
-        parameter.set_data(to_native("mindspore", weights[name]).reshape(weights[name].shape))
+        parameter.set_data(to_native("mindspore", weights[name]))
 
 
 def set_training(layer, training: bool):
