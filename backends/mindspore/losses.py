@@ -7,11 +7,13 @@ LARGE = 1e30
 
 
 def binary_cross_entropy(p: Tensor, labels: Tensor) -> Tensor:
-    """-y log p - (1 - y) log(1 - p), each logarithm clamped at -100; MindSpore's own clamps p at 1e-12."""
-    tiny = 1e-44  # log of it is below -100: the clamp decides, and log(0) never meets a gradient
-    positive = ops.maximum(ops.log(ops.maximum(p, tiny)), -100.0)
-    negative = ops.maximum(ops.log(ops.maximum(1 - p, tiny)), -100.0)
-    return -labels * positive - (1 - labels) * negative
+    """-y log p - (1 - y) log(1 - p), each logarithm clamped at -100.
+
+    MindSpore's own has the gradient of PyTorch's, but clamps p at 1e-12: its gradient is kept and its value replaced.
+    """
+    own = ops.binary_cross_entropy(p, labels, reduction="none")
+    exact = -labels * ops.maximum(ops.log(p), -100.0) - (1 - labels) * ops.maximum(ops.log1p(-p), -100.0)
+    return own + ops.stop_gradient(exact - own)
 
 
 def masked_top_mean(x: Tensor, mask: Tensor, k: int) -> Tensor:

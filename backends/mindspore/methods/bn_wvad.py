@@ -59,7 +59,7 @@ class Network(VideoNetwork):
         half = items.shape[0] // 2
         distance1, distance2 = self.head.distances(level1, level2)
         weight1, weight2 = self.config.level_weights
-        of_normal = ops.sqrt(ops.square(normal[:half]).sum(1)).mean()
+        of_normal = ops.norm(normal[:half], dim=1).mean()
         mpp = (weight1 * self.pull_push(distance1[:half], distance1[half:])
                + weight2 * self.pull_push(distance2[:half], distance2[half:]))
         return {"total": of_normal + mpp, "normal": of_normal, "mpp": mpp}

@@ -1,0 +1,61 @@
+"""The loss terms of the frameworks against their NumPy specification, and their gradients at the edges."""
+import importlib
+
+import numpy as np
+import pytest
+
+import native
+from compare import GRADIENT, OUTPUT, assert_close
+from wvad_core import losses
+
+EDGES = np.array([0, 1e-30, 1e-13, 1e-12, 1e-7, 0.3, 0.5, 1 - 1e-7, 1], np.float32)
+SCORES = np.random.default_rng(0).random((4, 9)).astype(np.float32)
+MASKS = {"all": np.ones((4, 9), bool), "some": SCORES < 0.6, "few": SCORES < np.sort(SCORES, 1)[:, 1:2],
+         "none": np.zeros((4, 9), bool)}
+
+
+def native_losses(framework: str):
+    return importlib.import_module(f"wvad_{framework}.losses")
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+@pytest.mark.parametrize("k", (1, 3, 9))
+def test_masked_top_mean(framework, mask, k):
+    expected = [np.mean(sorted(row[held])[-k:]) if held.any() else 0 for row, held in zip(SCORES, mask)]
+    assert_close(losses.masked_top_mean(SCORES, mask, k), expected, OUTPUT)
+    found = native_losses(framework).masked_top_mean(native.to_native(framework, SCORES), native.to_native(framework, mask), k)
+    assert_close(native.to_numpy(found), expected, OUTPUT)
+
+
+@pytest.mark.parametrize("steps", (1, 2, 9))
+def test_smoothness_and_hinge(framework, steps):
+    scores = SCORES[:, :steps]
+    expected = [sum((row[t + 1] - row[t]) ** 2 for t in range(steps - 1)) for row in scores.astype(np.float64)]
+    assert_close(losses.smoothness(scores), expected, OUTPUT)
+    given = native.to_native(framework, scores)
+    assert_close(native.to_numpy(native_losses(framework).smoothness(given)), expected, OUTPUT)
+    pairs = native.to_native(framework, scores), native.to_native(framework, scores[::-1])
+    expected = [[max(0.0, 0.1 + a - b) for a, b in zip(*rows)] for rows in zip(scores, scores[::-1])]
+    assert_close(losses.hinge(scores, scores[::-1], 0.1), expected, OUTPUT)
+    assert_close(native.to_numpy(native_losses(framework).hinge(*pairs, 0.1)), expected, OUTPUT)
+
+
+@pytest.mark.needs("torch", "mindspore")
+@pytest.mark.parametrize("label", (0, 1))
+def test_cross_entropy_and_its_gradient_at_the_edges(label):
+    """A saturated score must give PyTorch's clamped value and its finite gradient."""
+    import mindspore
+    import torch
+
+    p = torch.tensor(EDGES, requires_grad=True)
+    expected = torch.nn.functional.binary_cross_entropy(p, torch.full_like(p, label), reduction="none")
+    expected.sum().backward()
+    labels = mindspore.Tensor(np.full_like(EDGES, label))
+    cross_entropy = native_losses("mindspore").binary_cross_entropy
+    found = cross_entropy(mindspore.Tensor(EDGES), labels).asnumpy()
+    gradient = mindspore.grad(lambda x: cross_entropy(x, labels).sum())(mindspore.Tensor(EDGES)).asnumpy()
+    specification = losses.binary_cross_entropy(EDGES.astype(np.float64), label)
+    for i in range(len(EDGES)):  # one by one: the edges are larger than all else
+        assert_close(found[i], expected[i].item(), OUTPUT, 1e-6)  # its log(1 - p) rounds 1 - p
+        assert_close(specification[i], expected[i].item(), OUTPUT)
+        assert_close(gradient[i], p.grad[i].item(), GRADIENT)
