@@ -5,7 +5,7 @@
     detector = wv.load("bn_wvad.safetensors", backend="torch", device="auto")
     scores = detector.score(features)           # (N, T, D) -> (T,)
 """
-from . import metrics
+from . import data, metrics
 from .backend import backends
 from .data.batches import Batch
 from .detector import Detector, create, from_published, load, published_names
@@ -13,6 +13,5 @@ from .errors import InputError
 from .evaluation import Report, evaluate
 from .methods import names as methods
 
-__all__ = ["Batch", "Detector", "InputError", "Report", "backends", "create", "evaluate",
-           "from_published", "load", "methods", "metrics",
-           "published_names"]
+__all__ = ["Batch", "Detector", "InputError", "Report", "backends", "create", "data", "evaluate", "from_published",
+           "load", "methods", "metrics", "published_names"]

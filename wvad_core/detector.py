@@ -15,7 +15,7 @@ from .checkpoints import safetensors
 from .configuration import Config, configure
 from .data.batches import Batch
 from .errors import InputError, listing
-from .methods import Published, specification
+from .methods import Published, names, specification
 
 Array = np.ndarray
 
@@ -28,6 +28,7 @@ class Detector:
     backend_name: str
     backend: Backend
     network: Any
+    precision: str = "float32"
 
     def score(self, features: Array) -> Array:
         """Anomaly scores of one video: (T, D) or (N, T, D), N crops -> (T,) float32, one score for 16 frames.
@@ -84,6 +85,8 @@ def load(path: str | Path, backend: str = "numpy", device: str = "auto", precisi
     found, config, weights = safetensors.read(path)
     if method not in (None, found):
         raise InputError(f"{path}: a checkpoint of method {found}, expected {method}")
+    if found not in names():
+        raise InputError(f"{path}: a checkpoint of method {found}, expected one of {', '.join(names())}")
     spec = specification(found)
     configured = configure(spec.Config, config, f"{path}: {found}")
     parameters.check(weights, spec.parameters(configured), str(path))
@@ -133,4 +136,5 @@ def _squeezed(shape: tuple[int, ...]) -> list[int]:
 def _detector(method: str, config: Config, weights: dict[str, Array], backend: str, device: str, precision: str,
               seed: int) -> Detector:
     found = find_backend(backend)
-    return Detector(method, config, backend, found, found.build(method, config, weights, device, precision, seed))
+    network = found.build(method, config, weights, device, precision, seed)
+    return Detector(method, config, backend, found, network, precision)

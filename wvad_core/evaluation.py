@@ -1,10 +1,15 @@
 """Scoring a dataset: every video's anomaly scores, and the metrics over all frames."""
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
+import platform
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,17 +18,20 @@ from tqdm import tqdm
 from . import metrics
 from .checkpoints.safetensors import digest
 from .data.annotations import SNIPPET
-from .data.dataset import Dataset
+from .data.dataset import Dataset, Item
 from .detector import Detector
+from .errors import InputError
+from .files import written_whole
 
 Array = np.ndarray
 
-# What a report holds, in its order, as people call it. Rates and accuracy are taken at a score of 0.5.
+# What a report holds, in its order, as people call it.
 TITLES = {
     "auc": "AUC", "ap": "AP (trapezoidal, as published)", "average_precision": "average precision (step rule)",
     "auc_sub": "AUC_sub (abnormal videos)", "ap_sub": "AP_sub (abnormal videos)",
-    "false_alarm_rate": "false-alarm rate", "false_alarm_rate_abnormal": "false-alarm rate, abnormal videos",
-    "false_alarm_rate_normal": "false-alarm rate, normal videos", "video_accuracy": "video accuracy"}
+    "false_alarm_rate": "false-alarm rate at 0.5",
+    "false_alarm_rate_abnormal": "false-alarm rate at 0.5, abnormal videos",
+    "false_alarm_rate_normal": "false-alarm rate at 0.5, normal videos", "video_accuracy": "video accuracy at 0.5"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +49,10 @@ class Report:
     """What `evaluate` found.
 
     metrics: {key of TITLES: value}; a metric that the videos leave undefined is NaN.
-    intervals: {"auc", "ap": (low, high)}, 95 % over videos. categories: {category: {"auc", "ap", "videos"}} of its videos.
-    undefined: {group of videos: why some metric of it is NaN}. about: what was run. videos: in the dataset's order.
+    intervals: {"auc", "ap": (low, high)}, 95 % over videos.
+    categories: {category: {"videos": how many, "auc", "ap": over their frames}}, of the anomalous ones.
+    undefined: {group of videos: why some metric of it is NaN}.
+    about: what was run (see `describe`). videos: in the dataset's order.
     """
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
@@ -57,40 +67,83 @@ class Report:
                        "categories": self.categories, "undefined": self.undefined})
 
     def table(self) -> str:
-        """The metrics in percent, one a line, with their intervals."""
-        lines = []
-        for key, value in self.metrics.items():
-            interval = "  [{:.2f}, {:.2f}]".format(*(100 * x for x in self.intervals[key])) if key in self.intervals else ""
-            lines.append(f"{TITLES[key]:<36}{100 * value:>7.2f}{interval}")
+        """The metrics in percent, one a line, with their intervals; then the categories."""
+        lines = [f"{'':<42}{'percent':>9}   95 % interval over videos"]
+        lines += [f"{TITLES[key]:<42}{percent(value):>9}{self._interval(key)}" for key, value in self.metrics.items()]
         if self.categories:
-            lines += ["", f"{'category':<24}{'videos':>7}{'AUC':>8}{'AP':>8}"]
-            lines += [f"{name:<24}{found['videos']:>7}{100 * found['auc']:>8.2f}{100 * found['ap']:>8.2f}"
+            lines += ["", f"{'category':<28}{'videos':>8}{'AUC':>9}{'AP':>9}"]
+            lines += [f"{name:<28}{found['videos']:>8}{percent(found['auc']):>9}{percent(found['ap']):>9}"
                       for name, found in self.categories.items()]
-        lines += [f"nan, {name}: {reason}" for name, reason in self.undefined.items()]
+        highest = max(video.scores.max() for video in self.videos)
+        if highest > 1:
+            lines += ["", f"scores go up to {highest:.4g} and are no probabilities: what is taken at 0.5 says little"]
+        if self.undefined:
+            lines += ["", *(f"nan for {name}: {reason}" for name, reason in self.undefined.items())]
         return "\n".join(lines)
 
+    def save(self, folder: str | Path) -> None:
+        """Write report.json and scores.npz into a folder, each whole or not at all.
 
-def evaluate(detector: Detector, dataset: Dataset, replicates: int = 1000, seed: int = 0) -> Report:
+        scores.npz has two arrays for each video, of one number for each snippet of 16 frames: NAME/scores, its anomaly
+        scores, and NAME/share, the abnormal share of its frames. `pictures.draw` adds pictures.
+        """
+        folder = Path(folder)
+        arrays = {f"{v.name}/{kind}": values for v in self.videos
+                  for kind, values in (("scores", v.scores), ("share", v.share))}
+        with written_whole(folder / "scores.npz") as path:
+            np.savez(path, **arrays)
+        with written_whole(folder / "report.json") as path:
+            path.write_text(json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+    def _interval(self, key: str) -> str:
+        return "   {} to {}".format(*map(percent, self.intervals[key])) if key in self.intervals else ""
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def evaluate(detector: Detector, dataset: Dataset, replicates: int = 1000, seed: int = 0,
+             about: Mapping[str, Any] | None = None) -> Report:
     """Score every video of a test set and compute the metrics over all its frames together.
 
     All features are checked to be finite first. While one video is scored the next is read. `replicates` and `seed`
-    are those of the bootstrap over videos.
+    are those of the bootstrap over videos. about: facts to add to those of `describe` in the report.
+    Raises InputError for features that are not finite, and for a video whose scores are not.
     """
+    facts = describe(detector, dataset) | dict(about or {})
     bar = partial(tqdm, disable=None, leave=False, unit="video", total=len(dataset))
     dataset.check_finite(partial(bar, desc="checking features"))
-    videos = tuple(VideoScores(item.video.name, item.video.categories, item.abnormal, detector.score(features), item.share)
-                   for item, features in bar(dataset.prefetched(), desc="scoring"))
-    about = {"method": detector.method, "config": detector.config.as_dict(), "backend": detector.backend_name,
-             "device": detector.backend.device(detector.network), "dataset": dataset.name, "videos": len(videos),
-             "frames": SNIPPET * sum(len(v.scores) for v in videos), "weights_sha256": digest(detector.weights())}
-    return summarise(videos, about, replicates, seed)
+    start = time.perf_counter()
+    videos = tuple(_scored(detector, item, features) for item, features in bar(dataset.prefetched(), desc="scoring"))
+    return summarise(videos, facts | {"seconds": time.perf_counter() - start}, replicates, seed)
+
+
+def describe(detector: Detector, dataset: Dataset) -> dict[str, Any]:
+    """What an evaluation of these is about: method, configuration, framework, versions, device, data, weights."""
+    framework = detector.backend.versions()
+    versions = {"wvad": version("wvad"), "python": platform.python_version(), "numpy": np.__version__} | framework
+    return {"method": detector.method, "config": detector.config.as_dict(), "backend": detector.backend_name,
+            "framework": framework, "versions": versions, "device": detector.backend.device(detector.network),
+            "precision": detector.precision, "dataset": dataset.name, "videos": len(dataset),
+            "frames": SNIPPET * sum(item.features.shape[1] for item in dataset),
+            "weights_sha256": digest(detector.weights())}
+
+
+def _scored(detector: Detector, item: Item, features: Array) -> VideoScores:
+    scores = detector.score(features)
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if wrong.size:
+        raise InputError(f"{item.video.name}: the anomaly score of snippet {wrong[0]} is {scores[wrong[0]]}, "
+                         "expected a finite number; the checkpoint's weights or the features are out of range")
+    return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, item.share)
 
 
 def summarise(videos: tuple[VideoScores, ...], about: dict[str, Any], replicates: int = 1000, seed: int = 0) -> Report:
     """The metrics of scored videos."""
-    everything = _Frames(videos)
-    abnormal = _Frames([v for v in videos if v.abnormal])
-    normal = _Frames([v for v in videos if not v.abnormal])
+    everything = Frames(videos)
+    abnormal = Frames([v for v in videos if v.abnormal])
+    normal = Frames([v for v in videos if not v.abnormal])
     found = {
         "auc": everything.of(metrics.roc_auc), "ap": everything.of(metrics.pr_auc),
         "average_precision": everything.of(metrics.average_precision),
@@ -99,8 +152,9 @@ def summarise(videos: tuple[VideoScores, ...], about: dict[str, Any], replicates
         "false_alarm_rate_abnormal": abnormal.of(metrics.false_alarm_rate),
         "false_alarm_rate_normal": normal.of(metrics.false_alarm_rate),
         "video_accuracy": metrics.video_accuracy([v.abnormal for v in videos], [v.scores.max() for v in videos])}
-    intervals = metrics.bootstrap_intervals(everything.share, everything.scores, None, everything.video, replicates, seed)
-    parts = {name: _Frames([v for v in videos if name in v.categories])
+    intervals = metrics.bootstrap_intervals(everything.share, everything.scores, None, everything.video,
+                                            replicates, seed)
+    parts = {name: Frames([v for v in videos if name in v.categories])
              for name in sorted({name for v in videos if v.abnormal for name in v.categories})}
     categories = {name: {"videos": part.count, "auc": part.of(metrics.roc_auc), "ap": part.of(metrics.pr_auc)}
                   for name, part in parts.items()}
@@ -111,7 +165,7 @@ def summarise(videos: tuple[VideoScores, ...], about: dict[str, Any], replicates
     return Report(found, intervals, categories, undefined, about, videos)
 
 
-class _Frames:
+class Frames:
     """The snippets of some videos end to end; every snippet has the same number of frames, so none needs a weight."""
 
     def __init__(self, videos: Iterable[VideoScores]):

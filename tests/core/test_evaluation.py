@@ -130,6 +130,12 @@ def test_table():
     assert not any("nan" in line for line in lines)
 
 
+def test_table_says_where_a_threshold_of_one_half_means_little():
+    assert "no probabilities" not in summarise(VIDEOS, {}, replicates=2).table()
+    beyond = summarise((*VIDEOS, video("e", [12.5], [0])), {}, replicates=2).table()
+    assert "scores go up to 12.5 and are no probabilities" in beyond
+
+
 def test_save(tmp_path):
     report = summarise(VIDEOS, {"method": "m", "config": {"sizes": (1, 2)}, "seconds": np.float64(1.5)}, replicates=5)
     report.save(tmp_path / "new" / "folder")

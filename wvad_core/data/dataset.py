@@ -144,7 +144,8 @@ def _read(ground_truth: str | Path | np.ndarray) -> np.ndarray:
     if not isinstance(ground_truth, (str, Path)):
         return ground_truth
     try:
-        return np.load(ground_truth, allow_pickle=False)
+        with open(ground_truth, "rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{ground_truth}: cannot be read ({error.strerror})") from error
     except (ValueError, EOFError) as error:

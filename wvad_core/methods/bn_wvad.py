@@ -66,7 +66,10 @@ class Config(configuration.Config):
         return int(self.ratio_sample * steps), int(self.ratio_batch * (videos * steps))
 
 
-RECIPES = {"xd-violence": Recipe(segments=200, videos=64, steps=1000, clip_norm=1.0, seed=2022)}
+DEMO = Config(feature_dim=32, channels=32, depth=1, heads=2, head_dim=16, feed_forward_dim=64, ratios=(1, 2),
+              ratio_sample=0.1, ratio_batch=0.1)
+RECIPES = {"xd-violence": Recipe(segments=200, videos=64, steps=1000, clip_norm=1.0, seed=2022),
+           "demo": Recipe(segments=100, videos=16, steps=300, learning_rate=3e-4, weight_decay=1e-2, clip_norm=1.0)}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

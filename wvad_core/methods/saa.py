@@ -66,7 +66,9 @@ class Config(configuration.Config):
         configuration.require(self.dropout < 1, "dropout", self.dropout, "a share below 1")
 
 
-RECIPES = {"ucf-crime": Recipe(segments=320, videos=64, steps=3000)}
+DEMO = Config(feature_dim=32, attention_dim=32, hidden_dims=(32, 16), dropout=0.3, guide_steps=100)
+RECIPES = {"ucf-crime": Recipe(segments=320, videos=64, steps=3000),
+           "demo": Recipe(segments=100, videos=16, steps=300, learning_rate=1e-3, weight_decay=2e-3)}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

@@ -1,0 +1,222 @@
+"""The demo set, its bundled checkpoints, and the training loop."""
+import dataclasses
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import wvad_core as wv
+from wvad_core.data import Dataset, TrainingSet, demo, load_table
+from wvad_core.data.annotations import TABLES
+from wvad_core.methods import Recipe, specification
+from wvad_core.training import fit
+
+AUC = {"bn-wvad": 0.97199, "saa": 0.95235}
+"""Of the bundled checkpoints, on NumPy."""
+SHA256 = {"Arson001": "c323d483c2205efd20ca47b81aa99674791e14bcf709bedbc871cf0ceb7d275c",
+          "Arson011": "7075e73374762a8d1881892f8a7fbc3d2f40f1f6d0e438caa52ce22dc2d040c6",
+          "Fighting013": "ab2d453bd52052e4b08c0c313969388d3fa97282cc2412b8599be843d0fda74b",
+          "Normal048": "5bc9c0b7fa41d053f1f08f585e14f53614080e365772bc383a90e21346107e67"}
+"""Of the crops' values one after another: the generator must make these bits on every machine."""
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    return demo.demo_features(tmp_path_factory.mktemp("demo") / "features")
+
+
+@pytest.fixture(scope="module")
+def test_set(features):
+    return Dataset.open("demo", features)
+
+
+def snippets(video):
+    return -(-video.frames // 16)
+
+
+def test_the_table_follows_from_the_seed():
+    assert (TABLES / "demo.csv").read_text(encoding="utf-8") == demo.demo_table()
+    assert load_table("demo") == demo.demo_videos()
+
+
+@pytest.mark.parametrize("split, each", [("train", 40), ("test", 12)])
+def test_the_splits(split, each):
+    videos = [video for video in load_table("demo") if video.split == split]
+    assert [sum(video.abnormal is kind for video in videos) for kind in (True, False)] == [each, each]
+    assert {name for video in videos for name in video.categories} == {*demo.CATEGORIES, "Normal"}
+    assert all(bool(video.intervals) == (video.abnormal and split == "test") for video in videos)
+    for kind in (True, False):
+        assert min(snippets(video) for video in videos if video.abnormal is kind) == 1
+    assert sum(snippets(video) > 2000 for video in videos) == (split == "test")
+
+
+def test_the_published_layout(features):
+    videos = load_table("demo")
+    assert {file.name for file in features.iterdir()} == {f"{v.name}__{n}.npy" for v in videos for n in range(10)}
+    assert sum(file.stat().st_size for file in features.iterdir()) < 30e6
+    for video in videos:
+        for crop in range(10):
+            array = np.load(features / f"{video.name}__{crop}.npy", mmap_mode="r", allow_pickle=False)
+            assert (array.shape, array.dtype) == ((snippets(video), 32), np.float32)
+
+
+@pytest.mark.parametrize("name", SHA256)
+def test_the_same_bits_on_every_machine(features, name):
+    state = hashlib.sha256()
+    for crop in range(10):
+        state.update(np.load(features / f"{name}__{crop}.npy").tobytes())
+    assert state.hexdigest() == SHA256[name]
+
+
+def test_features_look_pooled_and_their_magnitude_says_nothing(test_set):
+    arrays = [item.features.read() for item in test_set]
+    values = np.concatenate([array.ravel() for array in arrays])
+    assert values.min() == 0 and 0.2 < (values == 0).mean() < 0.6
+    magnitude = np.concatenate([array.mean((0, 2)) for array in arrays])
+    assert 0.4 < wv.metrics.roc_auc(np.concatenate([item.share for item in test_set]), magnitude) < 0.6
+
+
+def test_both_splits_open(features, test_set):
+    train = Dataset.open("demo", features, "train")
+    assert (len(train), len(test_set)) == (80, 24)
+    assert all(item.share.any() == item.abnormal for item in test_set)
+    training_set = TrainingSet(train, 10)
+    assert training_set.features.shape == (80, 10, 10, 32) and training_set.labels.sum() == 40
+
+
+def test_the_folder_is_used_again(features, monkeypatch):
+    monkeypatch.setattr(np, "save", None)
+    assert demo.demo_features(features) == features
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "given").mkdir()
+    assert len(list(demo.demo_features(tmp_path / "given").iterdir())) == 1040
+
+
+@pytest.mark.parametrize("raised, seen", [(KeyboardInterrupt(), KeyboardInterrupt), (RuntimeError(), RuntimeError),
+                                          (OSError(28, "No space left on device"), wv.InputError)])
+def test_whole_or_not_at_all(tmp_path, monkeypatch, raised, seen):
+    saved, save = [], np.save
+
+    def failing(path, array):
+        if len(saved) == 25:
+            raise raised
+        saved.append(path)
+        save(path, array)
+
+    monkeypatch.setattr(np, "save", failing)
+    with pytest.raises(seen):
+        demo.demo_features(tmp_path / "features")
+    assert len(saved) == 25 and not list(tmp_path.iterdir())
+
+
+def test_two_at_once(tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(demo.demo_features, [tmp_path / "features"] * 2))
+    assert found == [tmp_path / "features"] * 2 == list(tmp_path.iterdir()) * 2
+    assert len(list(found[0].iterdir())) == 1040
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "Arson001__0.npy").write_bytes(b"mine")
+    with pytest.raises(wv.InputError, match="not the whole demo set"):
+        demo.demo_features(tmp_path)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"mine"]
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "features"):
+        with pytest.raises(wv.InputError, match="cannot be written"):
+            demo.demo_features(folder)
+
+
+def test_the_default_folder_belongs_to_the_generator(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = demo.demo_features()
+    assert folder.parent == tmp_path / "wvad" and folder.name.startswith("demo-")
+    monkeypatch.setattr(demo, "__file__", str(TABLES / "demo.csv"))  # any other text
+    assert demo._cache() != folder
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert demo._cache().parent == tmp_path / "home" / ".cache" / "wvad"
+
+
+@pytest.mark.parametrize("method", AUC)
+def test_the_bundled_checkpoints(test_set, method):
+    path = demo.demo_checkpoint(method)
+    assert path.stat().st_size < 2e6
+    detector = wv.load(path, method=method)
+    assert detector.config == specification(method).DEMO
+    auc = wv.evaluate(detector, test_set, replicates=1).metrics["auc"]
+    assert 0.9 < auc < 1 and auc == pytest.approx(AUC[method], abs=1e-3)
+
+
+def test_every_bundled_checkpoint_is_tested():
+    folder = demo.demo_checkpoint("saa").parent
+    assert {file.name for file in folder.iterdir()} == {f"{m.replace('-', '_')}.safetensors" for m in AUC}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("method", AUC)
+def test_a_fresh_network_is_near_half(test_set, method, seed):
+    fresh = wv.create(method, seed=seed, **specification(method).DEMO.as_dict())
+    assert 0.35 < wv.evaluate(fresh, test_set, replicates=1).metrics["auc"] < 0.65
+
+
+def test_no_checkpoint(monkeypatch):
+    with pytest.raises(wv.InputError, match="unknown method 'none'"):
+        demo.demo_checkpoint("none")
+    monkeypatch.setattr(demo, "module_name", lambda method: "another")
+    with pytest.raises(wv.InputError, match="no checkpoint of another, expected one of bn-wvad, saa"):
+        demo.demo_checkpoint("another")
+
+
+class Trainer:
+    """Takes batches and gives the losses that it was told to."""
+
+    def __init__(self, totals):
+        self.totals, self.batches = iter(totals), []
+
+    def step(self, batch):
+        self.batches.append(batch)
+        total = next(self.totals)
+        return {"total": total, "part": total / 2, "other": 0.0}
+
+
+@pytest.fixture
+def training_set(features):
+    return TrainingSet(Dataset.open("demo", features, "train"), 4)
+
+
+def trained(training_set, recipe, totals):
+    trainer = Trainer(totals)
+    detector = dataclasses.replace(wv.create("saa", feature_dim=32),
+                                   backend=SimpleNamespace(trainer=lambda network, given: trainer))
+    return trainer, lambda: fit(detector, training_set, recipe)
+
+
+def test_fit_takes_the_recipes_steps_and_batches(training_set):
+    recipe = Recipe(segments=4, videos=3, steps=5, seed=7)
+    trainer, start = trained(training_set, recipe, [5.0, 4.0, 3.0, 2.0, 1.0])
+    assert start() == [{"total": t, "part": t / 2, "other": 0.0} for t in (5.0, 4.0, 3.0, 2.0, 1.0)]
+    assert len(trainer.batches) == 5
+    for found, expected in zip(trainer.batches, training_set.batches(3, 7)):
+        assert found.features.shape == (6, 4, 32)
+        assert np.array_equal(found.features, expected.features) and np.array_equal(found.labels, expected.labels)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_fit_stops_at_a_loss_that_is_not_finite(training_set, bad):
+    trainer, start = trained(training_set, Recipe(segments=4, videos=3, steps=9), [2.0, 1.0, bad, 1.0])
+    with pytest.raises(FloatingPointError, match=rf"saa: the loss of step 3 .*\(total = {bad}, part = {bad}\)"):
+        start()
+    assert len(trainer.batches) == 3
+
+
+def test_the_numpy_backend_does_not_train(training_set):
+    with pytest.raises(wv.InputError, match="does not train"):
+        fit(wv.create("saa", feature_dim=32), training_set, Recipe(segments=4, videos=3, steps=1))

@@ -1,0 +1,41 @@
+"""What all tools share: how they end, and the checks that come before the work."""
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from wvad_core.errors import InputError
+
+
+def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> NoReturn:
+    """Call `main(argv)`, argv being the words behind the program's name, and leave with an exit status.
+
+    0: done. 2: bad input, with the message of its InputError on stderr. 130: interrupted from the keyboard.
+    141: nobody reads the output any more (as in `| head`). Other exceptions go through: a traceback, status 1.
+    """
+    try:
+        main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at its end, which would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    sys.exit(0)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise InputError unless files can be written into `folder`, which need not exist yet. Nothing is left behind."""
+    try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
