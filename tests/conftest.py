@@ -4,10 +4,14 @@ A backend that is asked for and cannot start ends the run with an error; nothing
 """
 from __future__ import annotations
 
+import os
+
 import pytest
 
 import wvad_core as wv
 from wvad_core.backend import backend
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two frameworks' thread pools share the cores
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

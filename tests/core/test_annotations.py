@@ -22,7 +22,7 @@ def table(tmp_path, text, header=HEADER):
 
 
 def test_bundled_tables_are_found_from_their_files():
-    assert set(bundled_tables()) == {"shanghaitech", "ucf-crime", "xd-violence"}
+    assert set(bundled_tables()) == {"demo", "shanghaitech", "ucf-crime", "xd-violence"}
     assert load_table("ucf-crime") == load_table("ucf_crime") == load_table(TABLES / "ucf_crime.csv")
 
 
@@ -144,7 +144,7 @@ def test_bad_tables_are_named_with_their_line(tmp_path, text, message):
 
 
 def test_unknown_datasets(tmp_path):
-    with pytest.raises(InputError, match="ucf-crimes: no such dataset, expected shanghaitech, ucf-crime, xd"):
+    with pytest.raises(InputError, match="ucf-crimes: no such dataset, expected demo, shanghaitech, ucf-crime, xd"):
         load_table("ucf-crimes")
     with pytest.raises(InputError, match=r"missing\.csv: no such file"):
         load_table(tmp_path / "missing.csv")

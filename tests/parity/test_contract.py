@@ -65,7 +65,7 @@ def test_every_method_has_what_the_registry_says(method):
         assert list(inspect.signature(getattr(spec, name)).parameters) == ["features", "p", "config"]
     for name in ("parameters", "published"):
         assert list(inspect.signature(getattr(spec, name)).parameters) == ["config"]
-    assert spec.RECIPES and spec.__doc__
+    assert spec.RECIPES["demo"] and isinstance(spec.DEMO, spec.Config) and spec.__doc__
 
 
 @pytest.mark.parametrize("method", wv.methods())

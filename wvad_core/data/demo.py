@@ -2,23 +2,24 @@
 
     Dataset.open("demo", demo_features(), split="test")
 
-Its table is bundled (tables/demo.csv), its features are written when they are first asked for, in the published layout with
-ten crops a video, and demo/ has a checkpoint trained on it for some methods (tools/train_demo.py).
+Its table is bundled (tables/demo.csv), its features are written when they are first asked for, in the published layout
+with ten crops a video, and demo/ has a checkpoint trained on it for some methods (tools/train_demo.py).
 
 Features look like pooled I3D activations: not negative, many of them 0, smooth in time. A video shows one of a few
 sites, on which activities follow one another without a pause. Snippet t of crop n is
 
-    x[n, t] = relu(gain[n] * light[t] * (site + drift[t] + sum_e seen[e, n] * shown[e, t] * pattern[e]) + noise[n, t] - 0.2)
+    y[n, t] = site + drift[t] + sum_e seen[e, n] * shown[e, t] * pattern[e]
+    x[n, t] = relu(gain[n] * light[t] * y[n, t] + noise[n, t] - 0.2)
 
 over the events e, each shown for a while at a strength of its own. The pattern of an activity drives two groups of
 channels, g and h, whose balance b leans to either side, mostly by little:
 
     pattern = ((1 + b) g + (1 - b) h) / (1 + b^2 / 3)
 
-An anomaly is one of these very activities far out of balance; which activity and to which side is its category. It is as
-strong as a harmless event, and over the categories the mean of every channel is as in harmless ones: magnitudes
-and fresh networks are near 0.5 AUC. Events that crops hide, annotations wider than the event, and harmless events of
-almost an anomaly's balance keep a trained network from 1.
+An anomaly is one of these very activities far out of balance; which activity and to which side is its category. It is
+as strong as a harmless event, and over the categories the mean of every channel is about that of harmless ones:
+magnitudes and fresh networks are near 0.5 AUC. Events that crops hide, annotations wider than the event, and short
+events in a changing light keep a trained network from 1.
 
 All values come from RandomState's uniform numbers, a stream that NumPy has frozen, by + - * / and comparisons, which
 IEEE 754 rounds in one way only: every machine makes the same bits.
@@ -63,7 +64,7 @@ COUNTS = {"train": 40, "test": 12}
 def demo_features(folder: str | Path | None = None) -> Path:
     """The folder with the features of all the demo set's videos, which is written first where it is not there.
 
-    folder: by default one in the user's cache ($XDG_CACHE_HOME or ~/.cache) that belongs to this version of the demo set.
+    folder: by default one in the user's cache ($XDG_CACHE_HOME or ~/.cache), of this version of the demo set.
     The folder appears whole or not at all; several processes may ask for it at once.
     Raises InputError when it cannot be written, or holds other files without the demo set's.
     """
@@ -152,7 +153,7 @@ def _features(video: Video) -> Array:
 
 
 def _events(video: Video, snippets: int, rng: np.random.RandomState) -> Iterator[tuple[Array, Array]]:
-    """How much each event is shown in each snippet, (T,), and its pattern, (D,): anomalies, then what goes on otherwise."""
+    """How much each event shows in each snippet, (T,), and its pattern, (D,): the anomalies, then harmless events."""
     harmless = np.ones(snippets)
     intervals = _intervals(video.name, video.frames) if video.abnormal else ()
     for (start, end), category in zip(intervals, cycle(video.categories)):

@@ -7,7 +7,8 @@ Such a module offers
     forward(features, p, config)            anomaly scores, (B, T, D) or (B, N, T, D) -> (B, T)
     losses(features, p, config)             {"total": ..., term: ...}; features (2B, T, D), normal videos first
     published(config)                       the tensor names of its published checkpoints
-    RECIPES                                 its published training settings, {dataset: Recipe}
+    RECIPES                                 its training settings, {dataset: Recipe}: those published, and the demo's
+    DEMO                                    a small configuration, for the demo set
 """
 from __future__ import annotations
 
