@@ -12,11 +12,6 @@ def binary_cross_entropy(p: Array, labels: Array) -> Array:
         return -labels * np.maximum(np.log(p), -100) - (1 - labels) * np.maximum(np.log1p(-p), -100)
 
 
-def top_mean(x: Array, k: int) -> Array:
-    """The mean of the k largest entries on the last axis. x (..., T) -> (...)."""
-    return np.sort(x, axis=-1)[..., -k:].mean(-1)
-
-
 def masked_top_mean(x: Array, mask: Array, k: int) -> Array:
     """The mean of the k largest entries where `mask` holds (of all of them where fewer do; 0 where none). (..., T) -> (...)."""
     ordered = np.sort(np.where(mask, x, -np.inf), axis=-1)[..., -k:]

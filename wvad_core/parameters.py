@@ -15,7 +15,6 @@ import numpy as np
 from .errors import InputError, listing
 
 COUNTER = "num_batches_tracked"
-BUFFERS = ("running_mean", "running_var", COUNTER)
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,6 @@ def flatten(tree: Mapping, prefix: str = "") -> dict[str, Parameter]:
     for name, value in tree.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return flat
-
-
-def trainable(name: str) -> bool:
-    return name.rpartition(".")[2] not in BUFFERS
 
 
 def draw(parameters: Mapping[str, Parameter], seed: int) -> dict[str, np.ndarray]:

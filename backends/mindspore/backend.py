@@ -32,7 +32,7 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
     module = importlib.import_module(f"wvad_mindspore.methods.{module_name(method)}")
     network = module.Network(config)
     for name, parameter in network.parameters_and_names():
-        parameter.set_data(Tensor(np.asarray(weights[name])))
+        parameter.set_data(Tensor(np.asarray(weights[name]), parameter.dtype))
     return network.set_train(False)
 
 
