@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,7 +12,7 @@ from wvad_core.errors import InputError
 from wvad_core.methods import Recipe, module_name
 
 from .network import VideoNetwork
-from .training import Trainer, training_losses
+from .training import Trainer, full_float32, training_losses
 
 Array = np.ndarray
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -61,19 +59,19 @@ def score(network: VideoNetwork, features: Array) -> Array:
     network.eval()
     place = torch.device(device(network))
     reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
-    with torch.inference_mode(), _full_float32(), reduced:
+    with torch.inference_mode(), full_float32(), reduced:
         scores = network(torch.from_numpy(np.asarray(features, np.float32)).to(place))
         return scores.float().mean(0).cpu().numpy()
 
 
 def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-    with torch.no_grad(), _full_float32():
+    with torch.no_grad(), full_float32():
         return {name: value.item() for name, value in training_losses(network, batch, deterministic).items()}
 
 
 def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
     names, tensors = zip(*network.named_parameters())
-    with _full_float32():
+    with full_float32():
         total = training_losses(network, batch, deterministic)["total"]
         found = torch.autograd.grad(total, tensors, allow_unused=True, materialize_grads=True)
     return {name: gradient.cpu().numpy() for name, gradient in zip(names, found)}
@@ -81,14 +79,3 @@ def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) 
 
 def trainer(network: VideoNetwork, recipe: Recipe) -> Trainer:
     return Trainer(network, recipe)
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """Without TensorFloat-32, which PyTorch allows convolutions on CUDA by default and which keeps 3 digits."""
-    allowed = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = allowed

@@ -19,6 +19,7 @@ ONLY = {
     ("layers", "torch"): {"softmax_attention", "decay_attention"},                # functions suffice
     ("losses", "mindspore"): {"binary_cross_entropy"},                           # MindSpore's clamps elsewhere
     ("training", "mindspore"): {"losses_and_gradients"},                         # MindSpore differentiates functions
+    ("training", "torch"): {"full_float32"},                                     # TensorFloat-32 is on by default
 }
 
 
