@@ -67,6 +67,7 @@ class Config(configuration.Config):
 
 
 DEMO = Config(feature_dim=32, attention_dim=32, hidden_dims=(32, 16), dropout=0.3, guide_steps=100)
+# The number of steps is not published; 3000 is that of UR-DMU, whose optimiser and batch these are.
 RECIPES = {"ucf-crime": Recipe(segments=320, videos=64, steps=3000),
            "demo": Recipe(segments=100, videos=16, steps=300, learning_rate=1e-3, weight_decay=2e-3)}
 
