@@ -49,6 +49,11 @@ class Scope(Mapping):
         return sum(1 for _ in self)
 
 
+def one_crop_each(features: Array) -> tuple[Array, int]:
+    """(B, T, D) or (B, N, T, D) -> (B * N, T, D), every crop an item of its own; and N. Takes any framework's tensors."""
+    return features.reshape((-1,) + features.shape[-2:]), features.shape[1] if features.ndim == 4 else 1
+
+
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """y = x W^T + b. x (..., I), weight (O, I), bias (O,) -> (..., O)."""
     y = (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:-1], len(weight))

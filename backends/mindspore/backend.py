@@ -74,7 +74,7 @@ def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> 
 
 def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
     found = losses_and_gradients(network, batch, deterministic)[1]
-    return {name: value.asnumpy().copy() for name, value in found.items()}  # MindSpore may reuse what it shares
+    return {name: value.asnumpy().copy() for name, value in found.items()}
 
 
 def trainer(network: VideoNetwork, recipe: Recipe) -> Trainer:

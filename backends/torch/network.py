@@ -22,8 +22,3 @@ class VideoNetwork(nn.Module):
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError
-
-
-def one_crop_each(features: Tensor) -> tuple[Tensor, int]:
-    """(B, T, D) or (B, N, T, D) -> (B * N, T, D), every crop an item of its own; and N."""
-    return features.reshape(-1, *features.shape[-2:]), features.shape[1] if features.ndim == 4 else 1

@@ -20,11 +20,11 @@ def test_scores(method, config, framework, steps):
 
 
 @pytest.mark.parametrize("method, config", NETWORKS)
-@pytest.mark.parametrize("steps", (1, 2, 5, 33, 200))
-def test_losses_and_running_statistics(method, config, framework, steps):
+@pytest.mark.parametrize("steps, crops", [(1, None), (2, None), (5, None), (33, None), (200, None), (1, 5), (20, 5)])
+def test_losses_and_running_statistics(method, config, framework, steps, crops):
     specification, network = detector(method, config, "numpy"), detector(method, config, framework)
     for seed in range(3):  # one after another: the statistics of each step enter the next
-        given = batch(steps, config["feature_dim"], seed=seed)
+        given = batch(steps, config["feature_dim"], crops=crops, seed=seed)
         exact = wv.Batch(given.features.astype(np.float64), given.labels)
         assert_all_close(network.losses(given, True), specification.losses(exact, True), OUTPUT, 1e-7)
     assert_all_close(network.weights(), specification.weights(), OUTPUT)

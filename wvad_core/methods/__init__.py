@@ -5,7 +5,7 @@ Such a module offers
     Config                                  its configuration, a frozen dataclass
     parameters(config)                      {canonical tensor name: Parameter}
     forward(features, p, config)            anomaly scores, (B, T, D) or (B, N, T, D) -> (B, T)
-    losses(features, p, config)             {"total": ..., term: ...}; features (2B, T, D), normal videos first
+    losses(features, p, config)             {"total": ..., term: ...}; features (2B, T, D) or (2B, N, T, D), normal first
     published(config)                       the tensor names of its published checkpoints
     RECIPES                                 its training settings, {dataset: Recipe}: those published, and the demo's
     DEMO                                    a small configuration, for the demo set

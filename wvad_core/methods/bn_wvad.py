@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import configuration
-from ..layers import Scope, batch_norm, conv1d, relu, sigmoid, transformer
+from ..layers import Scope, batch_norm, conv1d, one_crop_each, relu, sigmoid, transformer
 from ..losses import hinge
 from ..parameters import Parameter, flatten
 from ..parameters import batch_norm as batch_norm_parameters
@@ -104,8 +104,8 @@ def forward(features: Array, p: Scope, config: Config) -> Array:
 
     The published evaluation averages the products instead: pass the crops of a video as B.
     """
-    crops = features.shape[1] if features.ndim == 4 else 1
-    levels, normal = head(features.reshape(-1, *features.shape[-2:]), p, config)
+    items, crops = one_crop_each(features)
+    levels, normal = head(items, p, config)
     distances = sum(distance(f, p.at("head").at(f"bn{i + 1}")) for i, f in enumerate(levels))
     distances, normal = (x.reshape(-1, crops, x.shape[-1]).mean(1) for x in (distances, normal))
     return distances * normal
@@ -145,9 +145,10 @@ def screen(normal: Array, abnormal: Array, config: Config) -> tuple[Array, Array
 
 
 def losses(features: Array, p: Scope, config: Config) -> dict[str, Array]:
-    """Training terms of (2B, T, D), normal videos first: normal, mpp, total = normal + mpp."""
-    half = len(features) // 2
-    levels, n = head(features, p, config)
+    """Training terms of (2B, T, D) or (2B, N, T, D), normal videos first: normal, mpp, total = normal + mpp."""
+    items, _ = one_crop_each(features)
+    half = len(items) // 2
+    levels, n = head(items, p, config)
     terms = {"normal": np.linalg.norm(n[:half], axis=1).mean(), "mpp": 0.0}
     for i, f in enumerate(levels):
         d = distance(f, p.at("head").at(f"bn{i + 1}"))

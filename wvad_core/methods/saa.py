@@ -31,8 +31,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import configuration
-from ..layers import (PYRAMID_DILATIONS, Scope, conv1d, dropout, leaky_relu, pyramid_aggregation, score_head,
-                      sigmoid)
+from ..layers import (PYRAMID_DILATIONS, Scope, conv1d, dropout, leaky_relu, one_crop_each, pyramid_aggregation,
+                      score_head, sigmoid)
 from ..losses import binary_cross_entropy, masked_top_mean, smoothness
 from ..parameters import COUNTER, Parameter, flatten
 from ..parameters import conv1d as conv1d_parameters
@@ -106,9 +106,9 @@ def published(config: Config) -> Published:
 
 def forward(features: Array, p: Scope, config: Config) -> Array:
     """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T), the products A * S averaged over crops."""
-    crops = features.shape[1] if features.ndim == 4 else 1
-    attention, raw = branches(features.reshape(-1, *features.shape[-2:]), p, config)
-    return (attention * raw).reshape(-1, crops, features.shape[-2]).mean(1)
+    items, crops = one_crop_each(features)
+    attention, raw = branches(items, p, config)
+    return (attention * raw).reshape(-1, crops, items.shape[1]).mean(1)
 
 
 def branches(features: Array, p: Scope, config: Config) -> tuple[Array, Array]:
@@ -122,10 +122,11 @@ def branches(features: Array, p: Scope, config: Config) -> tuple[Array, Array]:
 
 
 def losses(features: Array, p: Scope, config: Config) -> dict[str, Array]:
-    """Training terms of (2B, T, D), normal videos first: classification, guide, norm, smooth, sparse and total."""
-    half, steps = len(features) // 2, features.shape[1]
+    """Training terms of (2B, T, D) or (2B, N, T, D), normal videos first: total and its five parts."""
+    items, _ = one_crop_each(features)
+    half, steps = len(items) // 2, items.shape[1]
     warming_up = p[STEPS] < config.guide_steps
-    attention, raw = branches(features, p, config)
+    attention, raw = branches(items, p, config)
     attended = attention * raw
     target = raw if warming_up else raw > config.guide_threshold
     target = np.where(np.arange(2 * half)[:, None] < half, 0, target)

@@ -4,11 +4,12 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
+from wvad_core.layers import one_crop_each
 from wvad_core.methods.bn_wvad import Config
 
 from ..layers import BatchNorm, Conv1d, Transformer
 from ..losses import hinge
-from ..network import VideoNetwork, one_crop_each
+from ..network import VideoNetwork
 
 
 class Head(nn.Cell):

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
+from wvad_core.layers import one_crop_each
 from wvad_core.methods.saa import Config
 
 from ..layers import Conv1d, PyramidAggregation, ScoreHead
 from ..losses import binary_cross_entropy, masked_top_mean, smoothness
-from ..network import VideoNetwork, one_crop_each
+from ..network import VideoNetwork
 
 
 class Attention(nn.Cell):

@@ -5,11 +5,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wvad_core.layers import one_crop_each
 from wvad_core.methods.bn_wvad import Config
 
 from ..layers import BatchNorm, Conv1d, Transformer
 from ..losses import hinge
-from ..network import VideoNetwork, one_crop_each
+from ..network import VideoNetwork
 
 
 class Head(nn.Module):

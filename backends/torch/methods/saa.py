@@ -5,11 +5,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wvad_core.layers import one_crop_each
 from wvad_core.methods.saa import Config
 
 from ..layers import Conv1d, PyramidAggregation, ScoreHead
 from ..losses import masked_top_mean, smoothness
-from ..network import VideoNetwork, one_crop_each
+from ..network import VideoNetwork
 
 
 class Attention(nn.Module):
