@@ -7,39 +7,32 @@ process, and the results are compared before any time is printed: exit status 1 
 """
 
 import argparse
-import csv
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import sklearn.metrics
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from wvad_core import metrics  # noqa: E402
-
-FRAMES = 16  # in a snippet
-TABLE = ROOT / "wvad_core" / "data" / "tables" / "ucf_crime.csv"
+from wvad_core import metrics
+from wvad_core.data import load_table
+from wvad_core.data.annotations import SNIPPET
 
 
 def test_set(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(labels, scores, weights, videos), each (n,): every second video holds one random interval of abnormal frames."""
     random = np.random.default_rng(seed)
-    with TABLE.open(newline="") as file:
-        lengths = [-(-int(row["frames"]) // FRAMES) for row in csv.DictReader(file) if row["split"] == "test"]
+    lengths = [-(-video.frames // SNIPPET) for video in load_table("ucf-crime") if video.split == "test"]
     truth = []
     for video, length in enumerate(lengths):
-        frames = np.zeros(length * FRAMES)
+        frames = np.zeros(length * SNIPPET)
         if video % 2:
             start, end = np.sort(random.integers(0, len(frames) + 1, size=2))
             frames[start:end] = 1
         truth.append(frames)
-    labels = np.concatenate(truth).reshape(-1, FRAMES).mean(axis=1)
+    labels = np.concatenate(truth).reshape(-1, SNIPPET).mean(axis=1)
     scores = random.random(len(labels)).astype(np.float32)
-    return labels, scores, np.full(len(labels), float(FRAMES)), np.repeat(np.arange(len(lengths)), lengths)
+    return labels, scores, np.full(len(labels), float(SNIPPET)), np.repeat(np.arange(len(lengths)), lengths)
 
 
 def ours(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> list[float]:
@@ -72,9 +65,9 @@ def main() -> int:
     arguments = parser.parse_args()
 
     labels, scores, weights, videos = test_set(arguments.seed)
-    abnormal = np.rint(labels * FRAMES)
-    truth = (np.arange(FRAMES) < abnormal[:, None]).ravel().astype(int)
-    frame_scores = np.repeat(scores, FRAMES)
+    abnormal = np.rint(labels * SNIPPET)
+    truth = (np.arange(SNIPPET) < abnormal[:, None]).ravel().astype(int)
+    frame_scores = np.repeat(scores, SNIPPET)
 
     difference = np.max(np.abs(np.subtract(ours(labels, scores, weights), scikit_learn(truth, frame_scores))))
     if not difference <= 1e-12:

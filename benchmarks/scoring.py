@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 import wvad_core as wv
 from wvad_core.data import load_table
+from wvad_core.data.annotations import SNIPPET
 
 CROPS, SIZES = 10, {"feature_dim": 1024, "channels": 512, "inner": 512, "feed_forward": 512, "depth": 2}
 CHOICES = {"threads": 2, "strata": 12, "seed": 0}
@@ -33,7 +34,7 @@ CHOICES = {"threads": 2, "strata": 12, "seed": 0}
 
 def lengths() -> list[int]:
     """Snippets of each UCF-Crime test video, shortest first."""
-    return sorted(-(-video.frames // 16) for video in load_table("ucf-crime") if video.split == "test")
+    return sorted(-(-video.frames // SNIPPET) for video in load_table("ucf-crime") if video.split == "test")
 
 
 def sample(strata: int | None) -> list[tuple[int, int]]:

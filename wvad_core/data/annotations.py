@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,10 +80,7 @@ def load_table(name_or_csv: str | Path) -> tuple[Video, ...]:
 
 def frame_labels(video: Video, snippets: int) -> np.ndarray:
     """The video's intervals drawn on the frames of its snippets, clipped at their end: (16 T,) bool."""
-    labels = np.zeros(SNIPPET * snippets, bool)
-    for start, end in video.intervals:
-        labels[start:end] = True
-    return labels
+    return _drawn(video.intervals, SNIPPET * snippets)
 
 
 def abnormal_share(video: Video, snippets: int) -> np.ndarray:
@@ -123,10 +120,14 @@ def bundled_timeline(name_or_csv: str | Path) -> np.ndarray | None:
     if not path or not path.exists():
         return None
     total, starts, ends = np.loadtxt(path, int, delimiter=",", skiprows=1, ndmin=2).T
-    timeline = np.zeros(total[0], bool)
-    for start, end in zip(starts, ends):
-        timeline[start:end] = True
-    return timeline
+    return _drawn(zip(starts, ends), total[0])
+
+
+def _drawn(intervals: Iterable[tuple[int, int]], frames: int) -> np.ndarray:
+    labels = np.zeros(frames, bool)
+    for start, end in intervals:
+        labels[start:end] = True
+    return labels
 
 
 def _shares(labels: np.ndarray) -> np.ndarray:
