@@ -50,7 +50,7 @@ class _Specification:
 
 def _bn_wvad(detector: wv.Detector, batch: wv.Batch):
     network = _training(detector)
-    return network, network.levels(to_native(detector.backend_name, batch.normal_first()))
+    return network, network.levels(to_native(detector.backend_name, batch.normal_first().features))
 
 
 def bn_wvad_normal_scores(detector: wv.Detector, batch: wv.Batch) -> np.ndarray:

@@ -45,7 +45,7 @@ class Backend(Protocol):
         """The loss terms in training mode. As in training, running statistics move."""
 
     def gradients(self, network: Any, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
-        """{canonical name: gradient of the total loss}, likewise."""
+        """{canonical name: gradient of the total loss}, likewise; of frozen parameters too."""
 
     def trainer(self, network: Any, recipe: Recipe) -> Any:
         """An object whose `step(batch, deterministic=False)` takes one optimiser step and returns the loss terms."""

@@ -3,18 +3,36 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from typing import Any
+from typing import Any, ClassVar
 
 from .errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Base of the methods' configurations. Every field has the published value as its default."""
+    """Base of the methods' configurations. Every field has the published value as its default.
+
+    layout: what the features of a video are, which also says how they are scored: "crops", (N, T, D), N crops scored
+        one by one and averaged; "single", the same with one feature a snippet; "patches", (N, T, D), crops followed
+        by patches, scored together.
+    """
+
+    layout: ClassVar[str] = "crops"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _like(field.default, getattr(self, field.name), field.name))
+            any_length = str(field.type).endswith(", ...]")
+            object.__setattr__(self, field.name, _like(field.default, getattr(self, field.name), field.name, any_length))
+
+    @property
+    def patches(self) -> int:
+        """How many of the crop axis's N are patches, behind the crops."""
+        return 0
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The modules that training leaves as they are, by the names before their tensors' names."""
+        return ()
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -30,9 +48,14 @@ def configure(kind: type[Config], settings: dict[str, Any], method: str) -> Conf
     return kind(**settings)
 
 
-def _like(default: Any, value: Any, name: str) -> Any:
-    """Bring `value` to the type of `default`: int, float or a tuple of them (a JSON list is one)."""
+def _like(default: Any, value: Any, name: str, any_length: bool = False) -> Any:
+    """Bring `value` to the type of `default`: str, int, float or a tuple of numbers (a JSON list is one)."""
+    if isinstance(default, str):
+        require(isinstance(value, str), name, value, "a word")
+        return value
     if isinstance(default, tuple):
+        if isinstance(value, (list, tuple)) and any_length:
+            return tuple(_like(default[0], v, name) for v in value)
         if isinstance(value, (list, tuple)) and len(value) == len(default):
             return tuple(_like(d, v, name) for d, v in zip(default, value))
         raise InputError(f"setting {name}: expected {len(default)} numbers such as {list(default)}, found {value!r}")

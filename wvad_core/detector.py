@@ -98,11 +98,13 @@ def from_published(method: str, state: Mapping[str, Array], backend: str = "nump
     """A detector from the tensors of a published checkpoint, {published name: array}.
 
     A tensor whose sizes agree once axes of length 1 are dropped (MindSpore's (out, in, 1, k) kernels) is taken.
+    Where a method's parts are published in files of their own, `state` may hold one of them or several; a part that
+    it does not hold keeps fresh weights, drawn from `seed`.
     """
     spec = specification(method)
     configured = configure(spec.Config, config, method)
     wanted = spec.parameters(configured)
-    weights = canonical(state, spec.published(configured), wanted)
+    weights = canonical(state, spec.published(configured), wanted, seed)
     parameters.check(weights, wanted, f"published {method} checkpoint")
     return _detector(method, configured, weights, backend, device, precision, seed)
 
@@ -113,16 +115,23 @@ def published_names(method: str, **config: Any) -> dict[str, str]:
     return dict(spec.published(configure(spec.Config, config, method)).names)
 
 
-def canonical(state: Mapping[str, Array], published: Published,
-              wanted: Mapping[str, parameters.Parameter]) -> dict[str, Array]:
-    """Rename published tensors; what a release may lack becomes zeros. Raises InputError for an unknown name."""
-    unknown = [f"unexpected tensor {n} {np.shape(v)}" for n, v in state.items() if n not in published.names]
+def canonical(state: Mapping[str, Array], published: Published, wanted: Mapping[str, parameters.Parameter],
+              seed: int = 0) -> dict[str, Array]:
+    """Rename published tensors; what a release may lack becomes zeros, a part that is not there fresh weights.
+
+    Raises InputError for an unknown name.
+    """
+    used = {n: v for n, v in state.items() if n not in published.unused}
+    unknown = [f"unexpected tensor {n} {np.shape(v)}" for n, v in used.items() if n not in published.names]
     if unknown:
         raise InputError(f"published checkpoint: {listing(unknown)}")
     absent = {c for n, c in published.names.items() if n in published.optional} | {
         c for c in wanted if c.endswith(parameters.COUNTER)}
     weights = {c: np.zeros(wanted[c].shape, wanted[c].dtype) for c in absent}
-    for name, value in state.items():
+    here = [part for part in published.parts if any(published.names[n].startswith(part) for n in used)]
+    fresh = tuple(part for part in published.parts if here and part not in here)
+    weights |= parameters.draw({c: p for c, p in wanted.items() if c.startswith(fresh)}, seed)
+    for name, value in used.items():
         target, value = published.names[name], np.asarray(value)
         same = _squeezed(value.shape) == _squeezed(wanted[target].shape)
         weights[target] = value.reshape(wanted[target].shape) if same else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 Array = np.ndarray
+TRIPLET_EPS = 1e-6
 
 
 def binary_cross_entropy(p: Array, labels: Array) -> Array:
@@ -22,6 +23,15 @@ def masked_top_mean(x: Array, mask: Array, k: int) -> Array:
 def smoothness(scores: Array) -> Array:
     """sum_t (s_(t+1) - s_t)^2 within each video (Sultani et al. 2018). scores (..., T) -> (...)."""
     return (np.diff(scores, axis=-1) ** 2).sum(-1)
+
+
+def triplet(anchor: Array, positive: Array, negative: Array, margin: float = 1.0) -> Array:
+    """max(0, margin + d(anchor, positive) - d(anchor, negative)), d(a, b) = ||a - b + 1e-6||. (..., C) -> (...).
+
+    1e-6 is added to every component, as PyTorch's triplet margin loss does.
+    """
+    near, far = (np.linalg.norm(anchor - other + TRIPLET_EPS, axis=-1) for other in (positive, negative))
+    return hinge(near, far, margin)
 
 
 def hinge(normal: Array, abnormal: Array, margin: float) -> Array:

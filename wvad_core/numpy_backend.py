@@ -9,7 +9,7 @@ from .configuration import Config
 from .data.batches import Batch
 from .errors import InputError
 from .layers import Scope
-from .methods import Recipe, specification
+from .methods import Recipe, memory_of, specification
 
 Array = np.ndarray
 
@@ -21,6 +21,7 @@ class Network:
         self.specification, self.config = specification(method), config
         self.weights = dict(weights)
         self.rng = np.random.default_rng(seed)
+        self.memory = memory_of(self.specification, config)
 
     def __call__(self, features: Array) -> Array:
         """Anomaly scores in evaluation mode: (B, T, D) or (B, N, T, D) -> (B, T)."""
@@ -28,7 +29,8 @@ class Network:
 
     def losses(self, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
         """The loss terms in training mode; running statistics move."""
-        scope = Scope(self.weights, training=True, rng=None if deterministic else self.rng)
+        scope = Scope(self.weights, training=True, rng=None if deterministic else self.rng, frozen=self.config.frozen,
+                      memory=self.memory)
         return self.specification.losses(batch.normal_first(), scope, self.config)
 
 
@@ -54,7 +56,7 @@ def weights(network: Network) -> dict[str, Array]:
 
 
 def score(network: Network, features: Array) -> Array:
-    return network(features).mean(0)
+    return network(features[None] if network.config.layout == "patches" else features).mean(0)
 
 
 def losses(network: Network, batch: Batch, deterministic: bool = False) -> dict[str, float]:

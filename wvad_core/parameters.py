@@ -56,10 +56,11 @@ def batch_norm(channels: int, scale: float = 1) -> dict:
             COUNTER: Parameter((), dtype=np.int64)}
 
 
-def transformer(channels: int, depth: int, heads: int, head_dim: int, feed_forward: int) -> dict:
+def transformer(channels: int, depth: int, heads: int, head_dim: int, feed_forward: int, local: bool = True) -> dict:
     inner = heads * head_dim
-    layer = {"attention": {"norm": layer_norm(channels), "qkvt": linear(channels, 4 * inner, bias=False),
-                           "out": linear(2 * inner, channels)},
+    parts = {"qkvt": linear(channels, 4 * inner, bias=False), "out": linear(2 * inner, channels)} if local else {
+        "qkv": linear(channels, 3 * inner, bias=False), "out": linear(inner, channels)}
+    layer = {"attention": {"norm": layer_norm(channels)} | parts,
              "feed_forward": {"norm": layer_norm(channels), "linear1": linear(channels, feed_forward),
                               "linear2": linear(feed_forward, channels)}}
     return {"layers": {str(i): layer for i in range(depth)}}

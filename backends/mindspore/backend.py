@@ -65,7 +65,8 @@ def weights(network: VideoNetwork) -> dict[str, Array]:
 
 def score(network: VideoNetwork, features: Array) -> Array:
     network.set_train(False)
-    return network(Tensor(np.asarray(features, np.float32))).asnumpy().mean(0)
+    items = Tensor(np.asarray(features, np.float32))
+    return network(items[None] if network.config.layout == "patches" else items).asnumpy().mean(0)
 
 
 def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
@@ -73,7 +74,8 @@ def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> 
 
 
 def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
-    found = losses_and_gradients(network, batch, deterministic)[1]
+    named = {name: p for name, p in network.parameters_and_names() if p.requires_grad}
+    found = losses_and_gradients(network, batch, named, deterministic)[1]
     return {name: value.asnumpy().copy() for name, value in found.items()}
 
 

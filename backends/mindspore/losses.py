@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, ops
 
+from wvad_core.losses import TRIPLET_EPS
+
 LARGE = 1e30
 
 
@@ -29,6 +31,12 @@ def smoothness(scores: Tensor) -> Tensor:
     if scores.shape[1] == 1:  # MindSpore cannot differentiate an empty slice
         return ops.zeros_like(scores[:, 0])
     return ops.square(scores[:, 1:] - scores[:, :-1]).sum(-1)
+
+
+def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0) -> Tensor:
+    """max(0, margin + d(anchor, positive) - d(anchor, negative)), d(a, b) = ||a - b + 1e-6||. (..., C) -> (...)."""
+    near, far = [ops.norm(anchor - other + TRIPLET_EPS, dim=-1) for other in (positive, negative)]
+    return hinge(near, far, margin)
 
 
 def hinge(normal: Tensor, abnormal: Tensor, margin: float) -> Tensor:

@@ -2,20 +2,52 @@
 from __future__ import annotations
 
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn
 
+from wvad_core.configuration import Config
 from wvad_core.data.batches import Batch
+
+from .layers import BatchNorm
 
 
 class VideoNetwork(nn.Cell):
     """Base of the methods' networks: `network(features)` gives scores, `network.losses(batch)` the training terms.
 
-    A method adds `terms(features)`: the loss terms of (2B, T, D) or (2B, N, T, D), normal videos first.
+    A method adds `terms(features, ...)`: the loss terms of (2B, T, D) or (2B, N, T, D), normal videos first; what it
+    takes besides the features are the attributes of the batch that `extras` names.
     """
+
+    extras: tuple[str, ...] = ()
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """{"total": ..., term: ...}, in the mode that the network is in."""
-        return self.terms(Tensor(np.asarray(batch.normal_first(), np.float32)))
+        batch = batch.normal_first()
+        features = Tensor(np.asarray(batch.features, np.float32))
+        return self.terms(features, *[self.extra(batch, name) for name in self.extras])
+
+    def extra(self, batch: Batch, name: str) -> Tensor:
+        """The attribute `name` of a batch as `terms` takes it, one row a video."""
+        value = getattr(batch, name)
+        value = value() if callable(value) else value
+        return Tensor(np.asarray(value, np.int32))
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError
+
+    def trainable(self) -> dict[str, Parameter]:
+        """{canonical name: parameter} of all that is not frozen."""
+        frozen = tuple(f"{name}." for name in self.config.frozen)
+        return {name: p for name, p in self.parameters_and_names()
+                if p.requires_grad and not name.startswith(frozen)}
+
+    def set_train(self, mode: bool = True) -> VideoNetwork:
+        """As ever; the BatchNorms of frozen modules stay in evaluation mode."""
+        super().set_train(mode)
+        for name, cell in self.cells_and_names():
+            if isinstance(cell, BatchNorm) and f"{name}.".startswith(tuple(f"{f}." for f in self.config.frozen)):
+                cell.set_train(False)
+        return self

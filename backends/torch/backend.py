@@ -60,7 +60,8 @@ def score(network: VideoNetwork, features: Array) -> Array:
     place = torch.device(device(network))
     reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
     with torch.inference_mode(), full_float32(), reduced:
-        scores = network(torch.from_numpy(np.asarray(features, np.float32)).to(place))
+        items = torch.from_numpy(np.asarray(features, np.float32)).to(place)
+        scores = network(items[None] if network.config.layout == "patches" else items)
         return scores.float().mean(0).cpu().numpy()
 
 

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wvad_core.losses import TRIPLET_EPS
+
 
 def masked_top_mean(x: Tensor, mask: Tensor, k: int) -> Tensor:
     """The mean of the k largest entries where `mask` holds (of all of them where fewer do; 0 where none)."""
@@ -16,6 +18,12 @@ def masked_top_mean(x: Tensor, mask: Tensor, k: int) -> Tensor:
 def smoothness(scores: Tensor) -> Tensor:
     """sum_t (s_(t+1) - s_t)^2 within each video. (B, T) -> (B,)."""
     return scores.diff(dim=-1).square().sum(-1)
+
+
+def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0) -> Tensor:
+    """max(0, margin + d(anchor, positive) - d(anchor, negative)), d(a, b) = ||a - b + 1e-6||. (..., C) -> (...)."""
+    near, far = ((anchor - other + TRIPLET_EPS).norm(dim=-1) for other in (positive, negative))
+    return hinge(near, far, margin)
 
 
 def hinge(normal: Tensor, abnormal: Tensor, margin: float) -> Tensor:

@@ -4,21 +4,51 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from wvad_core.configuration import Config
 from wvad_core.data.batches import Batch
+
+from .layers import BatchNorm
 
 
 class VideoNetwork(nn.Module):
     """Base of the methods' networks: `network(features)` gives scores, `network.losses(batch)` the training terms.
 
-    A method adds `terms(features)`: the loss terms of (2B, T, D) or (2B, N, T, D), normal videos first.
+    A method adds `terms(features, ...)`: the loss terms of (2B, T, D) or (2B, N, T, D), normal videos first; what it
+    takes besides the features are the attributes of the batch that `extras` names.
     """
 
     precision = torch.float32  # of the products in evaluation
+    extras: tuple[str, ...] = ()
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """{"total": ..., term: ...}, in the mode that the network is in."""
-        parameter = next(self.parameters())
-        return self.terms(torch.as_tensor(batch.normal_first()).to(parameter.device, parameter.dtype))
+        batch, parameter = batch.normal_first(), next(self.parameters())
+        features = torch.as_tensor(batch.features).to(parameter.device, parameter.dtype)
+        return self.terms(features, *(self.extra(batch, name) for name in self.extras))
+
+    def extra(self, batch: Batch, name: str) -> Tensor:
+        """The attribute `name` of a batch as `terms` takes it, one row a video."""
+        value = getattr(batch, name)
+        value = value() if callable(value) else value
+        return torch.as_tensor(value).to(next(self.parameters()).device)
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """{canonical name: parameter} of all that is not frozen."""
+        frozen = tuple(f"{name}." for name in self.config.frozen)
+        return {name: p for name, p in self.named_parameters() if not name.startswith(frozen)}
+
+    def train(self, mode: bool = True) -> VideoNetwork:
+        """As ever; the BatchNorms of frozen modules stay in evaluation mode."""
+        super().train(mode)
+        for name in self.config.frozen:
+            for module in self.get_submodule(name).modules():
+                if isinstance(module, BatchNorm):
+                    module.eval()
+        return self

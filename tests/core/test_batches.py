@@ -18,11 +18,11 @@ def test_halves_follow_the_labels(labels, normal, abnormal):
     batch = Batch(FEATURES, labels)
     halves = batch.halves()
     assert [half.tolist() for half in halves] == [normal, abnormal]
-    assert np.array_equal(batch.normal_first(), FEATURES[normal + abnormal])
+    assert np.array_equal(batch.normal_first().features, FEATURES[normal + abnormal])
 
 
 def test_features_of_normal_videos_first_are_not_copied():
-    assert Batch(FEATURES, [0, 0, 1, 1]).normal_first() is FEATURES
+    assert Batch(FEATURES, [0, 0, 1, 1]).normal_first().features is FEATURES
 
 
 def test_crops_lengths_and_videos():

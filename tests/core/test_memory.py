@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import wvad_core as wv
-from wvad_core import layers
+from wvad_core import attention
 from wvad_core.methods import specification
 
 
@@ -20,7 +20,7 @@ def peak(detector: wv.Detector, steps: int) -> int:
 
 @pytest.mark.parametrize("method", wv.methods())
 def test_memory_is_linear_in_the_number_of_snippets(method, monkeypatch):
-    monkeypatch.setattr(layers, "ATTENTION_BLOCK", 1 << 14)
+    monkeypatch.setattr(attention, "ATTENTION_BLOCK", 1 << 14)
     detector = wv.create(method, **specification(method).DEMO.as_dict())
     peak(detector, 10)
     assert peak(detector, 6000) < 2.2 * peak(detector, 3000)

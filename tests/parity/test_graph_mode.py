@@ -1,7 +1,7 @@
 """MindSpore's networks compute the same compiled, in graph mode, and by the native convolution of Ascend and GPU."""
 import pytest
 
-from cases import NETWORKS, batch, detector, video
+from cases import NETWORKS, batch, detector, items
 from compare import OUTPUT, assert_all_close, assert_close
 
 pytestmark = [pytest.mark.needs("mindspore"), pytest.mark.parametrize("method, config", NETWORKS)]
@@ -23,19 +23,19 @@ def test_scores_compiled(ms, method, config):
         return made.network(features)
 
     for steps, crops in ((70, 3), (9, 1)):
-        features = ms.Tensor(video(steps, config["feature_dim"], crops))
+        features = ms.Tensor(items(method, config, steps, crops))
         assert_close(compiled(features).asnumpy(), made.network(features).asnumpy(), OUTPUT)
 
 
 def test_scores_in_graph_mode(ms, method, config):
-    features = ms.Tensor(video(40, config["feature_dim"], 2))
+    features = ms.Tensor(items(method, config, 40, 2))
     expected = detector(method, config, "mindspore").network(features).asnumpy()
     ms.set_context(mode=ms.GRAPH_MODE)
     assert_close(detector(method, config, "mindspore").network(features).asnumpy(), expected, OUTPUT)
 
 
 def test_loss_terms_and_statistics_compiled(ms, method, config):
-    given = batch(20, config["feature_dim"])
+    given = batch(method, config, 20)
     plain = detector(method, config, "mindspore")
     expected = plain.losses(given, deterministic=True)
     made = detector(method, config, "mindspore")
@@ -45,17 +45,19 @@ def test_loss_terms_and_statistics_compiled(ms, method, config):
             cell.set_train(False)
 
     @ms.jit
-    def compiled(features):
-        return made.network.terms(features)
+    def compiled(*given):
+        return made.network.terms(*given)
 
-    found = compiled(ms.Tensor(given.normal_first()))
+    first = given.normal_first()
+    extras = [made.network.extra(first, name) for name in made.network.extras]
+    found = compiled(ms.Tensor(first.features), *extras)
     assert_all_close({name: value.asnumpy() for name, value in found.items()}, expected, OUTPUT)
     assert_all_close(made.weights(), plain.weights(), OUTPUT)
 
 
 def test_native_convolution(ms, method, config):
     made = detector(method, config, "mindspore")
-    features = ms.Tensor(video(12, config["feature_dim"], 2))
+    features = ms.Tensor(items(method, config, 12, 2))
     expected = made.network(features).asnumpy()
     convolutions = [cell for _, cell in made.network.cells_and_names() if hasattr(cell, "native")]
     assert convolutions

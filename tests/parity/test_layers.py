@@ -9,7 +9,7 @@ from scipy import signal, stats
 import native
 from cases import perturbed
 from compare import OUTPUT, SPECIFICATION, assert_close
-from wvad_core import layers, parameters
+from wvad_core import aggregation, attention, layers, parameters
 from wvad_core.layers import Scope
 
 # layer: (constructor arguments, its tensors, its specification, input (B, T, C))
@@ -19,9 +19,11 @@ LAYERS = {
     "BatchNorm": ((6,), parameters.batch_norm(6), layers.batch_norm, 6),
     "LayerNorm": ((6,), parameters.layer_norm(6), lambda x, p: layers.layer_norm(x, **p), 6),
     "Transformer": ((6, 2, 3, 8, 10), parameters.transformer(6, 2, 3, 8, 10),
-                    lambda x, p: layers.transformer(x, p, 2, 3), 6),
-    "NonLocal": ((6,), parameters.non_local(6), layers.non_local, 6),
-    "PyramidAggregation": ((16,), parameters.pyramid_aggregation(16, layers.PYRAMID_DILATIONS), layers.pyramid_aggregation, 16),
+                    lambda x, p: attention.transformer(x, p, 2, 3), 6),
+    "Transformer, global": ((6, 2, 3, 8, 10, 0.0, False), parameters.transformer(6, 2, 3, 8, 10, local=False),
+                            lambda x, p: attention.transformer(x, p, 2, 3, local=False), 6),
+    "NonLocal": ((6,), parameters.non_local(6), aggregation.non_local, 6),
+    "PyramidAggregation": ((16,), parameters.pyramid_aggregation(16, aggregation.PYRAMID_DILATIONS), aggregation.pyramid_aggregation, 16),
     "ScoreHead": ((6, (5, 4), 0.0), parameters.score_head(6, (5, 4)), lambda x, p: layers.score_head(x, p, 0.0), 6),
 }
 
@@ -32,7 +34,8 @@ def sequence(steps: int, channels: int, seed: int = 0) -> np.ndarray:
 
 def native_layer(framework: str, name: str, arguments: tuple, weights: dict, training: bool):
     """The framework's layer with these weights, as a function of arrays."""
-    layer = getattr(importlib.import_module(f"wvad_{framework}.layers"), name)(*arguments)
+    homes = (importlib.import_module(f"wvad_{framework}.{home}") for home in ("layers", "attention", "aggregation"))
+    layer = next(getattr(home, name) for home in homes if hasattr(home, name))(*arguments)
     native.set_weights(layer, weights)
     native.set_training(layer, training)
     return lambda x: native.to_numpy(layer(native.to_native(framework, x)))
@@ -47,7 +50,7 @@ def test_layer(framework, name, training, steps):
     weights = {n: perturbed(n, value, rng) for n, value in parameters.draw(parameters.flatten(tree), 0).items()}
     x = sequence(steps, channels)
     expected = specification(x.astype(np.float64), Scope(dict(weights), training=training))
-    assert_close(native_layer(framework, name, arguments, weights, training)(x), expected, OUTPUT)
+    assert_close(native_layer(framework, name.partition(",")[0], arguments, weights, training)(x), expected, OUTPUT)
 
 
 @pytest.mark.parametrize("steps", (1, 2, 3, 50, 101, 500))
@@ -57,14 +60,14 @@ def test_decay_attention_is_the_matrix_of_the_paper(steps, dtype, rtol):
     places = np.arange(steps)
     weights = np.exp(-np.abs(places[:, None] - places) / math.e)
     expected = (weights / weights.sum(0)) @ t.astype(np.float64)
-    found = layers.decay_attention(t)
+    found = attention.decay_attention(t)
     assert found.dtype == dtype
     assert_close(found, expected, rtol)
-    assert_close(layers.decay_sums(steps), weights.sum(0), SPECIFICATION)
+    assert_close(attention.decay_sums(steps), weights.sum(0), SPECIFICATION)
 
 
 def test_rows_of_the_decay_attention_do_not_sum_to_one_near_the_ends():
-    rows = layers.decay_attention(np.ones((1, 40, 1)))[0, :, 0]
+    rows = attention.decay_attention(np.ones((1, 40, 1)))[0, :, 0]
     assert abs(rows[20] - 1) < 1e-2 and rows[0] < 0.9
 
 
@@ -73,14 +76,14 @@ def test_softmax_attention_in_blocks_is_the_whole(block, monkeypatch):
     q, k, v = (np.random.default_rng(i).standard_normal((2, 3, 33, 8)) for i in range(3))
     logits = q @ k.swapaxes(-1, -2) / math.sqrt(8)
     weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    monkeypatch.setattr(layers, "ATTENTION_BLOCK", block)
-    assert_close(layers.softmax_attention(q, k, v), weights @ v, SPECIFICATION)
-    assert np.isfinite(layers.softmax_attention(1e4 * q, k, v)).all()
+    monkeypatch.setattr(attention, "ATTENTION_BLOCK", block)
+    assert_close(attention.softmax_attention(q, k, v), weights @ v, SPECIFICATION)
+    assert np.isfinite(attention.softmax_attention(1e4 * q, k, v)).all()
 
 
 @pytest.mark.parametrize("framework_block", (1, 50, 1 << 22))
 def test_softmax_attention_of_the_frameworks_in_blocks(framework, framework_block, monkeypatch):
-    home = importlib.import_module(f"wvad_{framework}.layers")
+    home = importlib.import_module(f"wvad_{framework}.attention")
     monkeypatch.setattr(home, "ATTENTION_BLOCK", framework_block)
     arguments, tree, specification, channels = LAYERS["Transformer"]
     weights = parameters.draw(parameters.flatten(tree), 0)
@@ -115,9 +118,9 @@ def test_non_local_is_the_mean_over_pairs():
     theta, phi, g = (layers.conv1d(x, **p.at(name)) for name in ("theta", "phi", "g"))
     y = np.einsum("bic,bjc,bjd->bid", theta, phi, g) / 11
     expected = x + layers.batch_norm(layers.conv1d(y, **p.at("out")), p.at("norm"))
-    assert_close(layers.non_local(x, p), expected, SPECIFICATION)
+    assert_close(aggregation.non_local(x, p), expected, SPECIFICATION)
     fresh = Scope(parameters.draw(parameters.flatten(parameters.non_local(6)), 0))
-    assert_close(layers.non_local(x, fresh), x, SPECIFICATION)
+    assert_close(aggregation.non_local(x, fresh), x, SPECIFICATION)
 
 
 def test_dropout_keeps_the_mean_and_needs_a_generator():

@@ -20,6 +20,7 @@ import json
 import math
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,14 @@ def _normal(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return state.standard_normal(math.prod(shape)).reshape(shape)
 
 
+@cache
 def weight(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Draw the float32 tensor that the published checkpoint calls `name`."""
     z = _normal(seed, name, tuple(shape))
+    dtype = np.float32
     if name.endswith("num_batches_tracked"):
-        return np.zeros(shape, np.int64)
-    if name.endswith(("running_var", "moving_variance")):
+        value, dtype = np.zeros(shape), np.int64
+    elif name.endswith(("running_var", "moving_variance")):
         value = 0.5 + z**2
     elif name.endswith(("running_mean", "moving_mean", "bias", "beta")) or "bias_" in name:
         value = 0.1 * z
@@ -45,7 +48,9 @@ def weight(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
         value = 1.0 + 0.1 * z
     else:
         value = z / math.sqrt(math.prod(shape[1:]))
-    return value.astype(np.float32)
+    value = value.astype(dtype)
+    value.flags.writeable = False  # the cases share it
+    return value
 
 
 def features(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -56,10 +56,21 @@ class Batch:
         """The places of the normal and of the abnormal videos, (B,) each, in the batch's order."""
         return np.flatnonzero(self.labels == 0), np.flatnonzero(self.labels == 1)
 
-    def normal_first(self) -> np.ndarray:
-        """The features with the normal half first; each half keeps its order."""
+    def normal_first(self) -> Batch:
+        """The batch with the normal half first; each half keeps its order."""
         order = np.concatenate(self.halves())
-        return self.features if (np.diff(order) > 0).all() else self.features[order]
+        if (np.diff(order) > 0).all():
+            return self
+        lengths, videos = (None if values is None else values[order] for values in (self.lengths, self.videos))
+        return Batch(self.features[order], self.labels[order], lengths, videos)
+
+    def true_lengths(self) -> np.ndarray:
+        """(2B,), `lengths`; where none are given, each video goes up to its last snippet that is not all zero."""
+        if self.lengths is not None:
+            return self.lengths
+        axes = tuple(axis for axis in range(1, self.features.ndim) if axis != self.features.ndim - 2)
+        seen = (self.features != 0).any(axis=axes)
+        return np.where(seen, np.arange(1, seen.shape[1] + 1), 1).max(axis=1)
 
     def _check_shape(self, name: str) -> None:
         shape, videos = getattr(self, name).shape, len(self.features)

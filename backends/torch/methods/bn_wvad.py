@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from wvad_core.layers import one_crop_each
 from wvad_core.methods.bn_wvad import Config
 
-from ..layers import BatchNorm, Conv1d, Transformer
+from ..attention import Transformer
+from ..layers import BatchNorm, Conv1d
 from ..losses import hinge
 from ..network import VideoNetwork
 
@@ -36,8 +37,7 @@ class Head(nn.Module):
 
 class Network(VideoNetwork):
     def __init__(self, config: Config):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.embedding = Conv1d(config.feature_dim, config.channels, 3)
         self.transformer = Transformer(config.channels, config.depth, config.heads, config.head_dim,
                                        config.feed_forward_dim)

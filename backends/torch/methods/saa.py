@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from wvad_core.layers import one_crop_each
 from wvad_core.methods.saa import Config
 
-from ..layers import Conv1d, PyramidAggregation, ScoreHead
+from ..aggregation import PyramidAggregation
+from ..layers import Conv1d, ScoreHead
 from ..losses import masked_top_mean, smoothness
 from ..network import VideoNetwork
 
@@ -31,8 +32,7 @@ class Attention(nn.Module):
 
 class Network(VideoNetwork):
     def __init__(self, config: Config):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.aggregate = PyramidAggregation(config.feature_dim)
         self.attention = Attention(config)
         self.classifier = ScoreHead(config.feature_dim, config.hidden_dims, config.dropout)

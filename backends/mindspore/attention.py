@@ -1,0 +1,157 @@
+"""The attention and the transformer of `wvad_core.attention` in MindSpore."""
+from __future__ import annotations
+
+import math
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from wvad_core.attention import decay_sums
+
+from .layers import LayerNorm, Linear, gelu
+
+DECAY_BLOCK = 64  # exp(-64 / e) is below float32's rounding
+ATTENTION_BLOCK = 1 << 22  # attention weights held at a time
+
+
+class SoftmaxAttention(nn.Cell):
+    """softmax(q k^T / sqrt(E)) v for a block of queries at a time. q, k, v (G, T, E) -> (G, T, E)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.similarity, self.softmax, self.sum = ops.BatchMatMul(transpose_b=True), ops.Softmax(-1), ops.BatchMatMul()
+
+    def construct(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        groups, steps, width = q.shape
+        if steps == 1:  # the softmax is 1; and MindSpore 2.10, once it differentiated such a one, errs on all others
+            return v
+        q = q * width**-0.5
+        together, rows = max(1, ATTENTION_BLOCK // (steps * steps)), min(steps, max(1, ATTENTION_BLOCK // steps))
+        blocks = []
+        for g in range(0, groups, together):
+            keys, values = k[g:g + together], v[g:g + together]
+            parts = []
+            for i in range(0, steps, rows):
+                logits = self.similarity(q[g:g + together, i:i + rows], keys)
+                parts.append(self.sum(self.softmax(logits), values))
+            blocks.append(ops.cat(parts, 1))
+        return ops.cat(blocks, 0)
+
+
+class DecayAttention(nn.Cell):
+    """out_i = sum_j exp(-|i - j| / e) / s_j t_j, s_j = sum_i exp(-|i - j| / e). t (B, T, C) -> (B, T, C).
+
+    The weights fall below rounding within a block of 64 snippets, so each block of outputs needs its own and the two
+    neighbouring blocks of inputs: O(T).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.product = ops.BatchMatMul()
+
+    def construct(self, t: Tensor) -> Tensor:
+        batch, steps, channels = t.shape
+        weights, places = _decay_blocks(steps)
+        blocks = weights.shape[0]
+        front = ops.zeros((batch, DECAY_BLOCK, channels), t.dtype)
+        back = ops.zeros((batch, (blocks + 1) * DECAY_BLOCK - steps, channels), t.dtype)
+        windows = ops.gather(ops.cat((front, t, back), 1), places, 1)  # (B, blocks * 3 * 64, C)
+        windows = windows.reshape(batch * blocks, 3 * DECAY_BLOCK, channels)
+        out = self.product(ops.tile(weights, (batch, 1, 1)), windows)
+        return out.reshape(batch, blocks * DECAY_BLOCK, channels)[:, :steps]
+
+
+@ms.constexpr
+def _decay_blocks(steps: int) -> tuple[Tensor, Tensor]:
+    """The weights of each block of outputs (blocks, 64, 3 * 64), and where its inputs lie (blocks * 3 * 64,)."""
+    count, size = -(-steps // DECAY_BLOCK), DECAY_BLOCK
+    places = size * np.arange(count)[:, None] + np.arange(3 * size)  # in the padded sequence: input j lies at j + size
+    near = np.exp(-np.abs(size + np.arange(size)[:, None] - np.arange(3 * size)) / math.e)
+    sums = np.pad(decay_sums(steps), (size, (count + 1) * size - steps), constant_values=1)
+    return Tensor((near / sums[places][:, None]).astype(np.float32)), Tensor(places.reshape(-1).astype(np.int32))
+
+
+class GlobalLocalAttention(nn.Cell):
+    """Each head's softmax attention and decay attention side by side, merged. x (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, channels: int, heads: int, head_dim: int):
+        super().__init__()
+        self.heads, self.head_dim = heads, head_dim
+        self.norm = LayerNorm(channels)
+        self.qkvt = Linear(channels, 4 * heads * head_dim, bias=False)
+        self.out = Linear(2 * heads * head_dim, channels)
+        self.far, self.near = SoftmaxAttention(), DecayAttention()
+
+    def construct(self, x: Tensor) -> Tensor:
+        batch, steps, _ = x.shape
+        inner, shape = self.heads * self.head_dim, (batch, steps, self.heads, self.head_dim)
+        q, k, v, t = self.qkvt(self.norm(x)).split(inner, -1)
+        groups = (batch * self.heads, steps, self.head_dim)
+        q, k, v = [part.reshape(shape).transpose(0, 2, 1, 3).reshape(groups) for part in (q, k, v)]
+        far = self.far(q, k, v).reshape(batch, self.heads, steps, self.head_dim).transpose(0, 2, 1, 3)
+        both = ops.cat((far, self.near(t).reshape(shape)), -1)
+        return self.out(both.reshape(batch, steps, 2 * inner))
+
+
+class GlobalAttention(nn.Cell):
+    """Multi-head softmax attention. x (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, channels: int, heads: int, head_dim: int):
+        super().__init__()
+        self.heads, self.head_dim = heads, head_dim
+        self.norm = LayerNorm(channels)
+        self.qkv = Linear(channels, 3 * heads * head_dim, bias=False)
+        self.out = Linear(heads * head_dim, channels)
+        self.far = SoftmaxAttention()
+
+    def construct(self, x: Tensor) -> Tensor:
+        batch, steps, _ = x.shape
+        q, k, v = self.qkv(self.norm(x)).reshape(batch, steps, 3, self.heads, self.head_dim).transpose(2, 0, 3, 1, 4)
+        groups = (batch * self.heads, steps, self.head_dim)
+        far = self.far(q.reshape(groups), k.reshape(groups), v.reshape(groups))
+        far = far.reshape(batch, self.heads, steps, self.head_dim).transpose(0, 2, 1, 3)
+        return self.out(far.reshape(batch, steps, self.heads * self.head_dim))
+
+
+class FeedForward(nn.Cell):
+    """norm, linear, exact GELU, dropout, linear. x (..., C) -> (..., C)."""
+
+    def __init__(self, channels: int, hidden: int, dropout: float):
+        super().__init__()
+        self.norm = LayerNorm(channels)
+        self.linear1, self.linear2 = Linear(channels, hidden), Linear(hidden, channels)
+        self.dropout = nn.Dropout(p=dropout)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.linear2(self.dropout(gelu(self.linear1(self.norm(x)))))
+
+
+class TransformerLayer(nn.Cell):
+    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    def __init__(self, channels: int, heads: int, head_dim: int, hidden: int, dropout: float,
+                 local: bool):
+        super().__init__()
+        self.attention = (GlobalLocalAttention if local else GlobalAttention)(channels, heads, head_dim)
+        self.feed_forward = FeedForward(channels, hidden, dropout)
+        self.dropout = nn.Dropout(p=dropout)
+
+    def construct(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(x))
+        return x + self.dropout(self.feed_forward(x))
+
+
+class Transformer(nn.Cell):
+    """`depth` layers, global-local or with local=False global alone. x (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, channels: int, depth: int, heads: int, head_dim: int, hidden: int, dropout: float = 0.0,
+                 local: bool = True):
+        super().__init__()
+        self.layers = nn.CellList([TransformerLayer(channels, heads, head_dim, hidden, dropout, local)
+                                   for _ in range(depth)])
+
+    def construct(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x

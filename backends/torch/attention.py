@@ -1,0 +1,129 @@
+"""The attention and the transformer of `wvad_core.attention` in PyTorch."""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .layers import LayerNorm, Linear, over_time
+
+ATTENTION_BLOCK = 1 << 23  # attention weights held at a time
+DECAY_REACH = {torch.float64: 100}  # exp(-reach / e) is below the rounding of a dtype; 50 for all others
+
+
+def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(E)) v without a T x T matrix. q, k, v (B, H, T, E) -> (B, H, T, E).
+
+    PyTorch's fused kernel, except for bfloat16 on the CPU: without matrix units that kernel is slower than products
+    of a few hundred queries at a time.
+    """
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q, k, v)
+    batch, heads, steps, width = q.shape
+    items = max(1, ATTENTION_BLOCK // (heads * steps * steps))
+    rows = max(1, ATTENTION_BLOCK // (min(items, batch) * heads * steps))
+    q, keys, v = q * width**-0.5, k.contiguous().transpose(-1, -2), v.contiguous()
+    out = torch.empty_like(q)
+    for i in range(0, batch, items):
+        for j in range(0, steps, rows):
+            logits = q[i:i + items, :, j:j + rows] @ keys[i:i + items]
+            out[i:i + items, :, j:j + rows] = logits.softmax(-1) @ v[i:i + items]
+    return out
+
+
+def decay_attention(t: Tensor) -> Tensor:
+    """out_i = sum_j exp(-|i - j| / e) / s_j t_j, s_j = sum_i exp(-|i - j| / e). t (B, T, C) -> (B, T, C).
+
+    The weights fall below rounding within `reach` snippets, so the product is one depthwise convolution: O(T).
+    """
+    steps, channels = t.shape[1:]
+    reach = DECAY_REACH.get(t.dtype, 50)
+    offsets = torch.arange(-reach, reach + 1, device=t.device, dtype=torch.float64)
+    taps = torch.exp(-offsets.abs() / math.e)
+    u = t / _decay_sums(steps, t.device).to(t.dtype)[:, None]
+    return over_time(u, taps.to(t.dtype).expand(channels, 1, -1), groups=channels)
+
+
+def _decay_sums(steps: int, device: torch.device) -> Tensor:
+    j, r = torch.arange(steps, device=device, dtype=torch.float64), math.exp(-1 / math.e)
+    return (1 + r - r ** (j + 1) - r ** (steps - j)) / (1 - r)
+
+
+class GlobalLocalAttention(nn.Module):
+    """Each head's softmax attention and decay attention side by side, merged. x (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, channels: int, heads: int, head_dim: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = LayerNorm(channels)
+        self.qkvt = Linear(channels, 4 * heads * head_dim, bias=False)
+        self.out = Linear(2 * heads * head_dim, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, steps, _ = x.shape
+        q, k, v, t = self.qkvt(self.norm(x)).view(batch, steps, 4, self.heads, -1).unbind(2)  # each (B, T, H, E)
+        near = decay_attention(t.reshape(batch, steps, -1)).view(t.shape)
+        far = softmax_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)
+        del q, k, v, t  # a long video's are the largest tensors there are
+        return self.out(torch.cat([far, near], dim=-1).view(batch, steps, -1))
+
+
+class GlobalAttention(nn.Module):
+    """Multi-head softmax attention. x (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, channels: int, heads: int, head_dim: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = LayerNorm(channels)
+        self.qkv = Linear(channels, 3 * heads * head_dim, bias=False)
+        self.out = Linear(heads * head_dim, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, steps, _ = x.shape
+        q, k, v = self.qkv(self.norm(x)).view(batch, steps, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return self.out(softmax_attention(q, k, v).transpose(1, 2).reshape(batch, steps, -1))
+
+
+class FeedForward(nn.Module):
+    """norm, linear, exact GELU, dropout, linear. x (..., C) -> (..., C)."""
+
+    def __init__(self, channels: int, hidden: int, dropout: float):
+        super().__init__()
+        self.norm = LayerNorm(channels)
+        self.linear1, self.linear2 = Linear(channels, hidden), Linear(hidden, channels)
+        self.dropout = nn.Dropout(p=dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear2(self.dropout(F.gelu(self.linear1(self.norm(x)))))
+
+
+class TransformerLayer(nn.Module):
+    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    def __init__(self, channels: int, heads: int, head_dim: int, hidden: int, dropout: float,
+                 local: bool):
+        super().__init__()
+        self.attention = (GlobalLocalAttention if local else GlobalAttention)(channels, heads, head_dim)
+        self.feed_forward = FeedForward(channels, hidden, dropout)
+        self.dropout = nn.Dropout(p=dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(x))
+        return x + self.dropout(self.feed_forward(x))
+
+
+class Transformer(nn.Module):
+    """`depth` layers, global-local or with local=False global alone. x (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, channels: int, depth: int, heads: int, head_dim: int, hidden: int, dropout: float = 0.0,
+                 local: bool = True):
+        super().__init__()
+        self.layers = nn.ModuleList(TransformerLayer(channels, heads, head_dim, hidden, dropout, local)
+                                    for _ in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
