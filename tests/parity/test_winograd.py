@@ -1,0 +1,74 @@
+"""PyTorch's convolutions by minimal filtering on the CPU: the same as the direct ones, for any length and dilation."""
+import numpy as np
+import pytest
+
+from compare import OUTPUT, assert_close
+from wvad_core import layers
+
+pytestmark = pytest.mark.needs("torch")
+
+
+@pytest.fixture
+def torch():
+    import torch
+
+    with torch.no_grad():
+        yield torch
+
+
+@pytest.fixture
+def winograd(monkeypatch):
+    """Taken for every size, in blocks of a few rows."""
+    from wvad_torch import winograd
+
+    for name, value in {"CHANNELS": 1, "TILES": 0, "ROWS": 12}.items():
+        monkeypatch.setattr(winograd, name, value)
+    return winograd
+
+
+@pytest.mark.parametrize("steps", (1, 2, 3, 4, 5, 15, 16, 17, 100))
+@pytest.mark.parametrize("dilation", (1, 2, 3, 4))
+@pytest.mark.parametrize("batch, bias", [(1, True), (5, False), (20, True)])
+def test_any_length_dilation_and_batch(torch, winograd, steps, dilation, batch, bias):
+    from wvad_torch.layers import Conv1d
+
+    layer = Conv1d(7, 6, 3, dilation, bias)
+    x = np.random.default_rng([steps, dilation]).standard_normal((batch, steps, 7)).astype(np.float32)
+    assert winograd.pays(torch.from_numpy(x), layer.weight, dilation)
+    exact = {name: p.numpy().astype(np.float64) for name, p in layer.named_parameters()}
+    assert_close(layer(torch.from_numpy(x)), layers.conv1d(x.astype(np.float64), **exact, dilation=dilation), OUTPUT)
+
+
+@pytest.mark.parametrize("spread", (1e-3, 1, 1e3))
+def test_the_rounding_error_of_a_large_one(torch, spread):
+    """Channels of very different size, as features before a normalisation may have."""
+    from wvad_torch import winograd
+    from wvad_torch.layers import Conv1d
+
+    rng, layer = np.random.default_rng(0), Conv1d(1024, 256, 3)
+    x = np.maximum(rng.standard_normal((1, 100, 1024)) * spread ** rng.standard_normal(1024), 0).astype(np.float32)
+    assert winograd.pays(torch.from_numpy(x), layer.weight, 1)
+    exact = {name: p.numpy().astype(np.float64) for name, p in layer.named_parameters()}
+    assert_close(layer(torch.from_numpy(x)), layers.conv1d(x.astype(np.float64), **exact), 3e-6)
+
+
+def test_a_changed_weight_is_seen(torch, winograd):
+    from wvad_torch.layers import Conv1d
+
+    layer, x = Conv1d(4, 4, 3), torch.ones(1, 8, 4)
+    before = layer(x)
+    layer.weight += 1
+    assert not torch.allclose(layer(x), before)
+    layer.load_state_dict({name: torch.zeros_like(p) for name, p in layer.state_dict().items()})
+    assert (layer(x) == 0).all()
+    assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("why", ("gradient", "float64", "autocast", "inference"))
+def test_not_taken(torch, winograd, why):
+    x, weight = torch.ones(1, 8, 4), torch.nn.Parameter(torch.ones(4, 4, 3))
+    assert winograd.pays(x, weight, 1)
+    with torch.set_grad_enabled(why == "gradient"), torch.autocast("cpu", torch.bfloat16, enabled=why == "autocast"):
+        with torch.inference_mode(why == "inference"):
+            weight = torch.ones(4, 4, 3) if why == "inference" else weight
+            assert not winograd.pays(x.double() if why == "float64" else x, weight, 1)
