@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
+from scipy.special import expit
 
 import wvad_core as wv
+from wvad_core import magnitude
 from wvad_core.layers import Scope
 
 
@@ -79,6 +82,144 @@ def saa_branches(detector: wv.Detector, features: np.ndarray) -> tuple[np.ndarra
         return network.specification.branches(features, Scope(network.weights), network.config)
     attention, raw = network.branches(to_native(detector.backend_name, features))
     return to_numpy(attention), to_numpy(raw)
+
+
+def ar_net_hidden(detector: wv.Detector, features: np.ndarray) -> np.ndarray:
+    """The hidden features of (B, T, D) in evaluation mode."""
+    network = detector.network
+    if detector.backend_name == "numpy":
+        return network.specification.hidden(features, Scope(network.weights), network.config)
+    return to_numpy(network.hidden(to_native(detector.backend_name, features)))
+
+
+def ar_net_branches(detector: wv.Detector, features: np.ndarray) -> dict[str, np.ndarray]:
+    """The activations and video scores of both branches of variant bas, and its foreground weights."""
+    network, config = detector.network, detector.config
+    if detector.backend_name == "numpy":
+        spec, scope = network.specification, Scope(network.weights)
+        weights = spec.foreground(features, scope, config)
+        base, suppressed = (spec.activations(x, scope, config) for x in (features, weights[..., None] * features))
+    else:
+        spec = sys.modules[type(network).__module__]
+        base, suppressed, weights = network.branches(to_native(detector.backend_name, features))
+    found = {"cas_base": base, "cas_suppressed": suppressed, "foreground": weights[..., None],
+             "score_base": spec.video_scores(base, config), "score_suppressed": spec.video_scores(suppressed, config)}
+    return {name: to_numpy(value) for name, value in found.items()}
+
+
+def ar_net_packed_scores(detector: wv.Detector, batch: wv.Batch) -> np.ndarray:
+    """The scores of a batch, in its order, packed by length as in training, without dropout."""
+    network = detector.network
+    if detector.backend_name == "numpy":
+        return network.specification.scores(batch.features, Scope(network.weights), network.config, batch.true_lengths())
+    features = to_native(detector.backend_name, batch.features)
+    return to_numpy(network.scores(features, network.extra(batch, "true_lengths")))
+
+
+def ar_net_gradients_of_packed_scores(detector: wv.Detector, batch: wv.Batch) -> dict[str, np.ndarray]:
+    """The gradients of the sum of those scores."""
+    network, features = detector.network, to_native(detector.backend_name, batch.features)
+    lengths, named = network.extra(batch, "true_lengths"), network.trainable()
+
+    def total():
+        return network.scores(features, lengths).sum()
+
+    if detector.backend_name == "torch":
+        found = sys.modules["torch"].autograd.grad(total(), list(named.values()))
+    else:
+        found = sys.modules["mindspore"].grad(total, None, list(named.values()))()
+    return {name: to_numpy(gradient) for name, gradient in zip(named, found)}
+
+
+def ur_dmu_outputs(detector: wv.Detector, batch: wv.Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores and attentions by the abnormal and by the normal memory, normal videos first, in training mode."""
+    network, features = _training(detector), to_native(detector.backend_name, batch.normal_first().features)
+    if detector.backend_name == "numpy":
+        scope = Scope(detector.network.weights, training=True, rng=detector.network.rng)
+        found = network.specification.outputs(features, scope, network.config)
+    else:
+        found = network.outputs(features)
+    logits, a, n = (to_numpy(value) for value in found[:3])
+    return expit(logits), a, n
+
+
+def set_noise(detector: wv.Detector, noise: np.ndarray) -> None:
+    """Make a network without dropout draw this array wherever it draws normal numbers."""
+    if detector.backend_name == "numpy":
+        detector.network.rng = SimpleNamespace(standard_normal=lambda shape: noise.reshape(shape))
+        return
+    drawn = to_native(detector.backend_name, noise.astype(np.float32))
+    call = {"torch": "forward", "mindspore": "construct"}[detector.backend_name]
+    setattr(detector.network.noise, call, lambda x: drawn)
+
+
+def adplg_local_outputs(detector: wv.Detector, features: np.ndarray) -> list[np.ndarray]:
+    """What each window size makes of (B, T, D), in evaluation mode."""
+    network = detector.network
+    if detector.backend_name == "numpy":
+        return network.specification.local_outputs(features, Scope(network.weights).at("snippet"), network.config)
+    return [to_numpy(x) for x in network.snippet.local_outputs(to_native(detector.backend_name, features))]
+
+
+def adplg_video_branch(detector: wv.Detector, batch: wv.Batch) -> dict[str, np.ndarray]:
+    """Video scores, normal ones first, attentions and fused features, without dropout."""
+    network, features = detector.network, to_native(detector.backend_name, batch.normal_first().features)
+    if detector.backend_name == "numpy":
+        scope = Scope(network.weights).at("video")
+        pairs = list(network.specification.video_branch(features, scope).values())
+    else:
+        pairs = network.video(features)
+    found = {}
+    for name, (attention, fused) in zip(("abnormal", "cross", "normal"), pairs):
+        found |= {f"attention_{name}": to_numpy(attention), f"fused_{name}": to_numpy(fused)}
+    fused = np.concatenate([found["fused_normal"], found["fused_abnormal"]])
+    if detector.backend_name == "numpy":
+        return found | {"video_scores": network.specification.classify(fused, scope.at("classifier"), network.config)}
+    return found | {"video_scores": to_numpy(network.video.classifier(to_native(detector.backend_name, fused)))}
+
+
+def adplg_snippet_loss(detector: wv.Detector, features: np.ndarray, labels: np.ndarray,
+                       counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Snippet scores (2B, T), and their loss for given labels, without dropout."""
+    network = detector.network
+    if detector.backend_name == "numpy":
+        scores = network.specification.snippet_scores(features, Scope(network.weights).at("snippet"), network.config)
+        return scores, network.specification.snippet_loss(scores, labels, counted)
+    features, labels, counted = (to_native(detector.backend_name, x.astype(np.float32)) for x in (features, labels, counted))
+    return to_numpy(network.snippet(features)), to_numpy(network.snippet_loss(features, labels, counted))
+
+
+def adplg_snippet_gradients(detector: wv.Detector, *given: np.ndarray) -> dict[str, np.ndarray]:
+    """The gradients of that loss."""
+    network, named = detector.network, detector.network.trainable()
+    given = [to_native(detector.backend_name, x.astype(np.float32)) for x in given]
+    if detector.backend_name == "torch":
+        loss = network.snippet_loss(*given)
+        found = sys.modules["torch"].autograd.grad(loss, list(named.values()), allow_unused=True, materialize_grads=True)
+    else:
+        found = sys.modules["mindspore"].grad(lambda: network.snippet_loss(*given), None, list(named.values()))()
+    return {name: to_numpy(gradient) for name, gradient in zip(named, found)}
+
+
+def magnitude_branches(detector: wv.Detector, features: np.ndarray, training: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and magnitudes, (B, T) each, of a network that learns from magnitudes. features (B, N, T, D)."""
+    network, given = detector.network, to_native(detector.backend_name, features)
+    if detector.backend_name == "numpy":
+        p = Scope(network.weights, training=training, frozen=detector.config.frozen)
+        found = magnitude.branches(network.specification.clips(given, p, network.config), p, network.config)
+    else:
+        set_training(network, training)
+        for module in dropouts(network):
+            set_training(module, False)
+        found = network.branches(network.clips(given))
+    _, scores, magnitudes = (to_numpy(value) for value in found)
+    return scores, magnitudes
+
+
+def dropouts(network) -> list:
+    """The Dropouts of a native network."""
+    modules = network.modules() if hasattr(network, "modules") else [cell for _, cell in network.cells_and_names()]
+    return [module for module in modules if type(module).__name__ == "Dropout"]
 
 
 def set_weights(layer, weights: dict[str, np.ndarray]) -> None:

@@ -2,7 +2,7 @@
 
     import wvad_core as wv
 
-    detector = wv.load("bn_wvad.safetensors", backend="torch", device="auto")
+    detector = wv.load("weights.safetensors", backend="torch", device="auto")
     scores = detector.score(features)           # (N, T, D) -> (T,)
 """
 from . import data, metrics

@@ -19,7 +19,7 @@ def non_local(x: Array, p: Scope) -> Array:
 
 
 def pyramid_aggregation(x: Array, p: Scope) -> Array:
-    """Multi-scale temporal aggregation (RTFM, Tian et al. 2021). x (B, T, D) -> (B, T, D).
+    """Multi-scale temporal aggregation (Tian et al. 2021, arXiv:2101.10030). x (B, T, D) -> (B, T, D).
 
     Convolutions of dilation 1, 2, 4 and a non-local block, a quarter of the channels each, merged by a convolution
     and added to the input. BatchNorm comes after the ReLU.

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from .errors import InputError
 from .layers import Array, Scope, dropout, gelu, layer_norm, linear
 
 DECAY = math.exp(-1 / math.e)  # ratio of two neighbouring entries of the decay attention
@@ -51,7 +52,7 @@ def decay_sums(steps: int) -> Array:
 
 
 def global_local_attention(x: Array, p: Scope, heads: int) -> Array:
-    """Each head's softmax attention and decay attention side by side, merged (UR-DMU, Zhou et al. 2023).
+    """Each head's softmax attention and decay attention side by side, merged (Zhou et al. 2023, arXiv:2302.05160).
 
     x (B, T, C). One bias-free projection gives q, k, v, t in this order, each as `heads` contiguous blocks.
     """
@@ -68,6 +69,75 @@ def global_attention(x: Array, p: Scope, heads: int) -> Array:
     batch, steps, _ = x.shape
     q, k, v = np.moveaxis(linear(x, **p.at("qkv")).reshape(batch, steps, 3, heads, -1), (2, 3), (0, 2))
     return linear(softmax_attention(q, k, v).swapaxes(1, 2).reshape(batch, steps, -1), **p.at("out"))
+
+
+def with_positions(x: Array, weight: Array) -> Array:
+    """x plus a learned vector for each place in the video. x (..., T, C), weight (P, C), P >= T."""
+    check_positions(x.shape[-2], len(weight))
+    return x + weight[:x.shape[-2]]
+
+
+def check_positions(steps: int, positions: int) -> None:
+    """Raise InputError for a video that is longer than the table of positions."""
+    if steps > positions:
+        raise InputError(f"a video of {steps} snippets: this network has positions for {positions} at most")
+
+
+def rotated(x: Array, positions: Array) -> Array:
+    """Rotary positions (Su et al. 2021): dimensions m and m + E / 2 turned by position * 10000^(-2 m / E). (..., T, E)."""
+    angles = np.multiply.outer(positions, rotary_frequencies(x.shape[-1]))
+    cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
+    first, second = np.split(x, 2, axis=-1)
+    return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def rotary_frequencies(width: int) -> Array:
+    """10000^(-2 m / E) of each pair of dimensions, (E / 2,) float64."""
+    return 10000.0 ** (-2 * np.arange(width // 2) / width)
+
+
+def windowed_attention(q: Array, k: Array, v: Array, window: int) -> Array:
+    """softmax over |i - j| <= w of q_i . k_j / sqrt(E), times v_j. q, k, v (..., T, E) -> (..., T, E).
+
+    Published with windows of w snippets, each of which sees itself and its two neighbours, hence these two quirks:
+    the last window is filled up with keys and values of zero, which take their share of the softmax; and rotary
+    positions count keys from the start of the left neighbour but queries from the start of the right one, so that
+    those are w apart where i = j.
+    """
+    steps, width = q.shape[-2:]
+    filled = -(-steps // window) * window
+    q, k = rotated(q * width**-0.5, np.arange(steps) + window), rotated(k, np.arange(steps))
+    k, v = (np.concatenate([x, np.zeros_like(x[..., :1, :]).repeat(filled - steps, -2)], axis=-2) for x in (k, v))
+    offsets = {offset: overlap(steps, filled, offset) for offset in range(-window, window + 1)}
+    weights = np.full((2 * window + 1, *q.shape[:-1]), -np.inf, q.dtype)
+    for offset, (queries, keys) in offsets.items():
+        weights[offset + window][..., queries] = np.einsum("...te,...te->...t", q[..., queries, :], k[..., keys, :])
+    weights = np.exp(weights - weights.max(0))
+    weights /= weights.sum(0)
+    out = np.zeros_like(q)
+    for offset, (queries, keys) in offsets.items():
+        out[..., queries, :] += weights[offset + window][..., queries, None] * v[..., keys, :]
+    return out
+
+
+def window_block(window: int) -> int:
+    """How many queries the frameworks take at a time: blocks much smaller than 32 are slow to multiply."""
+    return max(32, 2 * window)
+
+
+def overlap(queries: int, keys: int, offset: int) -> tuple[slice, slice]:
+    """The queries i, of so many, for which i + offset is one of so many keys; and those keys."""
+    start = min(max(0, -offset), queries)
+    stop = max(start, min(queries, keys - offset))
+    return slice(start, stop), slice(start + offset, stop + offset)
+
+
+def local_attention(x: Array, p: Scope, heads: int, window: int) -> Array:
+    """Multi-head attention to the snippets within `window` (see `windowed_attention`), without biases. x (B, T, C)."""
+    batch, steps, _ = x.shape
+    q, k, v = np.moveaxis(linear(x, **p.at("qkv")).reshape(batch, steps, 3, heads, -1), (2, 3), (0, 2))
+    near = windowed_attention(q, k, v, window).swapaxes(1, 2)
+    return linear(near.reshape(batch, steps, -1), **p.at("out"))
 
 
 def transformer(x: Array, p: Scope, depth: int, heads: int, drop: float = 0.0, local: bool = True) -> Array:

@@ -21,8 +21,9 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            any_length = str(field.type).endswith(", ...]")
-            object.__setattr__(self, field.name, _like(field.default, getattr(self, field.name), field.name, any_length))
+            any_length, least = str(field.type).endswith(", ...]"), field.metadata.get("least", 1)
+            value = _like(field.default, getattr(self, field.name), field.name, any_length, least)
+            object.__setattr__(self, field.name, value)
 
     @property
     def patches(self) -> int:
@@ -38,6 +39,11 @@ class Config:
         return dataclasses.asdict(self)
 
 
+def or_none(default: int) -> int:
+    """The default of a whole number that may be 0; without this one, a setting is at least 1."""
+    return dataclasses.field(default=default, metadata={"least": 0})
+
+
 def configure(kind: type[Config], settings: dict[str, Any], method: str) -> Config:
     """Make a configuration from settings; an unknown key is an error that names the nearest known ones."""
     known = [field.name for field in dataclasses.fields(kind)]
@@ -48,7 +54,7 @@ def configure(kind: type[Config], settings: dict[str, Any], method: str) -> Conf
     return kind(**settings)
 
 
-def _like(default: Any, value: Any, name: str, any_length: bool = False) -> Any:
+def _like(default: Any, value: Any, name: str, any_length: bool = False, least: int = 1) -> Any:
     """Bring `value` to the type of `default`: str, int, float or a tuple of numbers (a JSON list is one)."""
     if isinstance(default, str):
         require(isinstance(value, str), name, value, "a word")
@@ -60,11 +66,12 @@ def _like(default: Any, value: Any, name: str, any_length: bool = False) -> Any:
             return tuple(_like(d, v, name) for d, v in zip(default, value))
         raise InputError(f"setting {name}: expected {len(default)} numbers such as {list(default)}, found {value!r}")
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if isinstance(default, int) and number and value == int(value) > 0:
+    if isinstance(default, int) and number and value == int(value) >= least:
         return int(value)
     if isinstance(default, float) and number and value >= 0:
         return float(value)
-    expected = "a positive whole number" if isinstance(default, int) else "a number that is not negative"
+    expected = "a number that is not negative" if isinstance(default, float) else (
+        "a positive whole number" if least else "a whole number that is not negative")
     raise InputError(f"setting {name}: expected {expected}, found {value!r}")
 
 

@@ -76,7 +76,7 @@ def create(method: str, backend: str = "numpy", device: str = "auto", precision:
     spec = specification(method)
     configured = configure(spec.Config, config, method)
     weights = parameters.draw(spec.parameters(configured), seed)
-    return _detector(method, configured, weights, backend, device, precision, seed)
+    return from_weights(method, configured, weights, backend, device, precision, seed)
 
 
 def load(path: str | Path, backend: str = "numpy", device: str = "auto", precision: str = "float32", seed: int = 0,
@@ -90,7 +90,7 @@ def load(path: str | Path, backend: str = "numpy", device: str = "auto", precisi
     spec = specification(found)
     configured = configure(spec.Config, config, f"{path}: {found}")
     parameters.check(weights, spec.parameters(configured), str(path))
-    return _detector(found, configured, weights, backend, device, precision, seed)
+    return from_weights(found, configured, weights, backend, device, precision, seed)
 
 
 def from_published(method: str, state: Mapping[str, Array], backend: str = "numpy", device: str = "auto",
@@ -106,7 +106,7 @@ def from_published(method: str, state: Mapping[str, Array], backend: str = "nump
     wanted = spec.parameters(configured)
     weights = canonical(state, spec.published(configured), wanted, seed)
     parameters.check(weights, wanted, f"published {method} checkpoint")
-    return _detector(method, configured, weights, backend, device, precision, seed)
+    return from_weights(method, configured, weights, backend, device, precision, seed)
 
 
 def published_names(method: str, **config: Any) -> dict[str, str]:
@@ -142,8 +142,9 @@ def _squeezed(shape: tuple[int, ...]) -> list[int]:
     return [size for size in shape if size != 1]
 
 
-def _detector(method: str, config: Config, weights: dict[str, Array], backend: str, device: str, precision: str,
-              seed: int) -> Detector:
+def from_weights(method: str, config: Config, weights: Mapping[str, Array], backend: str = "numpy", device: str = "auto",
+                 precision: str = "float32", seed: int = 0) -> Detector:
+    """A detector with these weights, {canonical name: array}, all of them in their shapes."""
     found = find_backend(backend)
     network = found.build(method, config, weights, device, precision, seed)
     return Detector(method, config, backend, found, network, precision)

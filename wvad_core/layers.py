@@ -9,7 +9,7 @@ Layers with weights take a `Scope`, the weights below one name: `linear(x, **sco
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,12 @@ def one_crop_each(features: Array) -> tuple[Array, int]:
     return features.reshape((-1,) + features.shape[-2:]), features.shape[1] if features.ndim == 4 else 1
 
 
+def in_blocks(function: Callable[[Array], Array], x: Array, axis: int, size: int) -> Array:
+    """function(x), of `size` entries of an axis at a time, which it must treat apart: what it holds stays small."""
+    parts = np.split(x, range(size, x.shape[axis], size), axis)
+    return np.concatenate([function(part) for part in parts], axis)
+
+
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """y = x W^T + b. x (..., I), weight (O, I), bias (O,) -> (..., O)."""
     y = (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:-1], len(weight))
@@ -74,6 +80,21 @@ def conv1d(x: Array, weight: Array, bias: Array | None = None, dilation: int = 1
         if 0 < abs(shift) < steps:
             target, source = shifted(steps, shift)
             y[..., target, :] += linear(x[..., source, :], by_tap[k])
+    return y
+
+
+def conv2d(x: Array, weight: Array, bias: Array | None = None, padding: int = 0) -> Array:
+    """Convolution of a grid with `padding` rows and columns of zeros around it, y_rc = b + sum_ij W_ij x_(r + i, c + j).
+
+    x (..., R, C, I), weight (O, I, K, K), bias (O,) -> (..., R', C', O), R' = R + 2 padding - K + 1.
+    """
+    around = [(0, 0)] * (x.ndim - 3) + [(padding, padding)] * 2 + [(0, 0)]
+    x, kernel = np.pad(x, around), weight.shape[-1]
+    rows, columns = (size - kernel + 1 for size in x.shape[-3:-1])
+    by_tap = np.ascontiguousarray(np.moveaxis(weight, (-2, -1), (0, 1)))
+    y = 0 if bias is None else bias
+    for i, j in np.ndindex(kernel, kernel):
+        y = y + linear(x[..., i:i + rows, j:j + columns, :], by_tap[i, j])
     return y
 
 

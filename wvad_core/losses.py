@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit
 
 Array = np.ndarray
 TRIPLET_EPS = 1e-6
@@ -11,6 +12,21 @@ def binary_cross_entropy(p: Array, labels: Array) -> Array:
     """-y log p - (1 - y) log(1 - p), each logarithm clamped at -100 as PyTorch's. p and labels (...) -> (...)."""
     with np.errstate(divide="ignore"):
         return -labels * np.maximum(np.log(p), -100) - (1 - labels) * np.maximum(np.log1p(-p), -100)
+
+
+def top_mean(x: Array, k: int) -> Array:
+    """The mean of the k largest entries (of all of them where there are fewer). (..., T) -> (...)."""
+    return np.sort(x, axis=-1)[..., -k:].mean(-1)
+
+
+def top_cross_entropy(logits: Array, labels: Array, k: int) -> Array:
+    """Cross entropy of p, the mean of the k largest sigmoid(logits) of each video. (..., T), labels (...) -> (...).
+
+    From logits, because 1 - p is nothing in float32 where a score rounds to 1: here in float64, in the frameworks by
+    logarithms of sigmoids. These lose no digits however large a logit is; the difference of float64 does beyond 25.
+    """
+    p = top_mean(expit(logits.astype(np.float64)), k)
+    return binary_cross_entropy(p, labels).astype(logits.dtype)
 
 
 def masked_top_mean(x: Array, mask: Array, k: int) -> Array:

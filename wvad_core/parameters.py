@@ -40,6 +40,10 @@ def conv1d(inputs: int, outputs: int, kernel: int, bias: bool = True) -> dict:
     return _affine((outputs, inputs, kernel), bias)
 
 
+def conv2d(inputs: int, outputs: int, kernel: int) -> dict:
+    return _affine((outputs, inputs, kernel, kernel), True)
+
+
 def _affine(shape: tuple[int, ...], bias: bool, xavier: float | None = None) -> dict:
     default = 1 / math.sqrt(math.prod(shape[1:]))
     weight = {"weight": Parameter(shape, xavier or default)}
@@ -54,6 +58,12 @@ def batch_norm(channels: int, scale: float = 1) -> dict:
     return {"weight": Parameter((channels,), value=scale), "bias": Parameter((channels,)),
             "running_mean": Parameter((channels,)), "running_var": Parameter((channels,), value=1),
             COUNTER: Parameter((), dtype=np.int64)}
+
+
+def local_attention(channels: int, heads: int, head_dim: int) -> dict:
+    inner = heads * head_dim
+    return {"norm": layer_norm(channels), "qkv": linear(channels, 3 * inner, bias=False),
+            "out": linear(inner, channels, bias=False)}
 
 
 def transformer(channels: int, depth: int, heads: int, head_dim: int, feed_forward: int, local: bool = True) -> dict:

@@ -6,6 +6,7 @@ product, so on the CPU a convolution gathers its windows and multiplies. Ascend 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import mindspore as ms
 import numpy as np
@@ -17,6 +18,18 @@ from wvad_core.layers import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, LAYER_NORM_EPS
 def _zeros(*shape: int) -> Parameter:
     """A parameter to be filled by `load_weights`, or by the caller."""
     return Parameter(Tensor(np.zeros(shape, np.float32)))
+
+
+def in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, axis: int, size: int) -> Tensor:
+    """function(x), of `size` entries of an axis at a time, which it must treat apart."""
+    count = x.shape[axis]
+    if size >= count:
+        return function(x)
+    parts = []
+    for start in range(0, count, size):
+        part = x[(slice(None),) * (axis % x.ndim) + (slice(start, start + size),)]
+        parts.append(function(part))
+    return ops.cat(parts, axis)
 
 
 class Linear(nn.Cell):
@@ -68,6 +81,36 @@ class Conv1d(nn.Cell):
 def _conv_places(steps: int, kernel: int, dilation: int) -> Tensor:
     """Where in the padded sequence the windows lie, (T * K,)."""
     return Tensor((np.arange(steps)[:, None] + dilation * np.arange(kernel)).reshape(-1).astype(np.int32))
+
+
+class Conv2d(nn.Cell):
+    """Convolution of grids, with `padding` rows and columns of zeros around: x (B, R, C, I) -> (B, R', C', O)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, padding: int = 0):
+        super().__init__()
+        self.weight, self.bias = _zeros(outputs, inputs, kernel, kernel), _zeros(outputs)
+        self.kernel, self.pad = kernel, padding
+        self.native = ms.get_context("device_target") != "CPU"
+        self.product, self.add = ops.MatMul(transpose_b=True), ops.BiasAdd()
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.native:
+            y = ops.conv2d(x.transpose(0, 3, 1, 2), self.weight, self.bias, pad_mode="pad", padding=self.pad)
+            return y.transpose(0, 2, 3, 1)
+        batch, rows, columns, inputs = x.shape
+        cells = ops.cat((x.reshape(batch, rows * columns, inputs), ops.zeros((batch, 1, inputs), x.dtype)), 1)
+        windows = ops.gather(cells, _grid_places(rows, columns, self.kernel, self.pad), 1)  # (B, R' * C' * K * K, I)
+        weight = self.weight.transpose(0, 2, 3, 1).reshape(self.weight.shape[0], -1)
+        y = self.product(windows.reshape(-1, weight.shape[1]), weight)
+        return self.add(y, self.bias).reshape(batch, rows + 2 * self.pad - self.kernel + 1, -1, weight.shape[0])
+
+
+@ms.constexpr
+def _grid_places(rows: int, columns: int, kernel: int, pad: int) -> Tensor:
+    """Where among the R * C cells and one of zeros behind them the windows lie, (R' * C' * K * K,)."""
+    places = np.pad(np.arange(rows * columns).reshape(rows, columns), pad, constant_values=rows * columns)
+    windows = np.lib.stride_tricks.sliding_window_view(places, (kernel, kernel))
+    return Tensor(windows.reshape(-1).astype(np.int32))
 
 
 class BatchNorm(nn.Cell):

@@ -1,6 +1,8 @@
 """The loss terms of `wvad_core.losses` in MindSpore."""
 from __future__ import annotations
 
+import math
+
 from mindspore import Tensor, ops
 
 from wvad_core.losses import TRIPLET_EPS
@@ -16,6 +18,23 @@ def binary_cross_entropy(p: Tensor, labels: Tensor) -> Tensor:
     own = ops.binary_cross_entropy(p, labels, reduction="none")
     exact = -labels * ops.maximum(ops.log(p), -100.0) - (1 - labels) * ops.maximum(ops.log1p(-p), -100.0)
     return own + ops.stop_gradient(exact - own)
+
+
+def top_mean(x: Tensor, k: int) -> Tensor:
+    """The mean of the k largest entries (of all of them where there are fewer). (..., T) -> (...)."""
+    values, _ = ops.topk(x, min(k, x.shape[-1]))
+    return values.mean(-1)
+
+
+def top_cross_entropy(logits: Tensor, labels: Tensor, k: int) -> Tensor:
+    """Cross entropy of the mean of the k largest sigmoid(logits) of each video. (..., T), labels (...) -> (...)."""
+    largest, _ = ops.topk(logits, min(k, logits.shape[-1]))
+    log_p, log_rest = [ops.logsumexp(log_sigmoid(z), -1) - math.log(z.shape[-1]) for z in (largest, -largest)]
+    return -labels * ops.maximum(log_p, -100.0) - (1 - labels) * ops.maximum(log_rest, -100.0)
+
+
+def log_sigmoid(x: Tensor) -> Tensor:
+    return ops.minimum(x, 0.0) - ops.log1p(ops.exp(-ops.abs(x)))
 
 
 def masked_top_mean(x: Tensor, mask: Tensor, k: int) -> Tensor:

@@ -29,11 +29,11 @@ class VideoNetwork(nn.Cell):
         features = Tensor(np.asarray(batch.features, np.float32))
         return self.terms(features, *[self.extra(batch, name) for name in self.extras])
 
-    def extra(self, batch: Batch, name: str) -> Tensor:
-        """The attribute `name` of a batch as `terms` takes it, one row a video."""
+    def extra(self, batch: Batch, name: str) -> Tensor | None:
+        """The attribute `name` of a batch as `terms` takes it, one row a video; None where the batch has none."""
         value = getattr(batch, name)
         value = value() if callable(value) else value
-        return Tensor(np.asarray(value, np.int32))
+        return None if value is None else Tensor(np.asarray(value, np.int32))
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError

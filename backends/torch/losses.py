@@ -1,11 +1,25 @@
 """The loss terms of `wvad_core.losses` in PyTorch."""
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from wvad_core.losses import TRIPLET_EPS
+
+
+def top_mean(x: Tensor, k: int) -> Tensor:
+    """The mean of the k largest entries (of all of them where there are fewer). (..., T) -> (...)."""
+    return x.topk(min(k, x.shape[-1]), dim=-1).values.mean(-1)
+
+
+def top_cross_entropy(logits: Tensor, labels: Tensor, k: int) -> Tensor:
+    """Cross entropy of the mean of the k largest sigmoid(logits) of each video. (..., T), labels (...) -> (...)."""
+    largest = logits.topk(min(k, logits.shape[-1]), dim=-1).values
+    log_p, log_rest = (F.logsigmoid(z).logsumexp(-1) - math.log(z.shape[-1]) for z in (largest, -largest))
+    return -labels * log_p.clamp(min=-100) - (1 - labels) * log_rest.clamp(min=-100)
 
 
 def masked_top_mean(x: Tensor, mask: Tensor, k: int) -> Tensor:

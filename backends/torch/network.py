@@ -30,11 +30,11 @@ class VideoNetwork(nn.Module):
         features = torch.as_tensor(batch.features).to(parameter.device, parameter.dtype)
         return self.terms(features, *(self.extra(batch, name) for name in self.extras))
 
-    def extra(self, batch: Batch, name: str) -> Tensor:
-        """The attribute `name` of a batch as `terms` takes it, one row a video."""
+    def extra(self, batch: Batch, name: str) -> Tensor | None:
+        """The attribute `name` of a batch as `terms` takes it, one row a video; None where the batch has none."""
         value = getattr(batch, name)
         value = value() if callable(value) else value
-        return torch.as_tensor(value).to(next(self.parameters()).device)
+        return None if value is None else torch.as_tensor(value).to(next(self.parameters()).device)
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError

@@ -8,23 +8,35 @@ import numpy as np
 import pytest
 
 import wvad_core as wv
-from wvad_core.data import Dataset, TrainingSet, demo, load_table
+from wvad_core.data import Dataset, TrainingSet, demo, demo_scenes, load_table
 from wvad_core.data.annotations import TABLES
 from wvad_core.methods import Recipe, specification
 from wvad_core.training import fit
 
-AUC = {"bn-wvad": 0.97199, "saa": 0.95235}
+AUC = {"adplg": 0.94661, "ar-net": 0.96871, "bn-wvad": 0.97199, "rtfm": 0.96985, "saa": 0.95235, "ssrl": 0.95176,
+       "ur-dmu": 0.98909}
 """Of the bundled checkpoints, on NumPy."""
 SHA256 = {"Arson001": "c323d483c2205efd20ca47b81aa99674791e14bcf709bedbc871cf0ceb7d275c",
           "Arson011": "7075e73374762a8d1881892f8a7fbc3d2f40f1f6d0e438caa52ce22dc2d040c6",
           "Fighting013": "ab2d453bd52052e4b08c0c313969388d3fa97282cc2412b8599be843d0fda74b",
           "Normal048": "5bc9c0b7fa41d053f1f08f585e14f53614080e365772bc383a90e21346107e67"}
 """Of the crops' values one after another: the generator must make these bits on every machine."""
+PATCHES_SHA256 = {"Arson001": "c29f36ffb741c8738699c19bbe781172e3e9f2fc846f0c4380d879e1ec53c3cb",
+                  "Arson011": "6ce9e8f0def040f73124fab69947b347e3782866e9f641714368ea11552979db",
+                  "Fighting013": "d27c0768ad6ac015296701bca0b9ad0cb88cb993b2d75834b15520b3141382d0",
+                  "Normal048": "6e5d6e2afd2b5aa044a8ba494d2d9bd95a443385b95a2bbb21cb0fd66b302663"}
 
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory):
     return demo.demo_features(tmp_path_factory.mktemp("demo") / "features")
+
+
+@pytest.fixture(scope="module")
+def folders(features, tmp_path_factory):
+    """{layout: folder}."""
+    made = tmp_path_factory.mktemp("layouts")
+    return {layout: demo.demo_features(made / layout, layout) for layout in demo.LAYOUTS} | {"crops": features}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +57,7 @@ def test_the_table_follows_from_the_seed():
 def test_the_splits(split, each):
     videos = [video for video in load_table("demo") if video.split == split]
     assert [sum(video.abnormal is kind for video in videos) for kind in (True, False)] == [each, each]
-    assert {name for video in videos for name in video.categories} == {*demo.CATEGORIES, "Normal"}
+    assert {name for video in videos for name in video.categories} == {*demo_scenes.CATEGORIES, "Normal"}
     assert all(bool(video.intervals) == (video.abnormal and split == "test") for video in videos)
     for kind in (True, False):
         assert min(snippets(video) for video in videos if video.abnormal is kind) == 1
@@ -54,12 +66,38 @@ def test_the_splits(split, each):
 
 def test_the_published_layout(features):
     videos = load_table("demo")
-    assert {file.name for file in features.iterdir()} == {f"{v.name}__{n}.npy" for v in videos for n in range(10)}
+    files = {f"{v.name}__{n}.npy" for v in videos for n in range(10)}
+    assert {file.name for file in features.iterdir()} == files | {demo.MARK}
     assert sum(file.stat().st_size for file in features.iterdir()) < 30e6
     for video in videos:
         for crop in range(10):
             array = np.load(features / f"{video.name}__{crop}.npy", mmap_mode="r", allow_pickle=False)
             assert (array.shape, array.dtype) == ((snippets(video), 32), np.float32)
+
+
+@pytest.mark.parametrize("layout, rows", [("single", 1), ("patches", 59)])
+def test_the_other_layouts(features, tmp_path, layout, rows):
+    folder = demo.demo_features(tmp_path / "features", layout)
+    for split, count in (("train", 80), ("test", 24)):
+        crops = {item.video.name: item.features.read() for item in Dataset.open("demo", features, split)}
+        found = {item.video.name: item.features.read() for item in Dataset.open("demo", folder, split)}
+        assert len(found) == count and found.keys() == crops.keys()
+        for name, array in found.items():
+            assert array.shape == (rows, *crops[name].shape[1:])
+            expected = crops[name].mean(0, keepdims=True) if rows == 1 else crops[name]
+            assert np.allclose(array[:10], expected, rtol=1e-3, atol=1e-3)
+    with pytest.raises(wv.InputError, match="not the whole demo set in its layout 'crops'"):
+        demo.demo_features(folder)
+
+
+def test_patches_see_what_happens_near_them():
+    """An event leaves its patch grid's far corner as it was, and shows in some patches more than in any crop."""
+    video = next(v for v in demo.demo_videos() if v.name == "Fighting013")
+    patches, crops = demo_scenes.patch_features(video), demo_scenes.crop_features(video)
+    assert len(patches) == sum(rows * columns for rows, columns in demo_scenes.GRIDS) == 49
+    assert np.isfinite(patches).all() and patches.min() == 0
+    spread = patches.mean((1, 2)).std() / crops.mean((1, 2)).std()
+    assert spread > 2
 
 
 @pytest.mark.parametrize("name", SHA256)
@@ -68,6 +106,8 @@ def test_the_same_bits_on_every_machine(features, name):
     for crop in range(10):
         state.update(np.load(features / f"{name}__{crop}.npy").tobytes())
     assert state.hexdigest() == SHA256[name]
+    video = next(video for video in demo.demo_videos() if video.name == name)
+    assert hashlib.sha256(demo_scenes.patch_features(video).tobytes()).hexdigest() == PATCHES_SHA256[name]
 
 
 def test_features_look_pooled_and_their_magnitude_says_nothing(test_set):
@@ -93,7 +133,7 @@ def test_the_folder_is_used_again(features, monkeypatch):
 
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "given").mkdir()
-    assert len(list(demo.demo_features(tmp_path / "given").iterdir())) == 1040
+    assert len(list(demo.demo_features(tmp_path / "given").iterdir())) == 1041
 
 
 @pytest.mark.parametrize("raised, seen", [(KeyboardInterrupt(), KeyboardInterrupt), (RuntimeError(), RuntimeError),
@@ -117,7 +157,7 @@ def test_two_at_once(tmp_path):
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(demo.demo_features, [tmp_path / "features"] * 2))
     assert found == [tmp_path / "features"] * 2 == list(tmp_path.iterdir()) * 2
-    assert len(list(found[0].iterdir())) == 1040
+    assert len(list(found[0].iterdir())) == 1041
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -138,32 +178,35 @@ def test_the_default_folder_belongs_to_the_generator(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = demo.demo_features()
     assert folder.parent == tmp_path / "wvad" and folder.name.startswith("demo-")
-    monkeypatch.setattr(demo, "__file__", str(TABLES / "demo.csv"))  # any other text
-    assert demo._cache() != folder
+    monkeypatch.setattr(demo_scenes, "__file__", str(TABLES / "demo.csv"))  # any other text
+    assert demo._cache("crops") != folder != demo._cache("single")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert demo._cache().parent == tmp_path / "home" / ".cache" / "wvad"
+    assert demo._cache("crops").parent == tmp_path / "home" / ".cache" / "wvad"
 
 
 @pytest.mark.parametrize("method", AUC)
-def test_the_bundled_checkpoints(test_set, method):
+def test_the_bundled_checkpoints(folders, method):
     path = demo.demo_checkpoint(method)
     assert path.stat().st_size < 2e6
     detector = wv.load(path, method=method)
     assert detector.config == specification(method).DEMO
+    test_set = Dataset.open("demo", folders[detector.config.layout])
     auc = wv.evaluate(detector, test_set, replicates=1).metrics["auc"]
     assert 0.9 < auc < 1 and auc == pytest.approx(AUC[method], abs=1e-3)
 
 
 def test_every_bundled_checkpoint_is_tested():
     folder = demo.demo_checkpoint("saa").parent
+    assert set(AUC) == set(wv.methods())
     assert {file.name for file in folder.iterdir()} == {f"{m.replace('-', '_')}.safetensors" for m in AUC}
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("method", AUC)
-def test_a_fresh_network_is_near_half(test_set, method, seed):
+def test_a_fresh_network_is_near_half(folders, method, seed):
     fresh = wv.create(method, seed=seed, **specification(method).DEMO.as_dict())
+    test_set = Dataset.open("demo", folders[fresh.config.layout])
     assert 0.35 < wv.evaluate(fresh, test_set, replicates=1).metrics["auc"] < 0.65
 
 
@@ -171,7 +214,7 @@ def test_no_checkpoint(monkeypatch):
     with pytest.raises(wv.InputError, match="unknown method 'none'"):
         demo.demo_checkpoint("none")
     monkeypatch.setattr(demo, "module_name", lambda method: "another")
-    with pytest.raises(wv.InputError, match="no checkpoint of another, expected one of bn-wvad, saa"):
+    with pytest.raises(wv.InputError, match="no checkpoint of another, expected one of .*bn-wvad, .*saa"):
         demo.demo_checkpoint("another")
 
 

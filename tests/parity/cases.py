@@ -8,17 +8,56 @@ from wvad_core.backend import backend as find_backend
 from wvad_core.methods import specification
 
 CONFIGS = {
+    "ar-net": [
+        {"variant": "single", "feature_dim": 16},
+        {"variant": "mean", "feature_dim": 24, "k": 3, "dropout": 0.2, "center_weight": 1000},
+        {"variant": "sequence", "feature_dim": 40},
+        {"variant": "concatenate", "feature_dim": 16, "k": 7},
+        {"variant": "lstm", "feature_dim": 24, "center_weight": 100},
+        {"variant": "bas", "feature_dim": 16, "classes": 2, "num_segments": 40, "filter_dim": 12, "cas_dim": 20,
+         "leaky_slope": 0.1, "norm_weight": 0.1},
+    ],
     "bn-wvad": [
         {"feature_dim": 24, "channels": 32, "depth": 2, "heads": 2, "head_dim": 8, "feed_forward_dim": 16, "ratios": (4, 8)},
         {"feature_dim": 16, "channels": 48, "depth": 1, "heads": 3, "head_dim": 16, "feed_forward_dim": 40,
          "ratios": (6, 4), "kernel_sizes": (3, 3, 5), "ratio_sample": 0.1, "ratio_batch": 0.3, "margin": 2.0},
     ],
+    "rtfm": [
+        {"feature_dim": 16, "hidden_dims": (12, 6)},
+        {"feature_dim": 40, "hidden_dims": (8, 8), "num_segments": 5, "dropout": 0.3, "margin": 7.0,
+         "magnitude_weight": 0.1, "smooth_weight": 0.2, "sparsity_weight": 0.3},
+    ],
     "saa": [
         {"feature_dim": 16, "attention_dim": 12, "hidden_dims": (20, 10)},
         {"feature_dim": 40, "attention_dim": 24, "hidden_dims": (8, 8), "k": 4, "guide_steps": 1, "suppression": 0.5},
     ],
+    "ssrl": [
+        {"feature_dim": 16, "stage": 1, "hidden_dims": (12, 6)},
+        {"feature_dim": 24, "stage": 2, "patch_sizes": (34, 23), "hidden_dims": (10, 10), "num_segments": 70},
+        {"feature_dim": 16, "hidden_dims": (8, 6), "dropout": 0.3, "margin": 7.0, "magnitude_weight": 0.005,
+         "smooth_weight": 0.01, "sparsity_weight": 0.02},
+    ],
+    "ur-dmu": [
+        {"feature_dim": 16, "channels": 24, "depth": 1, "heads": 2, "head_dim": 8, "feed_forward_dim": 20,
+         "abnormal_memory": 5, "normal_memory": 7, "hidden_dim": 9, "k": 3, "kl_weight": 1, "distance_weight": 0.5},
+        {"feature_dim": 24, "channels": 16, "depth": 2, "heads": 3, "head_dim": 8, "feed_forward_dim": 16,
+         "abnormal_memory": 20, "normal_memory": 17, "hidden_dim": 11, "dropout": 0.2, "margin": 0.1,
+         "distance_margin": 2.0, "attention_weight": 0.5, "triplet_weight": 0.7, "kl_weight": 0.1, "distance_weight": 0.3},
+    ],
+    # Labels hang on thresholds of float32 attentions: in these batches no normalised mean or variance comes nearer to
+    # one than 5e-5, so that rounding flips no label. 10000 positions, for the export with so many snippets.
+    "adplg": [
+        {"feature_dim": 16, "hidden": 12, "channels": 24, "local_heads": 2, "local_head_dim": 8, "positions": 10000,
+         "depth": 1, "heads": 2, "head_dim": 8, "feed_forward_dim": 20, "classifier_dim": 8, "history": 2, "warm_up": 0},
+        {"feature_dim": 24, "hidden": 16, "channels": 32, "window_sizes": (3, 20), "local_heads": 3, "local_head_dim": 6,
+         "positions": 10000, "depth": 2, "heads": 1, "head_dim": 16, "feed_forward_dim": 16, "classifier_dim": 12,
+         "history": 3, "label_threshold": 0.15, "variance_threshold": 0.5, "warm_up": 1},
+    ],
 }
 WITHOUT_PUBLISHED_GRADIENTS = [
+    # the golden case of an LSTM has other gradients than its losses', that of BaS-Net none
+    ("ar-net", {"variant": "lstm", "feature_dim": 16}),
+    ("ar-net", {"variant": "bas", "feature_dim": 16, "classes": 2, "num_segments": 40, "filter_dim": 12, "cas_dim": 20}),
     # the target of a term carries no gradient: one step brings the network to those in which it does not move
     ("saa", {"feature_dim": 16, "attention_dim": 12, "hidden_dims": (20, 10), "guide_steps": 1}),
 ]

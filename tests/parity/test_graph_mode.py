@@ -7,6 +7,33 @@ from compare import OUTPUT, assert_all_close, assert_close
 pytestmark = [pytest.mark.needs("mindspore"), pytest.mark.parametrize("method, config", NETWORKS)]
 
 
+def compiled_terms(ms, network, *given):
+    @ms.jit
+    def compiled(*given):
+        return network.terms(*given)
+
+    return compiled(*given)
+
+
+def compiled_around_the_memory(ms, network, features, videos):
+    @ms.jit
+    def video_terms(features):
+        return network.video_terms(features)
+
+    @ms.jit
+    def snippet_loss(features, labels, counted):
+        return network.snippet_loss(features, labels, counted)
+
+    terms, attention = video_terms(features)
+    labels, counted = network.targets(videos, attention)
+    terms["snippet"] = snippet_loss(features, labels, counted) if network.memory.warm else ms.Tensor(0.0)
+    return {"total": sum(terms.values())} | terms
+
+
+# Known differences: what is compiled where it is not `terms` as a whole, each with its reason.
+COMPILED = {"adplg": compiled_around_the_memory}  # the memory of past attentions is Python's, and no graph can hold it
+
+
 @pytest.fixture
 def ms():
     import mindspore
@@ -35,22 +62,20 @@ def test_scores_in_graph_mode(ms, method, config):
 
 
 def test_loss_terms_and_statistics_compiled(ms, method, config):
+    from wvad_mindspore.layers import Noise
+
     given = batch(method, config, 20)
     plain = detector(method, config, "mindspore")
     expected = plain.losses(given, deterministic=True)
     made = detector(method, config, "mindspore")
     made.network.set_train()
     for _, cell in made.network.cells_and_names():
-        if isinstance(cell, ms.nn.Dropout):
+        if isinstance(cell, (ms.nn.Dropout, Noise)):
             cell.set_train(False)
-
-    @ms.jit
-    def compiled(*given):
-        return made.network.terms(*given)
 
     first = given.normal_first()
     extras = [made.network.extra(first, name) for name in made.network.extras]
-    found = compiled(ms.Tensor(first.features), *extras)
+    found = COMPILED.get(method, compiled_terms)(ms, made.network, ms.Tensor(first.features), *extras)
     assert_all_close({name: value.asnumpy() for name, value in found.items()}, expected, OUTPUT)
     assert_all_close(made.weights(), plain.weights(), OUTPUT)
 
@@ -60,7 +85,8 @@ def test_native_convolution(ms, method, config):
     features = ms.Tensor(items(method, config, 12, 2))
     expected = made.network(features).asnumpy()
     convolutions = [cell for _, cell in made.network.cells_and_names() if hasattr(cell, "native")]
-    assert convolutions
+    if not convolutions:
+        pytest.skip("this network has none")
     for cell in convolutions:
         cell.native = True
     assert_close(made.network(features).asnumpy(), expected, OUTPUT)

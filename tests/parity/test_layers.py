@@ -10,26 +10,35 @@ import native
 from cases import perturbed
 from compare import OUTPUT, SPECIFICATION, assert_close
 from wvad_core import aggregation, attention, layers, parameters
+from wvad_core.errors import InputError
 from wvad_core.layers import Scope
 
-# layer: (constructor arguments, its tensors, its specification, input (B, T, C))
+# layer: (constructor arguments, its tensors, its specification, C of the input (B, T, C); of (B, T, 4, C) for a grid)
 LAYERS = {
     "Linear": ((6, 5), parameters.linear(6, 5), lambda x, p: layers.linear(x, **p), 6),
     "Conv1d": ((6, 5, 3, 4), parameters.conv1d(6, 5, 3), lambda x, p: layers.conv1d(x, **p, dilation=4), 6),
+    "Conv2d, padded": ((6, 5, 3, 1), parameters.conv2d(6, 5, 3), lambda x, p: layers.conv2d(x, **p, padding=1), (4, 6)),
+    "Conv2d, not padded": ((6, 5, 1), parameters.conv2d(6, 5, 1), lambda x, p: layers.conv2d(x, **p), (4, 6)),
     "BatchNorm": ((6,), parameters.batch_norm(6), layers.batch_norm, 6),
     "LayerNorm": ((6,), parameters.layer_norm(6), lambda x, p: layers.layer_norm(x, **p), 6),
     "Transformer": ((6, 2, 3, 8, 10), parameters.transformer(6, 2, 3, 8, 10),
                     lambda x, p: attention.transformer(x, p, 2, 3), 6),
     "Transformer, global": ((6, 2, 3, 8, 10, 0.0, False), parameters.transformer(6, 2, 3, 8, 10, local=False),
                             lambda x, p: attention.transformer(x, p, 2, 3, local=False), 6),
+    **{f"LocalAttention, {w}": (
+        (6, 2, 8, w), parameters.local_attention(6, 2, 8),
+        lambda x, p, w=w: attention.local_attention(layers.layer_norm(x, **p.at("norm")), p, 2, w), 6) for w in (1, 3, 8, 20)},
+    "PositionEmbedding": ((300, 6), {"weight": parameters.Parameter((300, 6), 1.0)},
+                          lambda x, p: attention.with_positions(x, **p), 6),
     "NonLocal": ((6,), parameters.non_local(6), aggregation.non_local, 6),
     "PyramidAggregation": ((16,), parameters.pyramid_aggregation(16, aggregation.PYRAMID_DILATIONS), aggregation.pyramid_aggregation, 16),
     "ScoreHead": ((6, (5, 4), 0.0), parameters.score_head(6, (5, 4)), lambda x, p: layers.score_head(x, p, 0.0), 6),
 }
 
 
-def sequence(steps: int, channels: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng([seed, steps]).standard_normal((3, steps, channels)).astype(np.float32)
+def sequence(steps: int, channels: int | tuple[int, ...], seed: int = 0) -> np.ndarray:
+    shape = (3, steps, *np.atleast_1d(channels))
+    return np.random.default_rng([seed, steps]).standard_normal(shape).astype(np.float32)
 
 
 def native_layer(framework: str, name: str, arguments: tuple, weights: dict, training: bool):
@@ -51,6 +60,14 @@ def test_layer(framework, name, training, steps):
     x = sequence(steps, channels)
     expected = specification(x.astype(np.float64), Scope(dict(weights), training=training))
     assert_close(native_layer(framework, name.partition(",")[0], arguments, weights, training)(x), expected, OUTPUT)
+
+
+def test_batch_statistics_of_many_positions_keep_their_digits(framework):
+    """All patches of a training batch are tens of thousands; a running sum in float32 would lose three digits."""
+    weights = parameters.draw(parameters.flatten(parameters.batch_norm(6)), 0)
+    x = np.abs(sequence(20000, 6))
+    expected = layers.batch_norm(x.astype(np.float64), Scope(dict(weights), training=True))
+    assert_close(native_layer(framework, "BatchNorm", (6,), weights, True)(x), expected, 1e-6)
 
 
 @pytest.mark.parametrize("steps", (1, 2, 3, 50, 101, 500))
@@ -92,6 +109,49 @@ def test_softmax_attention_of_the_frameworks_in_blocks(framework, framework_bloc
     assert_close(native_layer(framework, "Transformer", arguments, weights, False)(x), expected, OUTPUT)
 
 
+@pytest.mark.parametrize("window", (1, 2, 5, 8))
+@pytest.mark.parametrize("steps", (1, 2, 7, 8, 37))
+def test_windowed_attention_is_that_of_windows_and_their_neighbours(window, steps):
+    """As published: keys are numbered from the left neighbour's first one, queries have the last numbers, everything is
+    zero-padded to whole windows, and only then |i - j| <= window."""
+    q, k, v = (np.random.default_rng([i, steps]).standard_normal((steps, 6)) for i in range(3))
+    count = -(-steps // window)
+    padded = [np.pad(x, ((0, count * window - steps), (0, 0))).reshape(count, window, 6) for x in (q, k, v)]
+
+    def turn(x, place):
+        turned = (x[:3] + 1j * x[3:]) * np.exp(1j * place * 10000 ** (-np.arange(3) / 3))
+        return np.concatenate([turned.real, turned.imag])
+
+    expected = np.zeros((count, window, 6))
+    for n in range(count):
+        neighbours = [m for m in (n - 1, n, n + 1) if 0 <= m < count]
+        for a in range(window):
+            query, weights, values = turn(padded[0][n, a], 2 * window + a), [], []
+            for m, b in ((m, b) for m in neighbours for b in range(window)):
+                if abs((n - m) * window + a - b) <= window:
+                    key = turn(padded[1][m, b], (m - n + 1) * window + b)
+                    weights.append(np.exp(query @ key / math.sqrt(6)))
+                    values.append(padded[2][m, b])
+            expected[n, a] = np.average(values, axis=0, weights=weights)
+    found = attention.windowed_attention(q, k, v, window)
+    assert_close(found, expected.reshape(-1, 6)[:steps], SPECIFICATION)
+
+
+def test_rotary_positions_keep_their_digits_in_a_long_video(framework):
+    arguments, tree, specification, channels = LAYERS["LocalAttention, 8"]
+    weights, x = parameters.draw(parameters.flatten(tree), 0), sequence(6750, channels)
+    expected = specification(x.astype(np.float64), Scope(dict(weights)))
+    assert_close(native_layer(framework, "LocalAttention", arguments, weights, False)(x), expected, 1e-6)
+
+
+def test_a_video_longer_than_the_positions_is_refused(framework):
+    layer = native_layer(framework, "PositionEmbedding", (9, 4), {"weight": np.zeros((9, 4), np.float32)}, False)
+    for refusing in (layer, lambda x: attention.with_positions(x, np.zeros((9, 4)))):
+        assert refusing(np.ones((1, 9, 4), np.float32)).shape == (1, 9, 4)
+        with pytest.raises(InputError, match="a video of 10 snippets: this network has positions for 9 at most"):
+            refusing(np.ones((1, 10, 4), np.float32))
+
+
 @pytest.mark.parametrize("taps", (1, 3, 5))
 @pytest.mark.parametrize("dilation", (1, 2, 4))
 @pytest.mark.parametrize("steps", (1, 2, 5, 30))
@@ -104,6 +164,38 @@ def test_conv1d_is_a_correlation(taps, dilation, steps):
     expected = np.stack([[sum(signal.correlate(b[:, i], kernel[i], "valid") for i in range(2)) for kernel in spread]
                          for b in padded]).swapaxes(1, 2)
     assert_close(layers.conv1d(x, weight, dilation=dilation), expected, SPECIFICATION)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 5), (4, 7), (3, 3)])
+@pytest.mark.parametrize("padding", (0, 1))
+def test_conv2d_is_a_correlation(framework, shape, padding):
+    if min(shape) + 2 * padding < 3:
+        shape = shape[::-1] + np.array((0, 1))
+    x = np.random.default_rng(0).standard_normal((4, *shape, 2))
+    drawn = parameters.draw(parameters.flatten(parameters.conv2d(2, 6, 3)), 0)
+    weights = {name: value.astype(np.float64) for name, value in drawn.items()}
+    padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    expected = np.stack([[sum(signal.correlate(grid[..., i], kernel[i], "valid") for i in range(2))
+                          for kernel in weights["weight"]] for grid in padded]).transpose(0, 2, 3, 1) + weights["bias"]
+    assert_close(layers.conv2d(x, **weights, padding=padding), expected, SPECIFICATION)
+    single = {name: value.astype(np.float32) for name, value in weights.items()}
+    found = native_layer(framework, "Conv2d", (2, 6, 3, padding), single, False)(x.astype(np.float32))
+    assert_close(found, expected, OUTPUT)
+
+
+@pytest.mark.parametrize("axis, size", [(0, 1), (0, 2), (1, 4), (-2, 3), (1, 100)])
+def test_in_blocks(backend, axis, size):
+    home = {"numpy": "wvad_core", "torch": "wvad_torch", "mindspore": "wvad_mindspore"}[backend]
+    seen = []
+
+    def function(part):
+        seen.append(tuple(part.shape))
+        return part * 2
+
+    x = sequence(9, 5)
+    found = importlib.import_module(f"{home}.layers").in_blocks(function, native.to_native(backend, x), axis, size)
+    assert_close(native.to_numpy(found), 2 * x, OUTPUT)
+    assert max(shape[axis] for shape in seen) == min(size, x.shape[axis]) and len(seen) == -(-x.shape[axis] // size)
 
 
 def test_gelu_is_exact():

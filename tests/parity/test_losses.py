@@ -27,6 +27,49 @@ def test_masked_top_mean(framework, mask, k):
     assert_close(native.to_numpy(found), expected, OUTPUT)
 
 
+@pytest.mark.parametrize("k", (1, 3, 9, 20))
+def test_top_mean(framework, k):
+    expected = [np.mean(sorted(row)[-k:]) for row in SCORES]
+    assert_close(losses.top_mean(SCORES, k), expected, OUTPUT)
+    found = native_losses(framework).top_mean(native.to_native(framework, SCORES), k)
+    assert_close(native.to_numpy(found), expected, OUTPUT)
+
+
+@pytest.mark.parametrize("label", (0, 1))
+@pytest.mark.parametrize("k", (1, 2, 9))
+@pytest.mark.parametrize("scale", (1, 6))
+def test_top_cross_entropy(framework, label, k, scale):
+    """In float32 what the formula gives in float64, where scores near 1 and 0 are told from these."""
+    logits = (scale * np.linspace(-4, 4, 36).reshape(4, 9)).astype(np.float32)
+    labels = np.full(4, label, np.float32)
+    scores = 1 / (1 + np.exp(-np.sort(logits.astype(np.float64), axis=1)[:, -k:]))
+    p = scores.mean(1)
+    expected = -np.log(p) if label else -np.log((1 - scores).mean(1))
+    found = native_losses(framework).top_cross_entropy(*(native.to_native(framework, x) for x in (logits, labels)), k)
+    for i in range(4):
+        assert_close(native.to_numpy(found)[i], expected[i], OUTPUT, 1e-6)  # log k is rounded
+        assert_close(losses.top_cross_entropy(logits, labels, k)[i], expected[i], OUTPUT)
+
+
+@pytest.mark.needs("torch", "mindspore")
+@pytest.mark.parametrize("label", (0, 1))
+def test_top_cross_entropy_of_saturated_scores(label):
+    """Values stop at 100, gradients stay finite, and a score that is 1 in float32 still has one."""
+    import mindspore
+    import torch
+
+    logits = np.array([[-1000, -150], [-50, -40], [0, 0], [20, 30], [200, 1000]], np.float32)
+    given = torch.tensor(logits, requires_grad=True)
+    values = native_losses("torch").top_cross_entropy(given, torch.full((5,), float(label)), 2)
+    values.sum().backward()
+    own, labels = native_losses("mindspore").top_cross_entropy, mindspore.Tensor(np.full(5, label, np.float32))
+    gradient = mindspore.grad(lambda x: own(x, labels, 2).sum())(mindspore.Tensor(logits)).asnumpy()
+    assert_close(own(mindspore.Tensor(logits), labels, 2).asnumpy(), values.detach().numpy(), OUTPUT)
+    assert_close(gradient, given.grad.numpy(), GRADIENT)
+    assert values.max() == 100 and np.isfinite(gradient).all()
+    assert abs(gradient[3 if label == 0 else 1]).sum() > 0.9
+
+
 @pytest.mark.parametrize("steps", (1, 2, 9))
 def test_smoothness_and_hinge(framework, steps):
     scores = SCORES[:, :steps]

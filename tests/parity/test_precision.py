@@ -5,12 +5,14 @@ import pytest
 import wvad_core as wv
 from compare import error
 from wvad_core.data import demo
+from wvad_core.methods import specification
 
 
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize("method", wv.methods())
 def test_bf16_on_the_demo_set(method):
-    dataset = wv.data.Dataset.open("demo", demo.demo_features())
+    layout = specification(method).Config.layout
+    dataset = wv.data.Dataset.open("demo", demo.demo_features(layout=layout))
     exact, reduced = (wv.evaluate(wv.load(demo.demo_checkpoint(method), "torch", "cpu", precision), dataset, replicates=1)
                       for precision in ("float32", "bf16"))
     scores = [np.concatenate([video.scores for video in report.videos]) for report in (reduced, exact)]

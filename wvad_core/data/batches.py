@@ -1,9 +1,9 @@
 """Training batches: as many normal as abnormal videos, the same in every framework for the same seed."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,8 +61,16 @@ class Batch:
         order = np.concatenate(self.halves())
         if (np.diff(order) > 0).all():
             return self
+        return self.reordered(order)
+
+    def reordered(self, order: np.ndarray) -> Batch:
+        """The batch with its videos in another order, (2B,)."""
         lengths, videos = (None if values is None else values[order] for values in (self.lengths, self.videos))
         return Batch(self.features[order], self.labels[order], lengths, videos)
+
+    def without_last(self, rows: int) -> Batch:
+        """The batch without so many rows at the end of the crop axis."""
+        return replace(self, features=self.features[:, :-rows]) if rows else self
 
     def true_lengths(self) -> np.ndarray:
         """(2B,), `lengths`; where none are given, each video goes up to its last snippet that is not all zero."""
@@ -109,23 +117,15 @@ class TrainingSet:
     """
 
     def __init__(self, dataset: Dataset, segments: int, progress: Callable[[Iterable], Iterable] = iter) -> None:
-        self.labels = np.array([int(item.abnormal) for item in dataset])
-        for label, kind in enumerate(("normal", "abnormal")):
-            if label not in self.labels:
-                raise InputError(f"{dataset.name} has no {kind} training videos, expected at least one")
+        self.labels = labels_of(dataset)
         crops, _, dim = dataset[0].features.shape
         self.features = np.empty((len(dataset), crops, segments, dim), np.float32)
-        with ThreadPoolExecutor(READERS) as pool:
-            filled = pool.map(_fill, self.features, dataset)
-            flaws = [f"{item.video.name}: {flaw}" for item, flaw in zip(progress(dataset), filled) if flaw]
-        if flaws:
-            raise InputError(f"{len(flaws)} of {len(dataset)} videos have features that are not finite"
-                             f"\n  {listing(flaws)}")
+        fill(self.features, dataset, lambda features: pool_segments(features, segments), progress)
 
     def batches(self, size: int, seed: int, normal_first: bool = True, crops: str = "random") -> Iterator[Batch]:
         """Endless batches of `size` normal and `size` abnormal videos.
 
-        normal_first: which half comes first; the videos drawn are the same.
+        normal_first: which half comes first; all else is the same.
         crops: "random" takes one crop of each video at random, (2B, S, D); "all" takes them all, (2B, N, S, D).
         """
         if size < 1:
@@ -137,18 +137,41 @@ class TrainingSet:
     def _batches(self, size: int, rng: np.random.Generator, normal_first: bool, crops: str) -> Iterator[Batch]:
         normal, abnormal = np.flatnonzero(self.labels == 0), np.flatnonzero(self.labels == 1)
         for halves in balanced_batches(normal, abnormal, size, rng):
-            videos, picks = np.stack(halves), rng.integers(self.features.shape[1], size=(2, size))
-            if not normal_first:
-                videos, picks = videos[::-1], picks[::-1]
-            videos, picks = videos.ravel(), picks.ravel()
-            features = self.features[videos] if crops == "all" else self.features[videos, picks]
-            yield Batch(features, self.labels[videos], videos=videos)
+            videos = np.concatenate(halves)
+            picks = rng.integers(self.features[0].shape[0], size=2 * size)
+            drawn = self._draw(videos, None if crops == "all" else picks, rng)
+            yield drawn if normal_first else drawn.reordered(np.roll(np.arange(2 * size), size))
+
+    def _draw(self, videos: np.ndarray, picks: np.ndarray | None, rng: np.random.Generator) -> Batch:
+        """The batch of these videos, (2B,), with one crop of each, (2B,), or with all of them."""
+        features = self.features[videos] if picks is None else self.features[videos, picks]
+        return Batch(features, self.labels[videos], videos=videos)
 
 
-def _fill(pooled: np.ndarray, item: Item) -> str | None:
-    """Write a video's segments into `pooled`, (N, S, D), or say why its features cannot be read."""
-    try:
-        pooled[:] = pool_segments(item.features.read(), pooled.shape[1])
-    except InputError as error:
-        return str(error)
-    return None
+def labels_of(dataset: Dataset) -> np.ndarray:
+    """(V,), 0 normal, 1 abnormal. Raises InputError when a class has no videos."""
+    labels = np.array([int(item.abnormal) for item in dataset])
+    for label, kind in enumerate(("normal", "abnormal")):
+        if label not in labels:
+            raise InputError(f"{dataset.name} has no {kind} training videos, expected at least one")
+    return labels
+
+
+def fill(places: Sequence[np.ndarray], dataset: Dataset, prepare: Callable[[np.ndarray], np.ndarray],
+         progress: Callable[[Iterable], Iterable]) -> None:
+    """Read the features of all videos, (N, T, D), into an array for each, as `prepare` makes them.
+
+    Raises InputError with every video whose features are not finite.
+    """
+    def read(place: np.ndarray, item: Item) -> str | None:
+        try:
+            place[:] = prepare(item.features.read())
+        except InputError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(READERS) as pool:
+        filled = pool.map(read, places, dataset)
+        flaws = [f"{item.video.name}: {flaw}" for item, flaw in zip(progress(dataset), filled) if flaw]
+    if flaws:
+        raise InputError(f"{len(flaws)} of {len(dataset)} videos have features that are not finite\n  {listing(flaws)}")

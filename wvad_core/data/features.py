@@ -9,7 +9,7 @@ of other videos are left alone. A name is first looked up whole: cam_1.npy is cr
 table has no video cam_1.
 
 In a file of three axes the crop axis is the one of size 10. Where both are, the folder's other videos decide, else
-(T, N, D), RTFM's layout. Where most files have no axis of 10 (SSRL's crops and patches together are 16, 31 or 59),
+(T, N, D), the more common layout. Where most files have no axis of 10 (crops with patches are 16, 31 or 59 together),
 the size that most of them share takes its place.
 
 Opening a folder reads headers only. Values (float16, float32, float64) are read by memory map; nothing is unpickled.

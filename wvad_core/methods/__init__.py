@@ -11,8 +11,15 @@ Such a module offers
     RECIPES                                 its training settings, {dataset: Recipe}: those published, and the demo's
     DEMO                                    a small configuration, for the demo set
 
-and, where training remembers more than the weights, memory(config), an object with state() -> {name: array} and
-restore(state), that `losses` finds as p.memory.
+and, where training remembers more than the weights,
+
+    memory(config)                          an object with state() -> {name: array} and restore(state), that `losses` finds
+                                            as p.memory
+
+and, where training has stages,
+
+    stages(config)                          the configurations that lead to this one, which is the last
+    next_stage(weights, config, seed)       the weights that a stage starts from, made of those that the one before ended with
 """
 from __future__ import annotations
 
@@ -70,7 +77,7 @@ class Group:
 class Recipe:
     """How a method was trained: Adam with L2 weight decay on batches of `videos` normal + `videos` abnormal videos.
 
-    segments: snippets of a training video. sampling: how it comes to them, "segments" (averaged) or "snippets" (at
+    steps: of each stage. segments: snippets of a training video. sampling: how it comes to them, "segments" (averaged) or "snippets" (at
     most so many are drawn, shorter videos are padded). crops: "random", one of each video, or "all".
     groups: parameters with rates of their own. settings: the configuration where it is not the default.
     """
@@ -109,7 +116,7 @@ def names() -> tuple[str, ...]:
 
 
 def module_name(method: str) -> str:
-    """The name of a method's module, the same in every backend: "bn-wvad" -> "bn_wvad"."""
+    """The name of a method's module, the same in every backend: with _ for -."""
     if method not in names():
         raise InputError(f"unknown method {method!r}; the methods are {', '.join(names())}")
     return method.replace("-", "_")
@@ -118,6 +125,11 @@ def module_name(method: str) -> str:
 def memory_of(spec: ModuleType, config: Any) -> Any:
     """What training with a method remembers besides the weights; None where that is nothing."""
     return spec.memory(config) if hasattr(spec, "memory") else None
+
+
+def stages_of(spec: ModuleType, config: Any) -> tuple[Any, ...]:
+    """The configurations that training goes through, one after another, to end with `config`."""
+    return spec.stages(config) if hasattr(spec, "stages") else (config,)
 
 
 def specification(method: str) -> ModuleType:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import configuration
+from .. import published as published_names
 from ..attention import transformer
 from ..data.batches import Batch
 from ..layers import Scope, batch_norm, conv1d, one_crop_each, relu, sigmoid
@@ -90,17 +91,9 @@ def parameters(config: Config) -> dict[str, Parameter]:
 
 def published(config: Config) -> Published:
     """The official PyTorch checkpoints: one for each of this network's tensors."""
-    modules = {"embedding": "embedding.conv_1.0"}
-    for i in range(config.depth):
-        ours, theirs = f"transformer.layers.{i}", f"selfatt.layers.{i}"
-        modules |= {f"{ours}.attention.norm": f"{theirs}.0.norm", f"{ours}.attention.qkvt": f"{theirs}.0.fn.to_qkv",
-                    f"{ours}.attention.out": f"{theirs}.0.fn.to_out.0",
-                    f"{ours}.feed_forward.norm": f"{theirs}.1.norm",
-                    f"{ours}.feed_forward.linear1": f"{theirs}.1.fn.net.0",
-                    f"{ours}.feed_forward.linear2": f"{theirs}.1.fn.net.3"}
+    modules = {"embedding": "embedding.conv_1.0"} | published_names.transformer("transformer", "selfatt", config.depth)
     modules |= {f"head.{name}": f"normal_head.{name}" for name in ("conv1", "bn1", "conv2", "bn2", "conv3")}
-    tensors = (name.rpartition(".") for name in parameters(config))
-    return Published({f"{modules[module]}.{tensor}": f"{module}.{tensor}" for module, _, tensor in tensors})
+    return Published(published_names.by_module(modules, parameters(config)))
 
 
 def forward(features: Array, p: Scope, config: Config) -> Array:

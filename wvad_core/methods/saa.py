@@ -30,6 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import configuration
+from .. import published as published_names
 from ..aggregation import PYRAMID_DILATIONS, pyramid_aggregation
 from ..data.batches import Batch
 from ..layers import Scope, conv1d, dropout, leaky_relu, one_crop_each, score_head, sigmoid
@@ -87,24 +88,20 @@ def parameters(config: Config) -> dict[str, Parameter]:
 def published(config: Config) -> Published:
     """The official MindSpore checkpoints."""
     norm = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-    convolutions = {f"aggregate.scale{d}.conv": f"aggregate.conv_{i}.0" for i, d in enumerate(PYRAMID_DILATIONS, 1)}
-    convolutions |= {"aggregate.merge.conv": "aggregate.conv_5.0", "aggregate.reduce": "aggregate.conv_4.0"}
-    convolutions |= {f"aggregate.non_local.{n}": f"aggregate.non_local.{n}" for n in ("g", "theta", "phi")}
-    convolutions |= {"aggregate.non_local.out": "aggregate.non_local.W.0"}
-    convolutions |= {f"attention.conv{i}": f"attn.attention.{n}" for i, n in ((1, 0), (2, 3), (3, 5))}
-    norms = {f"aggregate.scale{d}.norm": f"aggregate.conv_{i}.2" for i, d in enumerate(PYRAMID_DILATIONS, 1)}
-    norms |= {"aggregate.merge.norm": "aggregate.conv_5.2", "aggregate.non_local.norm": "aggregate.non_local.W.1"}
-    linears = {f"classifier.fc{i}": f"classifier.fc{i}" for i in (1, 2, 3)}
+    aggregation = published_names.pyramid_aggregation("aggregate", "aggregate")
+    attention = {f"attention.conv{i}": f"attn.attention.{n}" for i, n in ((1, 0), (2, 3), (3, 5))}
+    modules = aggregation | attention | {f"classifier.fc{i}": f"classifier.fc{i}" for i in (1, 2, 3)}
 
-    names = {}
+    names, optional = {}, set()
     for canonical in parameters(config):
         module, _, tensor = canonical.rpartition(".")
-        if module in norms and tensor in norm:
-            names[f"{norms[module]}.{norm[tensor]}"] = canonical
-        elif module not in norms:
-            names[f"{(convolutions | linears)[module]}.{tensor}"] = canonical
-    return Published(names, frozenset(n for n, c in names.items() if c.endswith("bias") and
-                                      c.rpartition(".")[0] in convolutions))
+        if tensor == COUNTER:
+            continue
+        own = norm[tensor] if module.endswith(".norm") else tensor
+        names[f"{modules[module]}.{own}"] = canonical
+        if own == "bias" and module in aggregation | attention:
+            optional.add(f"{modules[module]}.{own}")
+    return Published(names, frozenset(optional))
 
 
 def forward(features: Array, p: Scope, config: Config) -> Array:

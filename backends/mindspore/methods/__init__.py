@@ -1,1 +1,1 @@
-"""The methods as MindSpore cells: `bn_wvad.Network(config)` and so on."""
+"""The methods as MindSpore cells: `NAME.Network(config)` each."""

@@ -1,1 +1,1 @@
-"""The methods as PyTorch modules: `bn_wvad.Network(config)` and so on."""
+"""The methods as PyTorch modules: `NAME.Network(config)` each."""

@@ -1,0 +1,134 @@
+"""ADPLG in MindSpore. The formulas are in `wvad_core.methods.adplg`."""
+from __future__ import annotations
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from wvad_core.layers import one_crop_each
+from wvad_core.methods.adplg import Config, memory
+
+from ..attention import LocalAttention, PositionEmbedding, Transformer
+from ..layers import Conv1d, LayerNorm, Linear
+from ..losses import binary_cross_entropy, triplet
+from ..network import VideoNetwork
+
+
+class Classifier(nn.Cell):
+    """linear, ReLU, dropout, linear, sigmoid. x (..., C) -> (...)."""
+
+    def __init__(self, inputs: int, config: Config):
+        super().__init__()
+        self.fc1, self.fc2 = Linear(inputs, config.classifier_dim), Linear(config.classifier_dim, 1)
+        self.dropout = nn.Dropout(p=config.classifier_dropout)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return ops.sigmoid(self.fc2(self.dropout(ops.relu(self.fc1(x))))).squeeze(-1)
+
+
+class VideoBranch(nn.Cell):
+    """(2B, T, D), normal videos first -> the attention and the fused features of three pairs: abnormal, cross, normal."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.q, self.k, self.v = [Conv1d(config.feature_dim, config.hidden, 1) for _ in range(3)]
+        self.classifier = Classifier(config.hidden, config)
+
+    def construct(self, features: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+        half = features.shape[0] // 2
+        q, k, v = self.q(features), self.k(features), self.v(features)
+        return (attend(q[half:], k[half:], v[half:]), attend(q[:half], k[half:], v[half:]),
+                attend(q[:half], k[:half], v[:half]))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """The diagonal attention (B, T) and the fused features (B, E) of q, k, v (B, T, E)."""
+    logits = (q * k).sum(-1) * q.shape[-1] ** -0.5
+    if q.shape[1] == 1:  # MindSpore 2.10, once it differentiated a softmax over one entry, errs on all others
+        return ops.ones_like(logits), v[:, 0]
+    weights = ops.softmax(logits, -1)
+    return weights, ops.bmm(weights.expand_dims(1), v).squeeze(1)  # a third of the time of a product and a sum
+
+
+class LocalTransformer(nn.Cell):
+    """One window size's view of the embedded features. (B, T, C) -> (B, T, C / sizes)."""
+
+    def __init__(self, config: Config, window: int):
+        super().__init__()
+        self.position = PositionEmbedding(config.positions, config.channels)
+        self.attention = LocalAttention(config.channels, config.local_heads, config.local_head_dim, window)
+        self.norm = LayerNorm(config.channels)
+        self.project = Linear(config.channels, config.local_channels, bias=False)
+
+    def construct(self, x: Tensor) -> Tensor:
+        x = self.position(x)
+        return self.project(self.norm(x + self.attention(x)))
+
+
+class SnippetBranch(nn.Cell):
+    """Scores (B, T) of (B, T, D)."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.embedding = Conv1d(config.feature_dim, config.channels, 3)
+        self.local = nn.CellList([LocalTransformer(config, window) for window in config.window_sizes])
+        self.transformer = Transformer(config.channels, config.depth, config.heads, config.head_dim,
+                                       config.feed_forward_dim, config.dropout, False)
+        self.classifier = Classifier(config.channels, config)
+
+    def construct(self, features: Tensor) -> Tensor:
+        return self.classifier(self.transformer(ops.cat(self.local_outputs(features), -1)))
+
+    def local_outputs(self, features: Tensor) -> list[Tensor]:
+        embedded, outputs = ops.relu(self.embedding(features)), []
+        for local in self.local:
+            outputs.append(local(embedded))
+        return outputs
+
+
+class Network(VideoNetwork):
+    """`memory` holds the pseudo labels' past: every call of `losses` or `terms` is one step of it."""
+
+    extras = ("videos",)
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.video, self.snippet = VideoBranch(config), SnippetBranch(config)
+        self.memory = memory(config)
+
+    def construct(self, features: Tensor) -> Tensor:
+        """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T)."""
+        items, crops = one_crop_each(features)
+        return self.snippet(items).reshape(-1, crops, items.shape[1]).mean(1)
+
+    def terms(self, features: Tensor, videos: Tensor | None) -> dict[str, Tensor]:
+        items, _ = one_crop_each(features)
+        terms, attention = self.video_terms(items)
+        labels, counted = self.targets(videos, attention)
+        snippet = self.snippet_loss(items, labels, counted) if self.memory.warm else ops.zeros((), attention.dtype)
+        return {"total": sum(terms.values()) + snippet} | terms | {"snippet": snippet}
+
+    def targets(self, videos: Tensor | None, attention: Tensor) -> tuple[Tensor, Tensor]:
+        """Pseudo labels and which of them count, (2B, T) each; one step of the memory."""
+        found = self.memory.targets(None if videos is None else videos.asnumpy(), attention.asnumpy())
+        labels, counted = [Tensor(values.astype(np.float32)) for values in found]
+        return labels, counted
+
+    def video_terms(self, items: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The video branch's terms and the abnormal videos' attention (B, T)."""
+        (attention, abnormal), (across, cross), (_, normal) = self.video(items)
+        classes = self.video.classifier(ops.cat((normal, abnormal)))
+        labels = (ops.arange(classes.shape[0]) >= normal.shape[0]).astype(classes.dtype)
+        norms = ops.norm(attention, dim=1) * ops.norm(across, dim=1)
+        smooth = ops.zeros((), attention.dtype)
+        if attention.shape[0] > 1:  # MindSpore cannot differentiate an empty slice
+            smooth = ops.square(attention[1:] - attention[:-1]).sum()
+        return {"video": binary_cross_entropy(classes, labels).mean(),
+                "triplet": triplet(normal, cross, abnormal).mean(),
+                "cosine": ((attention * across).sum(1) / norms).mean(),
+                "smooth": smooth,
+                "sparsity": ops.norm(attention, dim=0).mean()}, attention
+
+    def snippet_loss(self, items: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
+        """Cross entropy of the snippets counted, without those whose loss is exactly 0."""
+        loss = binary_cross_entropy(self.snippet(items), labels) * counted
+        return loss.sum() / ops.maximum((loss != 0).astype(loss.dtype).sum(), 1.0)

@@ -1,0 +1,14 @@
+"""RTFM in PyTorch. The formulas are in `wvad_core.methods.rtfm` and `wvad_core.magnitude`."""
+from __future__ import annotations
+
+from torch import Tensor
+
+from wvad_core.magnitude import with_crops
+
+from ..magnitude import MagnitudeNetwork
+
+
+class Network(MagnitudeNetwork):
+    def clips(self, features: Tensor) -> Tensor:
+        """(B, T, D) or (B, N, T, D) -> (B, N, T, D), the features as they are."""
+        return with_crops(features)

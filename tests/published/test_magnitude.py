@@ -1,0 +1,64 @@
+"""What the golden cases of the methods that learn from feature magnitudes hold beyond scores and losses."""
+import numpy as np
+import pytest
+
+import native
+from compare import SPECIFICATION, assert_close
+from test_golden import CASES, DTYPE, detector, expected_losses, having, published, tolerance, training_batch
+
+METHODS = ("rtfm", "ssrl")
+
+
+def of_methods(output: str, given: str) -> list[str]:
+    return [name for name in having(output, given) if CASES[name].about["method"] in METHODS]
+
+
+@pytest.mark.parametrize("name", of_methods("feature_magnitudes", "features"))
+def test_magnitudes_in_evaluation(name, backend):
+    check_branches(CASES[name], backend, CASES[name].inputs()["features"].astype(DTYPE.get(backend, np.float32)), False)
+
+
+@pytest.mark.parametrize("name", of_methods("scores", "batch"))
+def test_scores_and_magnitudes_in_training(name, backend):
+    check_branches(CASES[name], backend, training_batch(CASES[name], backend).features, True)
+
+
+def check_branches(case, backend: str, features: np.ndarray, training: bool) -> None:
+    found = native.magnitude_branches(detector(case, backend), features, training)
+    for key, values in zip(("scores", "feature_magnitudes"), found):
+        if key in case.outputs:
+            assert_close(values.reshape(case.outputs[key].shape), case.outputs[key], tolerance(case, backend), name=key)
+
+
+@pytest.mark.parametrize("name", of_methods("score_abnormal", "batch"))
+def test_the_snippets_that_stand_for_a_video(name, backend):
+    case = CASES[name]
+    made = detector(case, backend)
+    scores, magnitudes = native.magnitude_branches(made, training_batch(case, backend).features, True)
+    picks = np.argsort(-magnitudes, axis=1)[:, :made.config.selected(scores.shape[1])]
+    of_videos = np.take_along_axis(scores, picks, 1).mean(1)
+    expected = np.concatenate([case.outputs["score_normal"], case.outputs["score_abnormal"]])
+    assert picks.shape[1] == 3
+    assert_close(of_videos, expected, tolerance(case, backend))
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("name", of_methods("grad:", "batch"))
+def test_gradients_in_float64(name):
+    """Without the rounding that puts a pre-activation of 1e-7 on the other side of a ReLU."""
+    import torch
+
+    case = CASES[name]
+    made = detector(case, "torch")
+    network = made.network.double().train()
+    for module in native.dropouts(network):
+        module.eval()
+    terms = network.losses(training_batch(case, "numpy"))
+    terms["total"].backward()
+    for key, value in expected_losses(case).items():
+        assert_close(terms[key].item(), value, SPECIFICATION, name=key)
+    for theirs, ours in published(case).names.items():
+        if f"grad:{theirs}" in case.outputs:
+            gradient = network.get_parameter(ours).grad
+            norm = 0.0 if gradient is None else torch.linalg.vector_norm(gradient).item()
+            assert_close(norm, case.outputs[f"grad:{theirs}"], SPECIFICATION, name=ours)

@@ -1,0 +1,45 @@
+"""The table of methods comes from the registry, and the README has it."""
+from pathlib import Path
+
+import list_methods as tool
+import pytest
+
+import wvad_core as wv
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def table() -> str:
+    rows = [tool.row(method) for method in wv.methods()]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (tool.HEADER, ["---"] * len(tool.HEADER), *rows))
+
+
+def test_the_readme_has_the_table(table):
+    assert tool.MARKED.search(README.read_text(encoding="utf-8"))[0] == table + "\n"
+
+
+def test_the_table_has_every_method_and_its_cases(table):
+    lines = table.splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == [f"| `{method}`" for method in wv.methods()]
+    cases = [path.stem for path in tool.GOLDEN.glob("*.json")]
+    assert cases and all(sum(f"`{case}`" in line for line in lines) == 1 for case in cases)
+
+
+def test_write(table, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, "row", lambda method: [method] + ["x"] * (len(tool.HEADER) - 1))
+    file = tmp_path / "own.md"
+    file.write_text("before\n<!-- methods -->\nold\n<!-- end of methods -->\nafter\n")
+    tool.main(["--write", str(file)])
+    printed = capsys.readouterr().out
+    assert file.read_text() == f"before\n<!-- methods -->\n{printed}<!-- end of methods -->\nafter\n"
+    assert all(f"| {method} | x" in printed for method in wv.methods())
+
+
+@pytest.mark.parametrize("text", [None, "no marks\n"])
+def test_a_file_without_the_marks(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(wv, "methods", lambda: ())
+    if text is not None:
+        (tmp_path / "own.md").write_text(text)
+    with pytest.raises(wv.InputError, match="own.md: (cannot be read|no lines <!-- methods -->)"):
+        tool.main(["--write", str(tmp_path / "own.md")])
