@@ -19,7 +19,6 @@ from wvad_core.data import Dataset, bundled_tables, demo, load_table
 from wvad_core.methods import module_name
 
 DEMO = "demo"
-DEMO_METHOD = "bn-wvad"
 
 EXAMPLES = """
 examples:
@@ -37,9 +36,9 @@ scores/NAME.png. Pictures need matplotlib. Exit status: 2 for bad input, 1 for a
 def main(argv: Sequence[str]) -> None:
     arguments = parser().parse_args(argv)
     check(arguments)
-    checkpoint = arguments.checkpoint or demo.demo_checkpoint(arguments.method or DEMO_METHOD)
+    checkpoint = arguments.checkpoint or demo.demo_checkpoint(arguments.method or wv.methods()[0])
     detector = wv.load(checkpoint, arguments.backend, arguments.device, arguments.precision, method=arguments.method)
-    features = arguments.features or demo.demo_features()
+    features = arguments.features or demo.demo_features(layout=detector.config.layout)
     dataset = Dataset.open(arguments.dataset, features, ground_truth=arguments.ground_truth,
                            feature_dim=detector.config.feature_dim)
     about = evaluation.describe(detector, dataset) | {
@@ -56,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="numpy", help=f"{', '.join(wv.backends())}; default: numpy")
-    parser.add_argument("--method", help=f"{', '.join(wv.methods())}; default: the checkpoint's, else {DEMO_METHOD}")
+    parser.add_argument("--method", help=f"{', '.join(wv.methods())}; default: the checkpoint's, else {wv.methods()[0]}")
     parser.add_argument("--dataset", default=DEMO, metavar="NAME",
                         help=f"{', '.join(bundled_tables())}, or a table of one's own, FILE.csv; default: {DEMO}")
     parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")

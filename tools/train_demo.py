@@ -2,8 +2,9 @@
 
 The checkpoints that come with the library were made on PyTorch by
 
-  python tools/train_demo.py --method bn-wvad --output wvad_core/data/demo/bn_wvad.safetensors
-  python tools/train_demo.py --method saa --output wvad_core/data/demo/saa.safetensors
+  python tools/train_demo.py --method METHOD --output wvad_core/data/demo/METHOD.safetensors
+
+with _ for - in the file's name.
 """
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ from pathlib import Path
 from command_line import check_writable, run
 
 import wvad_core as wv
-from wvad_core.data import Dataset, TrainingSet, demo
+from wvad_core.data import Dataset, demo
 from wvad_core.methods import module_name, specification
-from wvad_core.training import fit
+from wvad_core.training import read_training_set, train
 
 
 def main(argv: Sequence[str]) -> None:
@@ -34,11 +35,11 @@ def main(argv: Sequence[str]) -> None:
     # Where other programs use the cores too, OpenMP's busy waiting makes small networks ten times as slow.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     recipe = dataclasses.replace(spec.RECIPES["demo"], seed=arguments.seed)
-    detector = wv.create(arguments.method, arguments.backend, seed=arguments.seed, **spec.DEMO.as_dict())
-    train, test = (Dataset.open("demo", demo.demo_features(), split, feature_dim=detector.config.feature_dim)
-                   for split in ("train", "test"))
-    before, start = auc(detector, test), time.perf_counter()
-    history = fit(detector, TrainingSet(train, recipe.segments), recipe)
+    features = demo.demo_features(layout=spec.DEMO.layout)
+    videos, test = (Dataset.open("demo", features, split, feature_dim=spec.DEMO.feature_dim) for split in ("train", "test"))
+    before = auc(wv.create(arguments.method, arguments.backend, seed=arguments.seed, **spec.DEMO.as_dict()), test)
+    start = time.perf_counter()
+    detector, history = train(arguments.method, spec.DEMO, read_training_set(videos, recipe), recipe, arguments.backend)
     seconds = time.perf_counter() - start
     detector.save(output)
     print(f"{arguments.method} on {arguments.backend}: {len(history)} steps in {seconds:.1f} s, "
@@ -53,7 +54,7 @@ def auc(detector: wv.Detector, test: Dataset) -> float:
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", default="bn-wvad", help=f"{', '.join(wv.methods())}; default: bn-wvad")
+    parser.add_argument("--method", required=True, help=", ".join(wv.methods()))
     parser.add_argument("--backend", default="torch", help=f"{', '.join(wv.backends())}; default: torch")
     parser.add_argument("--output", type=Path, metavar="FILE",
                         help="where to save the checkpoint; default: METHOD_demo.safetensors")
