@@ -3,4 +3,5 @@ from __future__ import annotations
 
 from .rtfm import scores
 
-__all__ = ["scores"]
+__all__ = ["CONFIG", "scores"]
+CONFIG = {"stage": 1}

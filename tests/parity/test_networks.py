@@ -5,19 +5,18 @@ import numpy as np
 import pytest
 
 import wvad_core as wv
-from cases import CROPS, LENGTHS, NETWORKS, WITHOUT_PUBLISHED_GRADIENTS, batch, detector, video
+from cases import LENGTHS_AND_CROPS, NETWORKS, WITHOUT_PUBLISHED_GRADIENTS, batch, detector, video
 from compare import OUTPUT, assert_all_close, assert_close, assert_gradients_close
 
 
 @pytest.mark.parametrize("method, config", NETWORKS)
-@pytest.mark.parametrize("steps", LENGTHS)
-def test_scores(method, config, framework, steps):
+@pytest.mark.parametrize("steps, crops", LENGTHS_AND_CROPS)
+def test_scores(method, config, framework, steps, crops):
     specification, network = detector(method, config, "numpy"), detector(method, config, framework)
-    for crops in CROPS:
-        features = video(method, config, steps, crops)
-        scores = network.score(features)
-        assert scores.dtype == np.float32
-        assert_close(scores, specification.score(features.astype(np.float64)), OUTPUT)
+    features = video(method, config, steps, crops)
+    scores = network.score(features)
+    assert scores.dtype == np.float32
+    assert_close(scores, specification.score(features.astype(np.float64)), OUTPUT)
     if not network.config.patches:
         assert_close(network.score(features[0]), network.score(features[:1]), 1e-7)
 
