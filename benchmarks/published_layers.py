@@ -22,7 +22,8 @@ def linear(w: Weights, x: Tensor, name: str) -> Tensor:
 
 def embedded(w: Weights, crop: Tensor) -> Tensor:
     """(T, D) -> (1, T, C)."""
-    return F.relu(F.conv1d(crop[None].transpose(1, 2), w["embedding.weight"], w["embedding.bias"], padding=1)).transpose(1, 2)
+    x = F.conv1d(crop[None].transpose(1, 2), w["embedding.weight"], w["embedding.bias"], padding=1)
+    return F.relu(x).transpose(1, 2)
 
 
 def global_local(w: Weights, x: Tensor, name: str) -> Tensor:

@@ -4,10 +4,10 @@
     python benchmarks/scoring.py METHOD ... --full    some methods, all 290 videos
 
 290 videos of the table's lengths (the longest, 6750 snippets, is always in a sample), 10 crops, random features and
-weights. Reference is the way that each method's authors evaluate it, written down in published/. PyTorch rows are timed in one
-process, video by video in turn; NumPy, MindSpore and the peak memory in processes of their own, since the frameworks'
-thread pools hinder each other. A sampled video stands for the videos of its stratum of lengths. Ratios above 1 are
-better than the reference.
+weights. Reference is the way that each method's authors evaluate it, written down in published/. PyTorch rows are timed
+in one process, video by video in turn; NumPy, MindSpore and the peak memory in processes of their own, since the
+frameworks' thread pools hinder each other. A sampled video stands for the videos of its stratum of lengths. Ratios
+above 1 are better than the reference.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutions of three taps by minimal filtering, F(4, 3), on the CPU (Winograd 1980; Lavin and Gray 2016, arXiv:1509.09308).
+"""Convolutions of three taps by minimal filtering, F(4, 3), on the CPU (Lavin and Gray 2016, arXiv:1509.09308).
 
 Four neighbouring outputs take 6 products of matrices instead of 12:
 
@@ -21,7 +21,7 @@ G = torch.tensor([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 
 
 
 def pays(x: Tensor, weight: Tensor, dilation: int) -> bool:
-    """Whether a convolution of x (B, T, I) by weight (O, I, K) is one of these, and large enough. float32 without gradient."""
+    """Whether a convolution of x (B, T, I) by weight (O, I, K) is one of these and large enough: float32, no gradient."""
     if x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type) or torch.is_grad_enabled():
         return False
     if weight.is_inference():  # PyTorch does not say when such a one has changed

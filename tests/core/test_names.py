@@ -19,7 +19,8 @@ def mentions(method: str, text: str) -> bool:
 
 @pytest.mark.parametrize("method", wv.methods())
 def test_no_method_is_named_outside_its_files(method):
-    own = {ROOT / home / "methods" / f"{module_name(method)}.py" for home in ("wvad_core", "backends/torch", "backends/mindspore")}
+    homes = ("wvad_core", "backends/torch", "backends/mindspore")
+    own = {ROOT / home / "methods" / f"{module_name(method)}.py" for home in homes}
     assert own <= set(SOURCES) and all(mentions(method, path.read_text(encoding="utf-8")) for path in own)
     others = {path for path in SOURCES if path not in own and path.parent.name != "methods"}
     assert not [str(path) for path in others if mentions(method, path.read_text(encoding="utf-8"))]

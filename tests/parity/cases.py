@@ -62,7 +62,8 @@ WITHOUT_PUBLISHED_GRADIENTS = [
     ("saa", {"feature_dim": 16, "attention_dim": 12, "hidden_dims": (20, 10), "guide_steps": 1}),
 ]
 NETWORKS = [(method, config) for method in CONFIGS for config in CONFIGS[method]]
-LENGTHS_AND_CROPS = [(1, 1), (1, 5), (1, 10), (2, 5), (3, 10), (7, 1), (16, 5), (63, 1), (64, 10), (65, 1), (130, 5), (400, 2)]
+LENGTHS_AND_CROPS = [(1, 1), (1, 5), (1, 10), (2, 5), (3, 10), (7, 1), (16, 5), (63, 1), (64, 10), (65, 1), (130, 5),
+                     (400, 2)]
 
 
 def detector(method: str, config: dict, backend: str, seed: int = 3) -> wv.Detector:

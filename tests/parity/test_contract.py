@@ -12,7 +12,8 @@ from wvad_core.backend import Backend
 from wvad_core.backend import backend as find_backend
 from wvad_core.methods import module_name, specification
 
-MODULES = ["backend", "layers", "attention", "aggregation", "losses", "magnitude", "network", "training"] + [f"methods.{module_name(m)}" for m in wv.methods()]
+SHARED = ["backend", "layers", "attention", "aggregation", "losses", "magnitude", "network", "training"]
+MODULES = SHARED + [f"methods.{module_name(m)}" for m in wv.methods()]
 OWN = {"forward", "construct"}  # one thing under the frameworks' two names
 # Known differences, each with its reason. A difference that is gone must leave this table too.
 ONLY = {

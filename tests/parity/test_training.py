@@ -4,9 +4,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+import wvad_core as wv
 from cases import NETWORKS, batch, detector
 from compare import OUTPUT, TRAINED, assert_all_close
-from wvad_core.methods import Recipe
+from wvad_core.methods import Group, Recipe
 
 RECIPES = {"clipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3, clip_norm=1.0),
            "unclipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3)}
@@ -47,3 +48,29 @@ def test_a_step_is_adam_as_published(method, config, framework):
     found = made.weights()
     assert norm > recipe.clip_norm
     assert_all_close({name: found[name] for name in expected}, expected, OUTPUT)
+
+
+GROUPED = Recipe(segments=20, videos=3, steps=8, learning_rate=1e-3, weight_decay=5e-3,
+                 groups=(Group("head.", 1e-2, decay=0.5, decay_steps=2, warm_up=2),))
+
+
+def test_the_rates_of_a_group():
+    assert [GROUPED.rates(step) for step in (1, 2, 3, 4, 5, 7)] == [
+        [1e-3, None], [1e-3, None], [1e-3, 1e-2], [1e-3, 1e-2], [1e-3, 5e-3], [1e-3, 2.5e-3]]
+    assert GROUPED.grouped(["a", "head.b", "c.head.d"]) == [["a", "c.head.d"], ["head.b"]]
+
+
+@pytest.mark.needs("torch", "mindspore")
+def test_a_group_waits_for_its_warm_up_and_then_trains_alike():
+    method, config = next(case for case in NETWORKS if any(name.startswith("head.") for name in wv.create(case[0]).weights()))
+    trained = {}
+    for name in ("torch", "mindspore"):
+        made = detector(method, config, name)
+        trainer, start = made.backend.trainer(made.network, GROUPED), made.weights()
+        for step in range(GROUPED.steps):
+            trainer.step(batch(method, config, 20, seed=step), deterministic=True)
+            if step == 1:
+                waiting = {n for n in made.network.trainable() if np.array_equal(made.weights()[n], start[n])}
+                assert waiting == {n for n in made.network.trainable() if n.startswith("head.")}
+        trained[name] = made.weights()
+    assert_all_close(trained["mindspore"], trained["torch"], TRAINED)
