@@ -11,9 +11,8 @@ from wvad_core.methods import specification, stages_of
 from wvad_core.training import read_training_set, train
 
 METHODS = [method for method in wv.methods() if "demo" in specification(method).RECIPES]
-SHORTER = {"adplg": {"steps": 250}, "ssrl": {"steps": 60, "videos": 4}}
-"""Less than the recipes of the bundled checkpoints, where that is not 100 steps: for labels that come from a branch which
-has to learn before, and for four stages."""
+STEPS = {"adplg": 250, "ssrl": 60}
+"""Of the methods for which it is not 100: labels come from a branch that has to learn before; there are four stages."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def folders(tmp_path_factory):
 def test_training_gets_there(method, framework, folders):
     spec = specification(method)
     features = folders[spec.DEMO.layout]
-    recipe = dataclasses.replace(spec.RECIPES["demo"], **SHORTER.get(method, {"steps": 100}))
+    recipe = dataclasses.replace(spec.RECIPES["demo"], steps=STEPS.get(method, 100))
     videos, test = (Dataset.open("demo", features, split) for split in ("train", "test"))
     fresh = wv.create(method, framework, seed=recipe.seed, **spec.DEMO.as_dict())
     assert 0.35 < wv.evaluate(fresh, test, replicates=1).metrics["auc"] < 0.65
