@@ -120,6 +120,12 @@ def sigmoid(x: Array) -> Array:
     return expit(x)
 
 
+def softmax(x: Array) -> Array:
+    """exp(x) / sum exp(x) over the last axis."""
+    powers = np.exp(x - x.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
 def dropout(x: Array, p: float, rng: np.random.Generator | None) -> Array:
     """Zero each entry with probability p and scale the rest by 1 / (1 - p); the identity without a generator."""
     if rng is None or p == 0:

@@ -42,7 +42,7 @@ from .. import published as published_names
 from ..attention import local_attention, transformer, with_positions
 from ..data.batches import Batch
 from ..errors import InputError
-from ..layers import Scope, conv1d, dropout, layer_norm, linear, one_crop_each, relu, sigmoid
+from ..layers import Scope, conv1d, dropout, layer_norm, linear, one_crop_each, relu, sigmoid, softmax
 from ..losses import binary_cross_entropy, triplet
 from ..parameters import Parameter, flatten
 from ..parameters import conv1d as conv1d_parameters
@@ -186,9 +186,7 @@ def classify(x: Array, p: Scope, config: Config) -> Array:
 
 def attend(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
     """The diagonal attention (B, T) and the fused features (B, E) of q, k, v (B, T, E)."""
-    logits = (q * k).sum(-1) * q.shape[-1] ** -0.5
-    weights = np.exp(logits - logits.max(1, keepdims=True))
-    weights /= weights.sum(1, keepdims=True)
+    weights = softmax((q * k).sum(-1) * q.shape[-1] ** -0.5)
     return weights, (weights[..., None] * v).sum(1)
 
 

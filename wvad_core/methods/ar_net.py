@@ -47,7 +47,7 @@ import numpy as np
 from .. import configuration
 from .. import published as published_names
 from ..data.batches import Batch
-from ..layers import Scope, conv1d, dropout, leaky_relu, linear, one_crop_each, relu, sigmoid
+from ..layers import Scope, conv1d, dropout, leaky_relu, linear, one_crop_each, relu, sigmoid, softmax
 from ..losses import binary_cross_entropy, top_mean
 from ..parameters import Parameter, flatten
 from ..parameters import conv1d as conv1d_parameters
@@ -199,12 +199,6 @@ def activations(x: Array, p: Scope, config: Config) -> Array:
 def video_scores(cas: Array, config: Config) -> Array:
     """Softmax over classes of the mean of each class's highest activations. (B, T, C) -> (B, C)."""
     return softmax(top_mean(cas.swapaxes(1, 2), config.highest))
-
-
-def softmax(x: Array) -> Array:
-    """exp(x) / sum exp(x) over the last axis."""
-    powers = np.exp(x - x.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
 
 
 def losses(batch: Batch, p: Scope, config: Config) -> dict[str, Array]:
