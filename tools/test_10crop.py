@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
                         help=f"{', '.join(bundled_tables())}, or a table of one's own, FILE.csv; default: {DEMO}")
     parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE",
-                        help="weights of this library, .safetensors; the demo has its own")
+                        help="weights of this library, or published ones, in any format; the demo has its own")
     parser.add_argument("--ground-truth", type=Path, metavar="FILE",
                         help=".npy, 0 or 1 for each frame of all videos, instead of the table's intervals")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ... as the backend has them; "

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .errors import InputError
@@ -21,9 +22,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            any_length, least = str(field.type).endswith(", ...]"), field.metadata.get("least", 1)
-            value = _like(field.default, getattr(self, field.name), field.name, any_length, least)
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
 
     @property
     def patches(self) -> int:
@@ -44,14 +43,36 @@ def or_none(default: int) -> int:
     return dataclasses.field(default=default, metadata={"least": 0})
 
 
-def configure(kind: type[Config], settings: dict[str, Any], method: str) -> Config:
+def one_of(*choices: str) -> str:
+    """The default of a word that is one of `choices`: the first of them."""
+    return dataclasses.field(default=choices[0], metadata={"choices": choices})
+
+
+def configure(kind: type[Config], settings: Mapping[str, Any], method: str) -> Config:
     """Make a configuration from settings; an unknown key is an error that names the nearest known ones."""
-    known = [field.name for field in dataclasses.fields(kind)]
+    return kind(**typed(kind, settings, method))
+
+
+def typed(kind: type[Config], settings: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Settings in the types of their defaults, each by itself: whether they fit together is not asked."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, cutoff=0.5) or known
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, cutoff=0.5) or fields
             raise InputError(f"{method} has no setting {key!r}; did you mean {', '.join(near)}?")
-    return kind(**settings)
+    return {key: _typed(fields[key], value) for key, value in settings.items()}
+
+
+def any_length(field: dataclasses.Field) -> bool:
+    """Whether a setting is a list of any length."""
+    return str(field.type).endswith(", ...]")
+
+
+def _typed(field: dataclasses.Field, value: Any) -> Any:
+    value = _like(field.default, value, field.name, any_length(field), field.metadata.get("least", 1))
+    choices = field.metadata.get("choices", (value,))
+    require(value in choices, field.name, value, f"one of {', '.join(map(str, choices))}")
+    return value
 
 
 def _like(default: Any, value: Any, name: str, any_length: bool = False, least: int = 1) -> Any:
@@ -65,7 +86,7 @@ def _like(default: Any, value: Any, name: str, any_length: bool = False, least: 
         if isinstance(value, (list, tuple)) and len(value) == len(default):
             return tuple(_like(d, v, name) for d, v in zip(default, value))
         raise InputError(f"setting {name}: expected {len(default)} numbers such as {list(default)}, found {value!r}")
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
     if isinstance(default, int) and number and value == int(value) >= least:
         return int(value)
     if isinstance(default, float) and number and value >= 0:

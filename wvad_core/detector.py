@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from . import parameters
+from . import checkpoints, parameters
 from .backend import Backend
 from .backend import backend as find_backend
 from .checkpoints import safetensors
+from .checkpoints.contents import describe
+from .checkpoints.identification import Checkpoint, identify
+from .checkpoints.naming import as_computed, canonical
 from .configuration import Config, configure
 from .data.batches import Batch
-from .errors import InputError, listing
-from .methods import Published, names, specification
+from .errors import InputError
+from .methods import specification
 
 Array = np.ndarray
 
@@ -62,7 +65,7 @@ class Detector:
 
     def save(self, path: str | Path) -> None:
         """Write the weights as one safetensors file that `load` reads on any backend."""
-        safetensors.write(path, self.weights(), self.method, self.config.as_dict())
+        safetensors.write(Path(path), describe(self.weights(), self.method, self.config.as_dict()))
 
     def _check_width(self, features: Array) -> None:
         if features.shape[-1] != self.config.feature_dim:
@@ -80,17 +83,23 @@ def create(method: str, backend: str = "numpy", device: str = "auto", precision:
 
 
 def load(path: str | Path, backend: str = "numpy", device: str = "auto", precision: str = "float32", seed: int = 0,
-         method: str | None = None) -> Detector:
-    """A detector from a checkpoint; with `method`, one of another method is an error."""
-    found, config, weights = safetensors.read(path)
-    if method not in (None, found):
-        raise InputError(f"{path}: a checkpoint of method {found}, expected {method}")
-    if found not in names():
-        raise InputError(f"{path}: a checkpoint of method {found}, expected one of {', '.join(names())}")
-    spec = specification(found)
-    configured = configure(spec.Config, config, f"{path}: {found}")
-    parameters.check(weights, spec.parameters(configured), str(path))
-    return from_weights(found, configured, weights, backend, device, precision, seed)
+         method: str | None = None, **config: Any) -> Detector:
+    """A detector from a checkpoint file: this library's or a published one, in any format.
+
+    What a file does not say is seen from its tensors. `method` and settings decide where several detectors fit; a file
+    of another method is an error. seed: of what is random in training, and of the weights of a part that is published
+    in a file of its own and is not in this one. Raises InputError.
+    """
+    _, contents = checkpoints.read(Path(path))
+    found = identify(contents, str(path), method, config, seed)
+    return from_checkpoint(found, str(path), backend, device, precision, seed)
+
+
+def from_checkpoint(found: Checkpoint, source: str, backend: str = "numpy", device: str = "auto",
+                    precision: str = "float32", seed: int = 0) -> Detector:
+    """A detector from what a file was found to hold. Raises InputError, which names `source`, for wrong dtypes."""
+    weights = as_computed(found.weights, specification(found.method).parameters(found.config), source)
+    return from_weights(found.method, found.config, weights, backend, device, precision, seed)
 
 
 def from_published(method: str, state: Mapping[str, Array], backend: str = "numpy", device: str = "auto",
@@ -105,41 +114,15 @@ def from_published(method: str, state: Mapping[str, Array], backend: str = "nump
     configured = configure(spec.Config, config, method)
     wanted = spec.parameters(configured)
     weights = canonical(state, spec.published(configured), wanted, seed)
-    parameters.check(weights, wanted, f"published {method} checkpoint")
-    return from_weights(method, configured, weights, backend, device, precision, seed)
+    source = f"published {method} checkpoint"
+    parameters.check(weights, wanted, source)
+    return from_weights(method, configured, as_computed(weights, wanted, source), backend, device, precision, seed)
 
 
 def published_names(method: str, **config: Any) -> dict[str, str]:
     """{tensor name in a published checkpoint: canonical name}, one to one."""
     spec = specification(method)
     return dict(spec.published(configure(spec.Config, config, method)).names)
-
-
-def canonical(state: Mapping[str, Array], published: Published, wanted: Mapping[str, parameters.Parameter],
-              seed: int = 0) -> dict[str, Array]:
-    """Rename published tensors; what a release may lack becomes zeros, a part that is not there fresh weights.
-
-    Raises InputError for an unknown name.
-    """
-    used = {n: v for n, v in state.items() if n not in published.unused}
-    unknown = [f"unexpected tensor {n} {np.shape(v)}" for n, v in used.items() if n not in published.names]
-    if unknown:
-        raise InputError(f"published checkpoint: {listing(unknown)}")
-    absent = {c for n, c in published.names.items() if n in published.optional} | {
-        c for c in wanted if c.endswith(parameters.COUNTER)}
-    weights = {c: np.zeros(wanted[c].shape, wanted[c].dtype) for c in absent}
-    here = [part for part in published.parts if any(published.names[n].startswith(part) for n in used)]
-    fresh = tuple(part for part in published.parts if here and part not in here)
-    weights |= parameters.draw({c: p for c, p in wanted.items() if c.startswith(fresh)}, seed)
-    for name, value in used.items():
-        target, value = published.names[name], np.asarray(value)
-        same = _squeezed(value.shape) == _squeezed(wanted[target].shape)
-        weights[target] = value.reshape(wanted[target].shape) if same else value
-    return weights
-
-
-def _squeezed(shape: tuple[int, ...]) -> list[int]:
-    return [size for size in shape if size != 1]
 
 
 def from_weights(method: str, config: Config, weights: Mapping[str, Array], backend: str = "numpy", device: str = "auto",

@@ -1,4 +1,4 @@
-"""The one error that is the caller's to mend."""
+"""Errors whose message is for the person at the keyboard."""
 
 
 class InputError(ValueError):
@@ -9,9 +9,21 @@ class InputError(ValueError):
     """
 
 
+class Failure(RuntimeError):
+    """Work that cannot go on although its input is right: a disk that is full, a loss that is not finite.
+
+    The message is one line, as an InputError's. The tools print it without a traceback and leave with exit status 1.
+    """
+
+
 def listing(lines: list[str], most: int = 10) -> str:
     """Join `lines` one under another, at most `most` of them, then a count of the rest."""
     shown = list(lines[:most])
     if len(lines) > most:
         shown.append(f"... and {len(lines) - most} more")
     return "\n  ".join(shown)
+
+
+def one_line(text: object, most: int = 400) -> str:
+    """What a library, or a file, says, fit for a message: on one line, without characters that move a cursor."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))[:most]

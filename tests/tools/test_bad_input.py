@@ -1,4 +1,5 @@
 """Bad input of the evaluation tool: one clear line, exit status 2, and nothing written."""
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from worlds import CONFIG, FRAMES, TABLE, World
 
 import wvad_core as wv
 from wvad_core.checkpoints import safetensors
+from wvad_core.checkpoints.contents import describe
 from wvad_core.data import bundled_tables
 
 SNIPPETS = sum(-(-frames // 16) for frames in FRAMES.values())
@@ -83,9 +85,10 @@ def other_names(world):
 def weights(change):
     """A checkpoint of changed tensors: `change` takes {name: array} and changes it in place."""
     def write(world):
-        method, config, tensors = safetensors.read(world.options["checkpoint"])
-        change(tensors)
-        safetensors.write(world.options["checkpoint"], tensors, method, config)
+        contents = safetensors.read(world.options["checkpoint"])
+        change(contents.tensors)
+        method, config = contents.metadata["method"], json.loads(contents.metadata["config"])
+        safetensors.write(world.options["checkpoint"], describe(contents.tensors, method, config))
     return write
 
 
@@ -158,7 +161,7 @@ CASES = {
 
     "checkpoint of another method": (options(method="saa"), r".*: a checkpoint of method bn-wvad, expected saa"),
     "checkpoint that is not there": (options(checkpoint="ROOT/no.safetensors"), r"ROOT/no.*: no such checkpoint file"),
-    "checkpoint of something else": (other_file, r"ROOT/weights.safetensors: not a checkpoint of this library, .*"),
+    "checkpoint of something else": (other_file, r"ROOT/weights.safetensors: no detector's weights; its tensors are a"),
     "checkpoint in no format": (checkpoint_bytes(lambda content: b"PK\3\4"), r".*: not a whole safetensors file .*"),
     "checkpoint cut short": (checkpoint_bytes(lambda content: content[:-4]), r".*: not a whole safetensors file .*"),
     "checkpoint that is empty": (checkpoint_bytes(lambda content: b""), r".*: not a whole safetensors file .*"),

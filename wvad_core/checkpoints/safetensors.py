@@ -1,60 +1,52 @@
-"""This library's checkpoints: one safetensors file with method, configuration, library version and a hash.
+"""safetensors files: this library's own, MindSpore's, anybody's. https://github.com/huggingface/safetensors
 
-Metadata: `method`, `config` (JSON), `version` (of the library that wrote it), `sha256` (of the tensors).
+Eight bytes with the length of a header, the header in JSON (names, dtypes, shapes, places, metadata), the tensors' bytes.
 """
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from ml_dtypes import bfloat16  # which makes it a dtype that safetensors finds by its name
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..files import written_whole
+from .contents import Contents
 
-KEYS = ("method", "config", "version", "sha256")
-
-
-def digest(weights: Mapping[str, np.ndarray]) -> str:
-    """The SHA-256 of all tensors: names, dtypes, shapes and bytes, in the order of the names."""
-    state = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = np.ascontiguousarray(weights[name])
-        state.update(f"{name} {tensor.dtype.str} {list(np.shape(weights[name]))}\n".encode())
-        state.update(tensor.tobytes())
-    return state.hexdigest()
+NAME = "safetensors"
+SUFFIXES = (".safetensors",)
 
 
-def write(path: str | Path, weights: Mapping[str, np.ndarray], method: str, config: Mapping) -> None:
-    """Write a checkpoint, whole or not at all."""
-    metadata = {"method": method, "config": json.dumps(config), "version": version("wvad"), "sha256": digest(weights)}
-    with written_whole(path) as temporary:
-        # ascontiguousarray makes a scalar a vector; its shape is part of the format
-        save_file({n: np.ascontiguousarray(w).reshape(np.shape(w)) for n, w in weights.items()}, temporary, metadata)
+def recognises(path: Path) -> bool:
+    """The ninth byte opens the header."""
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
-def read(path: str | Path) -> tuple[str, dict, dict[str, np.ndarray]]:
-    """Read a checkpoint: method, configuration, weights. Raises InputError where the file is not whole and unaltered."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint file")
+def read(path: Path) -> Contents:
+    """Raises InputError unless the file is whole. The library bounds the header, and checks all places against the size."""
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not a whole safetensors file ({' '.join(str(error).split())})") from error
-    missing = [key for key in KEYS if key not in metadata]
-    if missing:
-        raise InputError(f"{path}: not a checkpoint of this library, its metadata has no {', '.join(missing)}")
-    if digest(weights) != metadata["sha256"]:
-        raise InputError(f"{path}: the tensors do not have the hash in the metadata, the file has been altered")
-    try:
-        return metadata["method"], json.loads(metadata["config"]), weights
-    except ValueError as error:
-        raise InputError(f"{path}: the configuration in the metadata is not JSON ({error})") from error
+            return Contents({name: _ours(file.get_tensor(name)) for name in file.keys()}, file.metadata() or {})
+    except AttributeError as error:  # of the numpy module, which has no such dtype
+        raise InputError(f"{path}: holds tensors of a type that NumPy lacks ({one_line(error)})") from error
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a whole safetensors file ({one_line(error)})") from error
+
+
+def _ours(tensor: np.ndarray) -> np.ndarray:
+    """MindSpore, once it is imported, has a bfloat16 of its own under that name."""
+    return tensor.view(bfloat16) if tensor.dtype.name == "bfloat16" else tensor
+
+
+def write(path: Path, contents: Contents) -> None:
+    """Whole or not at all. Raises InputError where the folder cannot be written, or for a dtype that the format lacks."""
+    # ascontiguousarray makes a scalar a vector; its shape is part of the format
+    tensors = {name: np.ascontiguousarray(t).reshape(np.shape(t)) for name, t in contents.tensors.items()}
+    with written_whole(path) as temporary:
+        try:
+            save_file(tensors, temporary, contents.metadata)
+        except SafetensorError as error:
+            raise InputError(f"{path}: cannot be written ({one_line(error)})") from error

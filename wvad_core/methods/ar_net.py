@@ -52,7 +52,8 @@ from ..losses import binary_cross_entropy, top_mean
 from ..parameters import Parameter, flatten
 from ..parameters import conv1d as conv1d_parameters
 from ..parameters import linear as linear_parameters
-from . import Paper, Published, Recipe
+from ..recipes import Recipe
+from . import Paper, Published
 
 Array = np.ndarray
 VARIANTS = ("single", "mean", "sequence", "concatenate", "lstm", "bas")
@@ -64,7 +65,7 @@ SCALES = (1, 3, 5)
 class Config(configuration.Config):
     layout: ClassVar[str] = "single"
 
-    variant: str = "single"
+    variant: str = configuration.one_of(*VARIANTS)
     feature_dim: int = 2048
     dropout: float = 0.7
     k: int = 4                      # the ceil(L / k) highest scores stand for a video
@@ -78,7 +79,6 @@ class Config(configuration.Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        configuration.require(self.variant in VARIANTS, "variant", self.variant, f"one of {', '.join(VARIANTS)}")
         configuration.require(self.dropout < 1, "dropout", self.dropout, "a share below 1")
 
     @property
@@ -92,7 +92,8 @@ PAPER = Paper("Weakly Supervised Video Anomaly Detection via Center-Guided Discr
 DEMO = Config(variant="concatenate", feature_dim=32, dropout=0.3)
 # The number of steps is not published; 1000 deal out the 63 abnormal videos of ShanghaiTech 476 times.
 RECIPES = {"shanghaitech": Recipe(segments=300, videos=30, steps=1000, weight_decay=5e-4, sampling="snippets"),
-           "demo": Recipe(segments=100, videos=16, steps=200, learning_rate=3e-3, weight_decay=5e-3, sampling="snippets")}
+           "demo": Recipe(segments=100, videos=16, steps=200, learning_rate=3e-3, weight_decay=5e-3, sampling="snippets",
+                          settings=DEMO.as_dict())}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:
