@@ -1,11 +1,10 @@
 """Batches: what they accept, and how videos are drawn into them."""
-from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from wvad_core.data import Batch, TrainingSet, balanced_batches, pool_segments
+from wvad_core.data import Batch, SnippetTrainingSet, TrainingSet, drawn, pool_segments
 from wvad_core.errors import InputError
 
 FEATURES = np.arange(4 * 5 * 3, dtype=np.float32).reshape(4, 5, 3)
@@ -51,31 +50,20 @@ def test_batches_that_do_not_fit_together(change, message):
         Batch(**(dict(features=FEATURES, labels=[0, 0, 1, 1]) | change))
 
 
-def drawn(normal, abnormal, size, steps, seed=0):
-    pairs = list(islice(balanced_batches(normal, abnormal, size, np.random.default_rng(seed)), steps))
-    return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
-
-
 @pytest.mark.parametrize("size", [1, 3, 4, 7, 25])
-def test_every_epoch_of_a_class_has_every_video_once(size):
-    normal, abnormal = list(range(10)), list(range(100, 107))
-    halves = drawn(normal, abnormal, size, steps=70)
-    for half, videos in zip(halves, (normal, abnormal)):
-        assert half.shape == (70, size)
-        epochs = half.ravel()[:70 * size // len(videos) * len(videos)].reshape(-1, len(videos))
-        assert (np.sort(epochs, axis=1) == videos).all()
-        assert len(np.unique(epochs, axis=0)) > 1, "every epoch is shuffled anew"
+@pytest.mark.parametrize("videos", [np.arange(10), np.arange(100, 107)], ids=len)
+def test_every_epoch_of_a_class_has_every_video_once(size, videos):
+    steps = np.stack([drawn(videos, size, step, seed=0) for step in range(70)])
+    assert steps.shape == (70, size)
+    epochs = steps.ravel()[:70 * size // len(videos) * len(videos)].reshape(-1, len(videos))
+    assert (np.sort(epochs, axis=1) == videos).all()
+    assert len(np.unique(epochs, axis=0)) > 1, "every epoch is shuffled anew"
 
 
-def test_the_seed_decides():
-    first, again, other = (drawn(range(10), range(10, 20), 4, 20, seed) for seed in (1, 1, 2))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
-def test_nothing_to_draw_from():
-    with pytest.raises(InputError, match="3 normal and 0 abnormal videos to draw from"):
-        balanced_batches([1, 2, 3], [], 2, np.random.default_rng(0))
+def test_the_seed_decides_and_steps_may_be_asked_for_in_any_order():
+    runs = [[drawn(np.arange(10), 4, step, seed).tolist() for step in range(20)] for seed in (1, 1, 2)]
+    assert runs[0] == runs[1] != runs[2]
+    assert [drawn(np.arange(10), 4, step, 1).tolist() for step in reversed(range(20))] == runs[0][::-1]
 
 
 class Videos(list):
@@ -94,6 +82,17 @@ def dataset(labels=(1, 0, 0, 1, 1, 0, 0), crops=10, broken=()):
     return Videos(item(i, label) for i, label in enumerate(labels))
 
 
+def test_shards_share_out_each_half_in_its_order():
+    batch = Batch(np.arange(24.0).reshape(12, 2, 1), [0, 1] * 6, lengths=[1, 2] * 6, videos=np.arange(12))
+    shards = [batch.shard(rank, 3) for rank in range(3)]
+    assert [shard.videos.tolist() for shard in shards] == [[0, 2, 1, 3], [4, 6, 5, 7], [8, 10, 9, 11]]
+    for shard in shards:
+        assert shard.labels.tolist() == [0, 0, 1, 1] and shard.lengths.tolist() == [1, 1, 2, 2]
+        assert np.array_equal(shard.features, batch.features[shard.videos])
+    with pytest.raises(InputError, match="a batch of 6 normal and as many abnormal videos, expected a multiple of the 4"):
+        batch.shard(0, 4)
+
+
 def test_training_set_pools_every_video():
     videos = dataset()
     training = TrainingSet(videos, 4)
@@ -105,7 +104,8 @@ def test_training_set_pools_every_video():
 
 def test_batches_of_all_crops():
     training = TrainingSet(dataset(), 4)
-    for batch in islice(training.batches(2, seed=0, crops="all"), 5):
+    for step in range(5):
+        batch = training.batch(step, 2, seed=0, crops="all")
         assert batch.features.shape == (4, 10, 4, 3)
         assert batch.labels.tolist() == [0, 0, 1, 1] == training.labels[batch.videos].tolist()
         assert np.array_equal(batch.features, training.features[batch.videos])
@@ -114,7 +114,8 @@ def test_batches_of_all_crops():
 def test_batches_of_one_random_crop():
     training = TrainingSet(dataset(), 4)
     crops, mixed = set(), 0
-    for batch in islice(training.batches(3, seed=0), 40):
+    for step in range(40):
+        batch = training.batch(step, 3, seed=0)
         assert batch.features.shape == (6, 4, 3)
         picks = [np.flatnonzero((training.features[video] == features).all(axis=(1, 2))).item()
                  for features, video in zip(batch.features, batch.videos)]
@@ -124,22 +125,31 @@ def test_batches_of_one_random_crop():
     assert mixed > 30, "every video has a crop of its own"
 
 
+@pytest.mark.parametrize("kind", [TrainingSet, SnippetTrainingSet])
 @pytest.mark.parametrize("crops", ["random", "all"])
-def test_the_halves_change_places_and_nothing_else(crops):
-    training = TrainingSet(dataset(), 4)
-    normal_first = islice(training.batches(2, 5, crops=crops), 9)
-    abnormal_first = islice(training.batches(2, 5, normal_first=False, crops=crops), 9)
-    for one, other in zip(normal_first, abnormal_first, strict=True):
-        assert other.labels.tolist() == [1, 1, 0, 0]
-        assert np.array_equal(one.features, np.roll(other.features, 2, axis=0))
-        assert np.array_equal(one.videos, np.roll(other.videos, 2))
+def test_the_parts_of_several_processes_are_the_batch(kind, crops):
+    training = kind(dataset(), 4)
+    for step in range(5):
+        whole = training.batch(step, 6, 5, crops)
+        parts = [training.batch(step, 6, 5, crops, rank, 3) for rank in range(3)]
+        for name in ("features", "labels", "videos"):
+            halves = [np.split(getattr(part, name), 2) for part in parts]
+            joined = np.concatenate([half[label] for label in (0, 1) for half in halves])
+            assert np.array_equal(joined, getattr(whole, name))
 
 
 def test_the_same_seed_gives_the_same_batches():
     training = TrainingSet(dataset(), 4)
-    runs = [np.stack([batch.features for batch in islice(training.batches(2, seed), 9)]) for seed in (3, 3, 4)]
+    runs = [np.stack([training.batch(step, 2, seed).features for step in range(9)]) for seed in (3, 3, 4)]
     assert np.array_equal(runs[0], runs[1])
     assert not np.array_equal(runs[0], runs[2])
+
+
+def test_videos_whose_labels_contradict_each_other():
+    videos = dataset()
+    videos[3].features = videos[1].features
+    assert TrainingSet(videos, 4).contradictions() == [("v1", "v3")]
+    assert TrainingSet(dataset(), 4).contradictions() == []
 
 
 def test_broken_videos_are_reported_all_at_once():
@@ -157,7 +167,9 @@ def test_a_training_set_needs_both_classes(labels, kind):
 
 def test_bad_settings():
     training = TrainingSet(dataset(), 4)
-    with pytest.raises(InputError, match="batch size 0, expected 1 or more"):
-        training.batches(0, 0)
+    with pytest.raises(InputError, match="batch size 0, expected a positive multiple of the 1 processes"):
+        training.batch(0, 0, 0)
+    with pytest.raises(InputError, match="batch size 3, expected a positive multiple of the 2 processes"):
+        training.batch(0, 3, 0, rank=1, ranks=2)
     with pytest.raises(InputError, match="crops 'first', expected 'random' or 'all'"):
-        training.batches(2, 0, crops="first")
+        training.batch(0, 2, 0, crops="first")

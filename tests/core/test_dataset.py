@@ -6,6 +6,7 @@ import pytest
 
 from wvad_core.data import Dataset, Item, TrainingSet
 from wvad_core.data.annotations import bundled_timeline, load_table
+from wvad_core.data.dataset import deal
 from wvad_core.data.features import VideoFeatures
 from wvad_core.errors import InputError
 
@@ -189,6 +190,12 @@ def test_shanghaitech_features_of_other_lengths(tmp_path):
     truth[-1] = 1
     dataset = Dataset.open("shanghaitech", folder, ground_truth=truth)
     assert [item.abnormal for item in dataset] == [False] * 198 + [True]
+
+
+def test_videos_are_dealt_out_longest_first():
+    assert [part.tolist() for part in deal([7, 30, 3, 12, 20], 2)] == [[1, 2, 3], [0, 4]]
+    assert [part.tolist() for part in deal([5], 3)] == [[0], [], []]
+    assert deal([3, 9, 4], 1)[0].tolist() == [0, 1, 2]
 
 
 def test_prefetched_gives_every_video_in_order(table, folder):

@@ -1,9 +1,9 @@
 """Videos, their annotations and their features."""
 from .annotations import Video, bundled_tables, load_table
-from .batches import Batch, TrainingSet, balanced_batches
+from .batches import Batch, TrainingSet, drawn
 from .dataset import Dataset, Item
 from .segments import pool_segments
 from .snippets import SnippetTrainingSet, sample_snippets
 
-__all__ = ["Batch", "Dataset", "Item", "SnippetTrainingSet", "TrainingSet", "Video", "balanced_batches",
-           "bundled_tables", "load_table", "pool_segments", "sample_snippets"]
+__all__ = ["Batch", "Dataset", "Item", "SnippetTrainingSet", "TrainingSet", "Video", "bundled_tables",
+           "drawn", "load_table", "pool_segments", "sample_snippets"]

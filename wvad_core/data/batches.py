@@ -1,14 +1,16 @@
 """Training batches: as many normal as abnormal videos, the same in every framework for the same seed."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError, listing
+from .cache import cached
 from .features import READERS
 from .segments import pool_segments
 
@@ -68,6 +70,13 @@ class Batch:
         lengths, videos = (None if values is None else values[order] for values in (self.lengths, self.videos))
         return Batch(self.features[order], self.labels[order], lengths, videos)
 
+    def shard(self, rank: int, size: int) -> Batch:
+        """The part of the rank-th of so many processes: of each half, in order, as many videos for everyone."""
+        if len(self.labels) // 2 % size:
+            raise InputError(f"a batch of {len(self.labels) // 2} normal and as many abnormal videos, expected a "
+                             f"multiple of the {size} processes")
+        return self.reordered(np.concatenate([np.split(half, size)[rank] for half in self.halves()]))
+
     def without_last(self, rows: int) -> Batch:
         """The batch without so many rows at the end of the crop axis."""
         return replace(self, features=self.features[:, :-rows]) if rows else self
@@ -86,65 +95,76 @@ class Batch:
             raise InputError(f"batch {name} have shape {shape}, expected ({videos},): one for each video")
 
 
-def balanced_batches(normal: np.ndarray, abnormal: np.ndarray, size: int,
-                     rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Draw `size` normal and `size` abnormal videos again and again, for ever: pairs of (size,) arrays.
+LEFT_OUT = -1
+"""The label of a training video that is not drawn."""
 
-    Each class is dealt out like a shuffled pack, without replacement; a pack that runs out is shuffled anew,
-    whatever the other one does. A class may have fewer videos than `size`.
+
+def drawn(videos: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
+    """The `size` videos of one class that a step takes, counted from 0.
+
+    The class is dealt out like shuffled packs, one after another and without replacement, each shuffled by the seed and
+    its number alone. So any step can be asked for, in any order; a class may have fewer videos than `size`.
     """
-    if not len(normal) or not len(abnormal):
-        raise InputError(f"{len(normal)} normal and {len(abnormal)} abnormal videos to draw from, expected both")
-    return zip(_deal(np.asarray(normal), size, rng), _deal(np.asarray(abnormal), size, rng))
-
-
-def _deal(videos: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    hand = videos[:0]
-    while True:
-        while len(hand) < size:
-            hand = np.concatenate([hand, rng.permutation(videos)])
-        yield hand[:size]
-        hand = hand[size:]
+    packs, places = np.divmod(np.arange(step * size, (step + 1) * size), len(videos))
+    shuffled = {pack: np.random.default_rng([seed, pack]).permutation(videos) for pack in np.unique(packs).tolist()}
+    return np.array([shuffled[pack][place] for pack, place in zip(packs.tolist(), places.tolist())])
 
 
 class TrainingSet:
-    """The training videos in memory, each averaged into S segments.
+    """The training videos, each averaged into S segments.
 
     features: (V, N, S, D) float32, 4 V N S D bytes.
-    labels: (V,), 0 normal, 1 abnormal.
+    labels: (V,), 0 normal, 1 abnormal, LEFT_OUT. names: the videos'.
+    cache: the folder of a file that the features are kept in and mapped from (see cache.py); None for memory.
 
     Raises InputError with every video that has NaN or infinity, or when a class has no videos.
     """
 
-    def __init__(self, dataset: Dataset, segments: int, progress: Callable[[Iterable], Iterable] = iter) -> None:
-        self.labels = labels_of(dataset)
+    def __init__(self, dataset: Dataset, segments: int, progress: Callable[[Iterable], Iterable] = iter,
+                 cache: str | Path | None = None) -> None:
+        self.labels, self.names = labels_of(dataset), [item.video.name for item in dataset]
         crops, _, dim = dataset[0].features.shape
-        self.features = np.empty((len(dataset), crops, segments, dim), np.float32)
-        fill(self.features, dataset, lambda features: pool_segments(features, segments), progress)
 
-    def batches(self, size: int, seed: int, normal_first: bool = True, crops: str = "random") -> Iterator[Batch]:
-        """Endless batches of `size` normal and `size` abnormal videos.
+        def pooled(places: np.ndarray) -> None:
+            fill(places, dataset, lambda features: pool_segments(features, segments), progress)
 
-        normal_first: which half comes first; all else is the same.
+        self.features = cached(cache, dataset, f"{segments} segments", (len(dataset), crops, segments, dim), pooled)
+
+    def batch(self, step: int, size: int, seed: int, crops: str = "random", rank: int = 0, ranks: int = 1) -> Batch:
+        """The batch of a step, counted from 0: `size` normal and behind them `size` abnormal videos.
+
+        It depends on the step and the seed alone, so training may begin at any step.
         crops: "random" takes one crop of each video at random, (2B, S, D); "all" takes them all, (2B, N, S, D).
+        rank, ranks: only the rank-th of so many equal parts of each half is read and given.
         """
-        if size < 1:
-            raise InputError(f"batch size {size}, expected 1 or more")
+        if size < 1 or size % ranks:
+            raise InputError(f"batch size {size}, expected a positive multiple of the {ranks} processes")
         if crops not in ("random", "all"):
             raise InputError(f"crops {crops!r}, expected 'random' or 'all'")
-        return self._batches(size, np.random.default_rng(seed), normal_first, crops)
+        videos = np.concatenate([drawn(np.flatnonzero(self.labels == label), size, step, 2 * seed + label)
+                                 for label in (0, 1)])
+        part = np.arange(2 * size).reshape(2, ranks, -1)[:, rank].ravel()
+        rngs = [np.random.default_rng([seed, step, row]) for row in part.tolist()]
+        picks = [slice(None) if crops == "all" else rng.integers(self.features[0].shape[0]) for rng in rngs]
+        return self._read(videos[part], picks, rngs)
 
-    def _batches(self, size: int, rng: np.random.Generator, normal_first: bool, crops: str) -> Iterator[Batch]:
-        normal, abnormal = np.flatnonzero(self.labels == 0), np.flatnonzero(self.labels == 1)
-        for halves in balanced_batches(normal, abnormal, size, rng):
-            videos = np.concatenate(halves)
-            picks = rng.integers(self.features[0].shape[0], size=2 * size)
-            drawn = self._draw(videos, None if crops == "all" else picks, rng)
-            yield drawn if normal_first else drawn.reordered(np.roll(np.arange(2 * size), size))
+    def leave_out(self, videos: np.ndarray) -> None:
+        """Draw these videos, by their numbers, no more."""
+        self.labels = self.labels.copy()
+        self.labels[videos] = LEFT_OUT
 
-    def _draw(self, videos: np.ndarray, picks: np.ndarray | None, rng: np.random.Generator) -> Batch:
-        """The batch of these videos, (2B,), with one crop of each, (2B,), or with all of them."""
-        features = self.features[videos] if picks is None else self.features[videos, picks]
+    def contradictions(self) -> list[tuple[str, str]]:
+        """The names of a normal and an abnormal video that have the same features, for each such pair."""
+        alike: dict[bytes, list[int]] = {}
+        for video, features in enumerate(self.features):
+            alike.setdefault(features[0, 0].tobytes(), []).append(video)
+        return [(self.names[one], self.names[other]) for videos in alike.values()
+                for one in videos for other in videos if (self.labels[one], self.labels[other]) == (0, 1)
+                and np.array_equal(self.features[one], self.features[other])]
+
+    def _read(self, videos: np.ndarray, picks: list, rngs: list[np.random.Generator]) -> Batch:
+        """The batch of these videos, (2B,), with the crop or the crops picked of each."""
+        features = np.stack([self.features[video][pick] for video, pick in zip(videos, picks)])
         return Batch(features, self.labels[videos], videos=videos)
 
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from ..errors import InputError, listing
 from .annotations import SPLITS, Video, abnormal_share, bundled_timeline, load_table, split_timeline
 from .features import VideoFeatures, check_finite, open_features
+from .prefetch import ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,7 @@ class Dataset(Sequence):
         self.name = name
         self._items = tuple(items)
         self._finite = False
+        self._parts: dict[tuple[int, int], Dataset] = {}
 
     @classmethod
     def open(cls, name_or_csv: str | Path, features: str | Path, split: str = "test",
@@ -80,6 +81,15 @@ class Dataset(Sequence):
         """D, the same for all videos."""
         return self[0].features.shape[2]
 
+    def dealt(self, rank: int, size: int) -> Dataset:
+        """The part of the rank-th of so many processes, about as long for everyone: see `deal`."""
+        if size == 1:
+            return self
+        if (rank, size) not in self._parts:
+            places = deal([item.features.shape[1] for item in self], size)[rank]
+            self._parts[rank, size] = Dataset(self.name, [self[place] for place in places])
+        return self._parts[rank, size]
+
     def check_finite(self, progress: Callable[[Iterable], Iterable] = iter) -> None:
         """Raise InputError with every video whose features have NaN or infinity. Once passed, it is not repeated.
 
@@ -95,13 +105,13 @@ class Dataset(Sequence):
         All features are checked to be finite before the first is given. Closing the iterator stops the thread.
         """
         self.check_finite()
-        with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self[0].features.read)
-            for item, following in zip(self, (*self[1:], None)):
-                features = ahead.result()
-                if following:
-                    ahead = reader.submit(following.features.read)
-                yield item, features
+        yield from ahead(((item, item.features.read()) for item in self), 1)
+
+
+def deal(lengths: Sequence[int], size: int) -> list[np.ndarray]:
+    """The places of what each of `size` processes takes: dealt out longest first, and each part in order."""
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    return [np.sort(order[rank::size]) for rank in range(size)]
 
 
 def _label(video: Video, share: np.ndarray | None) -> bool:

@@ -3,13 +3,12 @@
     Dataset.open("demo", demo_features(), split="test")
 
 Its table is bundled (tables/demo.csv); its features are written when they are first asked for, in the layout that the
-method at hand takes; demo/ has a checkpoint trained on it for each method (tools/train_demo.py). What the videos show
+method at hand takes; demo/ has a checkpoint trained on it for each method (tools/train.py). What the videos show
 is drawn by demo_scenes.py.
 """
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from ..errors import InputError
 from ..methods import module_name
 from . import demo_scenes
 from .annotations import COLUMNS, Video
+from .cache import cache_folder
 from .demo_scenes import CROPS, crop_features, demo_videos, patch_features
 
 Array = np.ndarray
@@ -53,7 +53,7 @@ def demo_features(folder: str | Path | None = None, layout: str = "crops") -> Pa
     """The folder with the features of all the demo set's videos, which is written first where it is not there.
 
     layout: what a video's features are: "crops", "single" or "patches" (see `LAYOUTS`).
-    folder: by default one in the user's cache ($XDG_CACHE_HOME or ~/.cache), of this version of the demo set.
+    folder: by default one in the user's cache (see cache.py), of this version of the demo set.
     The folder appears whole or not at all; several processes may ask for it at once.
     Raises InputError when it cannot be written, or holds other files without the demo set's.
     """
@@ -98,9 +98,8 @@ def demo_table() -> str:
 
 def _cache(layout: str) -> Path:
     """A folder named after the generator's hash, so that a changed one never meets the files of an older one."""
-    parent = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "wvad")
     sources = b"".join(Path(file).read_bytes() for file in (__file__, demo_scenes.__file__))
-    return parent / f"demo-{layout}-{hashlib.sha256(sources).hexdigest()[:8]}"
+    return cache_folder() / f"demo-{layout}-{hashlib.sha256(sources).hexdigest()[:8]}"
 
 
 def _is_complete(folder: Path, layout: str) -> bool:
