@@ -61,7 +61,7 @@ def parameters(config: MagnitudeConfig) -> dict:
 
 def with_crops(features: Array) -> Array:
     """(B, T, D) or (B, N, T, D) -> (B, N, T, D). Takes any framework's tensors."""
-    return features.reshape((features.shape[0], -1) + features.shape[-2:])
+    return features if features.ndim == 4 else features.reshape((features.shape[0], 1) + features.shape[1:])
 
 
 def scores(clips: Array, p: Scope, config: MagnitudeConfig) -> Array:
