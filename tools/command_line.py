@@ -8,21 +8,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from wvad_core.errors import InputError
+from wvad_core.errors import Failure, InputError
 
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Call `main(argv)`, argv being the words behind the program's name, and leave with an exit status.
 
-    0: done. 2: bad input, with the message of its InputError on stderr. 130: interrupted from the keyboard.
-    141: nobody reads the output any more (as in `| head`). Other exceptions go through: a traceback, status 1.
+    0: done. 2: bad input, with the message of its InputError on stderr. 1: a failure, with that of its Failure.
+    130: interrupted from the keyboard. 141: nobody reads the output any more (as in `| head`). Other exceptions go
+    through: a traceback, status 1.
     """
     try:
         main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
-    except InputError as error:
+    except (InputError, Failure) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, InputError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

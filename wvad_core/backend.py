@@ -6,7 +6,9 @@ A backend is a module (or any object) with the functions of `Backend`. It is fou
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +16,7 @@ import numpy as np
 from .configuration import Config
 from .data.batches import Batch
 from .errors import InputError
-from .methods import Recipe
+from .recipes import Recipe
 
 Array = np.ndarray
 GROUP = "wvad.backends"
@@ -50,6 +52,24 @@ class Backend(Protocol):
     def trainer(self, network: Any, recipe: Recipe) -> Any:
         """An object whose `step(batch, deterministic=False)` takes one optimiser step and returns the loss terms."""
 
+    def processes(self) -> tuple[int, int]:
+        """(rank, size): which of how many processes that compute together this one is; (0, 1) on its own.
+
+        The first call joins the others, as the framework's launcher has set them up. With several, `losses`, `gradients`
+        and steps take each process's share of a batch (`Batch.shard`), and give the terms of the whole batch. The mean
+        over processes of what `gradients` gives is the gradient; a step takes that.
+        """
+
+    def gather(self, array: Array) -> list[Array]:
+        """The float32 array (n,) of every process, by rank; n may differ."""
+
+    def export(self, network: Any, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write what `score` computes to a file, in the format of its suffix (see `wvad_core.export`).
+
+        metadata: goes into the file where the format has a place for it. Raises NotImplementedError with the reason
+        where the format cannot express the network.
+        """
+
 
 def backends() -> tuple[str, ...]:
     """The names of the backends, whether or not their frameworks are installed."""
@@ -65,15 +85,16 @@ def backend(name: str) -> Backend:
         return entries[name].load()
     except ImportError as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"backend {name} cannot start ({reason}); install its framework: {_pip(entries[name])}") from error
+        raise InputError(f"backend {name} cannot start ({reason}); install its framework: "
+                         f"{pip_command(entries[name])}") from error
 
 
 def _entries() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-def _pip(entry: EntryPoint) -> str:
-    """The pip command that installs what a backend's extra requires."""
+def pip_command(entry: EntryPoint) -> str:
+    """The pip command that installs what the extra of an entry point's name requires."""
     extra = re.compile(rf"""(.*?)\s*;\s*extra\s*==\s*["']{re.escape(entry.name)}["']""")
     needed = [match[1] for line in (entry.dist and entry.dist.requires) or () if (match := extra.fullmatch(line))]
     return "pip install " + " ".join(f'"{n}"' for n in needed)

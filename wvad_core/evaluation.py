@@ -1,11 +1,10 @@
 """Scoring a dataset: every video's anomaly scores, and the metrics over all frames."""
 from __future__ import annotations
 
-import json
 import math
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -16,12 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 from . import metrics
-from .checkpoints.safetensors import digest
+from .checkpoints.contents import digest
 from .data.annotations import SNIPPET
-from .data.dataset import Dataset, Item
+from .data.dataset import Dataset, Item, deal
 from .detector import Detector
 from .errors import InputError
-from .files import written_whole
+from .files import plain, write_json, written_whole
 
 Array = np.ndarray
 
@@ -63,8 +62,8 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the scores, ready for JSON: NaN becomes None."""
-        return _plain({"about": self.about, "metrics": self.metrics, "intervals_95": self.intervals,
-                       "categories": self.categories, "undefined": self.undefined})
+        return plain({"about": self.about, "metrics": self.metrics, "intervals_95": self.intervals,
+                      "categories": self.categories, "undefined": self.undefined})
 
     def table(self) -> str:
         """The metrics in percent, one a line, with their intervals; then the categories."""
@@ -92,8 +91,7 @@ class Report:
                   for kind, values in (("scores", v.scores), ("share", v.share))}
         with written_whole(folder / "scores.npz") as path:
             np.savez(path, **arrays)
-        with written_whole(folder / "report.json") as path:
-            path.write_text(json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(folder / "report.json", self.as_dict())
 
     def _interval(self, key: str) -> str:
         return "   {} to {}".format(*map(percent, self.intervals[key])) if key in self.intervals else ""
@@ -109,14 +107,46 @@ def evaluate(detector: Detector, dataset: Dataset, replicates: int = 1000, seed:
 
     All features are checked to be finite first. While one video is scored the next is read. `replicates` and `seed`
     are those of the bootstrap over videos. about: facts to add to those of `describe` in the report.
-    Raises InputError for features that are not finite, and for a video whose scores are not.
+    Several processes share the videos out, and all give the same report, but for the device and the seconds it names.
+    Raises InputError for features that are not finite, and for a video whose scores are not; in all processes alike.
     """
     facts = describe(detector, dataset) | dict(about or {})
-    bar = partial(tqdm, disable=None, leave=False, unit="video", total=len(dataset))
-    dataset.check_finite(partial(bar, desc="checking features"))
+    rank, size = detector.backend.processes()
+    share = dataset.dealt(rank, size)
+    bar = partial(tqdm, disable=True if rank else None, leave=False, unit="video", total=len(share))
+    _check_finite(detector, dataset, share, partial(bar, desc="checking features"))
     start = time.perf_counter()
-    videos = tuple(_scored(detector, item, features) for item, features in bar(dataset.prefetched(), desc="scoring"))
+    scores = [np.empty(0, np.float32)]
+    for _, features in bar(share.prefetched(), desc="scoring"):
+        scores.append(detector.score(features))
+        if not np.isfinite(scores[-1]).all():
+            break  # the error is raised below, once all processes know
+    videos = tuple(_scored(item, found) for item, found in zip(dataset, _gathered(detector, dataset, scores)))
     return summarise(videos, facts | {"seconds": time.perf_counter() - start}, replicates, seed)
+
+
+def _check_finite(detector: Detector, dataset: Dataset, share: Dataset,
+                  progress: Callable[[Iterable], Iterable]) -> None:
+    """Check a share of the features here. Where any process finds a flaw in its own, all of them find all flaws."""
+    if share is dataset:
+        return dataset.check_finite(progress)
+    flawed = 0.0
+    try:
+        share.check_finite(progress)
+    except InputError:
+        flawed = 1.0
+    if any(detector.backend.gather(np.array([flawed], np.float32))):
+        dataset.check_finite()
+
+
+def _gathered(detector: Detector, dataset: Dataset, scores: list[Array]) -> list[Array]:
+    """The scores of all videos in the dataset's order, of those of this process's share."""
+    _, size = detector.backend.processes()
+    lengths = [item.features.shape[1] for item in dataset]
+    found: dict[int, Array] = {}
+    for places, together in zip(deal(lengths, size), detector.backend.gather(np.concatenate(scores))):
+        found |= zip(places.tolist(), np.split(together, np.cumsum([lengths[place] for place in places])[:-1]))
+    return [found[place] for place in range(len(dataset))]
 
 
 def describe(detector: Detector, dataset: Dataset) -> dict[str, Any]:
@@ -130,8 +160,7 @@ def describe(detector: Detector, dataset: Dataset) -> dict[str, Any]:
             "weights_sha256": digest(detector.weights())}
 
 
-def _scored(detector: Detector, item: Item, features: Array) -> VideoScores:
-    scores = detector.score(features)
+def _scored(item: Item, scores: Array) -> VideoScores:
     wrong = np.flatnonzero(~np.isfinite(scores))
     if wrong.size:
         raise InputError(f"{item.video.name}: the anomaly score of snippet {wrong[0]} is {scores[wrong[0]]}, "
@@ -180,13 +209,3 @@ class Frames:
 
     def undefined(self) -> str | None:
         return metrics.undefined_reason(self.share) if self.count else "no such video"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, (float, np.floating)):
-        return None if math.isnan(value) else float(value)
-    return value

@@ -1,6 +1,8 @@
 """The NumPy backend: the specifications themselves, run. It needs no framework; it scores but does not train."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -9,7 +11,8 @@ from .configuration import Config
 from .data.batches import Batch
 from .errors import InputError
 from .layers import Scope
-from .methods import Recipe, memory_of, specification
+from .methods import memory_of, specification
+from .recipes import Recipe
 
 Array = np.ndarray
 
@@ -69,3 +72,15 @@ def gradients(network: Network, batch: Batch, deterministic: bool = False) -> No
 
 def trainer(network: Network, recipe: Recipe) -> Any:
     raise InputError("the numpy backend does not train; take a backend with a framework")
+
+
+def processes() -> tuple[int, int]:
+    return 0, 1
+
+
+def gather(array: Array) -> list[Array]:
+    return [array]
+
+
+def export(network: Network, path: Path, metadata: Mapping[str, str]) -> NoReturn:
+    raise NotImplementedError("the numpy backend exports to no format")

@@ -1,4 +1,5 @@
-"""Pictures of a report: its ROC and precision-recall curves, and the anomaly score over time of every video.
+"""Pictures of a report: its ROC and precision-recall curves, and the anomaly score over time of every video; and of a
+training run.
 
 They need matplotlib, which is imported when something is drawn and not before.
 """
@@ -8,7 +9,7 @@ import math
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,33 @@ def draw(report: Report, folder: str | Path) -> int:
         timeline.show(video)
         _write(figure, folder / "scores" / f"{name}.png")
     return 2 + len(names)
+
+
+def draw_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw a training run: the loss and its terms over the steps, above the judgements. See `training.Journal`.
+
+    Raises ImportError when matplotlib is not installed.
+    """
+    figure = _figure(9, 6)
+    losses, judged = figure.subplots(2, sharex=True)
+    ends = np.cumsum([0] + [max(line["step"] for line in history if line["stage"] == stage)
+                            for stage in sorted({line["stage"] for line in history})])
+    for axes, chosen, title in ((losses, [line for line in history if "total" in line], "loss"),
+                                (judged, [line for line in history if "judged" in line], "judged")):
+        for name in dict.fromkeys(name for line in chosen for name in line if name not in ("stage", "step")):
+            steps, values = zip(*((ends[line["stage"] - 1] + line["step"], line[name]) for line in chosen if name in line))
+            bold = name in ("total", "judged")
+            axes.plot(steps, values, label=name, linewidth=1.6 if bold else 0.9, marker="." if name == "judged" else "",
+                      color=BLUE if bold else None)
+        for end in ends[1:-1]:
+            axes.axvline(end, color=GREY, linewidth=0.8)
+        axes.set_ylabel(title)
+        _tidy(axes)
+    losses.set_yscale("symlog", linthresh=1e-2)
+    losses.legend(frameon=False, fontsize=9)
+    judged.set_xlabel("step" if len(ends) == 2 else "step, stage after stage")
+    figure.tight_layout()
+    _write(figure, path)
 
 
 def file_names(videos: Sequence[str]) -> list[str]:

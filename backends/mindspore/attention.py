@@ -9,7 +9,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from wvad_core.attention import check_positions, decay_sums, rotary_frequencies, window_block
 
-from .layers import LayerNorm, Linear, gelu
+from .layers import Dropout, LayerNorm, Linear, gelu
 
 DECAY_BLOCK = 64  # exp(-64 / e) is below float32's rounding
 ATTENTION_BLOCK = 1 << 22  # attention weights held at a time
@@ -228,7 +228,7 @@ class FeedForward(nn.Cell):
         super().__init__()
         self.norm = LayerNorm(channels)
         self.linear1, self.linear2 = Linear(channels, hidden), Linear(hidden, channels)
-        self.dropout = nn.Dropout(p=dropout)
+        self.dropout = Dropout(dropout)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(gelu(self.linear1(self.norm(x)))))
@@ -242,7 +242,7 @@ class TransformerLayer(nn.Cell):
         super().__init__()
         self.attention = (GlobalLocalAttention if local else GlobalAttention)(channels, heads, head_dim)
         self.feed_forward = FeedForward(channels, hidden, dropout)
-        self.dropout = nn.Dropout(p=dropout)
+        self.dropout = Dropout(dropout)
 
     def construct(self, x: Tensor) -> Tensor:
         x = x + self.dropout(self.attention(x))

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -10,9 +12,11 @@ from mindspore import Tensor
 from wvad_core.configuration import Config
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
-from wvad_core.methods import Recipe, module_name
+from wvad_core.methods import module_name
+from wvad_core.recipes import Recipe
 
 from .network import VideoNetwork
+from .parallel import gather, processes  # noqa: F401, of the protocol
 from .training import Trainer, losses_and_gradients, training_losses
 
 Array = np.ndarray
@@ -28,11 +32,11 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
     _set_device(device)
     if precision != "float32":
         raise InputError(f"precision {precision!r}: the mindspore backend computes in float32")
-    ms.set_seed(seed)
     module = importlib.import_module(f"wvad_mindspore.methods.{module_name(method)}")
     network = module.Network(config)
     for name, parameter in network.parameters_and_names():
         parameter.set_data(Tensor(np.asarray(weights[name]), parameter.dtype))
+    network.reseed(seed)
     return network.set_train(False)
 
 
@@ -48,8 +52,9 @@ def _set_device(name: str) -> None:
                              "and auto")
         if kind != "cpu" and not getattr(ms.device_context, {"cuda": "gpu"}.get(kind, kind)).is_available():
             raise InputError(f"device {name!r} is not there: MindSpore {ms.__version__} here has no {TARGETS[kind]}")
-        if (TARGETS[kind], int(index or 0)) != (ms.get_context("device_target"), ms.get_context("device_id")):
-            ms.set_device(TARGETS[kind], int(index or 0))
+        target, given = TARGETS[kind], ms.get_context("device_id")  # msrun gives each process another one
+        if (target, int(index or given)) != (ms.get_context("device_target"), given):
+            ms.set_device(target, int(index or given))
     if ms.get_context("device_target") == "CPU":
         ms.runtime.launch_blocking()
 
@@ -81,3 +86,10 @@ def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) 
 
 def trainer(network: VideoNetwork, recipe: Recipe) -> Trainer:
     return Trainer(network, recipe)
+
+
+def export(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:
+    """A MindIR file."""
+    from .export import write  # what nothing else here needs
+
+    write(network, path, metadata)

@@ -10,9 +10,10 @@ from wvad_core.layers import one_crop_each
 from wvad_core.magnitude import MagnitudeConfig
 
 from .aggregation import PyramidAggregation
-from .layers import ScoreHead, in_blocks
+from .layers import Dropout, ScoreHead, in_blocks
 from .losses import binary_cross_entropy, smoothness
 from .network import VideoNetwork
+from .parallel import gathered
 
 
 class MagnitudeNetwork(VideoNetwork):
@@ -25,7 +26,7 @@ class MagnitudeNetwork(VideoNetwork):
         super().__init__(config)
         self.aggregate = PyramidAggregation(config.feature_dim)
         self.classifier = ScoreHead(config.feature_dim, config.hidden_dims, config.dropout)
-        self.dropout = nn.Dropout(p=config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def clips(self, features: Tensor) -> Tensor:
         raise NotImplementedError
@@ -52,10 +53,11 @@ class MagnitudeNetwork(VideoNetwork):
         x, scores, magnitudes = self.branches(self.clips(features))
         mask = self.dropout(ops.ones_like(magnitudes))
         picks = select(ops.stop_gradient(magnitudes) * mask, config.selected(scores.shape[1]))
+        of_videos, selected = gathered(ops.gather_elements(scores, 1, picks).mean(1)), gathered(_mean_at(x, picks))
+        scores = gathered(scores)
         half, abnormal = scores.shape[0] // 2, scores[scores.shape[0] // 2:].reshape(1, -1)
         labels = (ops.arange(scores.shape[0]) >= half).astype(scores.dtype)
-        of_videos = ops.gather_elements(scores, 1, picks).mean(1)
-        terms = {"magnitude": binary_cross_entropy(of_videos, labels).mean() + magnitude_loss(_mean_at(x, picks), config),
+        terms = {"magnitude": binary_cross_entropy(of_videos, labels).mean() + magnitude_loss(selected, config),
                  "sparsity": config.sparsity_weight * ops.norm(abnormal),
                  "smooth": config.smooth_weight * smoothness(abnormal)[0]}
         terms["total"] = terms["magnitude"] + terms["sparsity"] + terms["smooth"]

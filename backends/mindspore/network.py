@@ -1,13 +1,15 @@
 """What all networks of this backend share."""
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from wvad_core.configuration import Config
 from wvad_core.data.batches import Batch
 
-from .layers import BatchNorm
+from .layers import BatchNorm, Random
+from .parallel import processes
 
 
 class VideoNetwork(nn.Cell):
@@ -18,6 +20,7 @@ class VideoNetwork(nn.Cell):
     """
 
     extras: tuple[str, ...] = ()
+    memory = None  # what training remembers besides the weights, where that is anything
 
     def __init__(self, config: Config):
         super().__init__()
@@ -51,3 +54,11 @@ class VideoNetwork(nn.Cell):
             if isinstance(cell, BatchNorm) and f"{name}.".startswith(tuple(f"{f}." for f in self.config.frozen)):
                 cell.set_train(False)
         return self
+
+    def reseed(self, seed: int) -> None:
+        """Begin dropout and noise anew from a seed, which differs from process to process."""
+        seed += processes()[0]
+        ms.set_seed(seed)
+        layers = [cell for _, cell in self.cells_and_names() if isinstance(cell, Random)]
+        for number, layer in enumerate(layers):
+            layer.reseed(seed, number)

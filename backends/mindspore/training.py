@@ -1,15 +1,21 @@
 """Training steps in MindSpore."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, ops
 
 from wvad_core.data.batches import Batch
-from wvad_core.methods import Recipe
+from wvad_core.methods import memory_state, restore_memory
+from wvad_core.recipes import Recipe
 
-from .layers import Noise
+from . import parallel
+from .layers import BatchNorm, Random
 from .network import VideoNetwork
+
+MOMENTS = ("moment1", "moment2")
 
 
 def training_losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Tensor]:
@@ -17,7 +23,7 @@ def training_losses(network: VideoNetwork, batch: Batch, deterministic: bool = F
     network.set_train()
     if deterministic:
         for _, cell in network.cells_and_names():
-            if isinstance(cell, (nn.Dropout, Noise)):
+            if isinstance(cell, Random):
                 cell.set_train(False)
     return network.losses(batch)
 
@@ -45,16 +51,20 @@ class Trainer:
     def __init__(self, network: VideoNetwork, recipe: Recipe):
         self.network, self.recipe, self.steps = network, recipe, 0
         self.parameters = network.trainable()
-        self.moments = {name: [ms.Parameter(ops.zeros_like(p), name=f"{kind}.{name}") for kind in ("moment1", "moment2")]
+        self.moments = {name: [ms.Parameter(ops.zeros_like(p), name=f"{kind}.{name}") for kind in MOMENTS]
                         for name, p in self.parameters.items()}
         self.groups = recipe.grouped(self.parameters)
+        for _, cell in network.cells_and_names():
+            if isinstance(cell, BatchNorm):
+                cell.synchronised = recipe.batch_norm == "synchronised"
         self.updates = [0] * len(self.groups)
         self.adam = ops.Adam()
 
     def step(self, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-        """One optimiser step; gives the loss terms before it."""
+        """One optimiser step; gives the loss terms before it. With several processes, each takes its share of the batch."""
         self.steps += 1
         terms, gradients = losses_and_gradients(self.network, batch, self.parameters, deterministic)
+        gradients = parallel.averaged(gradients)
         if self.recipe.clip_norm is not None:
             norm = np.sqrt(sum(float(ops.square(g).sum().asnumpy()) for g in gradients.values()))
             scale = min(1.0, self.recipe.clip_norm / (norm + 1e-6))
@@ -74,3 +84,28 @@ class Trainer:
         for name, gradient in gradients.items():
             parameter = self.parameters[name]
             self.adam(parameter, *self.moments[name], *scalars, gradient + self.recipe.weight_decay * parameter)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All but the weights that the next step depends on, as arrays by name; random numbers aside (see `reseed`)."""
+        found = {"steps": np.array(self.steps)}
+        for names, updates in zip(self.groups, self.updates):
+            for name in names if updates else ():
+                first, second = self.moments[name]
+                found |= {f"updates.{name}": np.array(updates), f"moment1.{name}": first.asnumpy().copy(),
+                          f"moment2.{name}": second.asnumpy().copy()}
+        return found | memory_state(self.network.memory)
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `state` gave."""
+        self.steps = int(state["steps"])
+        for i, names in enumerate(self.groups):
+            for name in names:
+                if f"updates.{name}" in state:
+                    self.updates[i] = int(state[f"updates.{name}"])
+                    for kind, moment in zip(MOMENTS, self.moments[name]):
+                        moment.set_data(Tensor(state[f"{kind}.{name}"]))
+        restore_memory(self.network.memory, state)
+
+    def reseed(self, seed: int) -> None:
+        """Begin dropout and noise anew from a seed."""
+        self.network.reseed(seed)

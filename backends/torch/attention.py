@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from wvad_core.attention import check_positions, rotary_frequencies, window_block
 
-from .layers import LayerNorm, Linear, over_time
+from .layers import Dropout, LayerNorm, Linear, over_time
 
 ATTENTION_BLOCK = 1 << 23  # attention weights held at a time
 DECAY_REACH = {torch.float64: 100}  # exp(-reach / e) is below the rounding of a dtype; 50 for all others
@@ -166,7 +166,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.norm = LayerNorm(channels)
         self.linear1, self.linear2 = Linear(channels, hidden), Linear(hidden, channels)
-        self.dropout = nn.Dropout(p=dropout)
+        self.dropout = Dropout(p=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(F.gelu(self.linear1(self.norm(x)))))
@@ -180,7 +180,7 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.attention = (GlobalLocalAttention if local else GlobalAttention)(channels, heads, head_dim)
         self.feed_forward = FeedForward(channels, hidden, dropout)
-        self.dropout = nn.Dropout(p=dropout)
+        self.dropout = Dropout(p=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.dropout(self.attention(x))

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,9 +11,11 @@ import torch
 from wvad_core.configuration import Config
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
-from wvad_core.methods import Recipe, module_name
+from wvad_core.methods import module_name
+from wvad_core.recipes import Recipe
 
 from .network import VideoNetwork
+from .parallel import gather, local_rank, processes  # noqa: F401, gather is of the protocol
 from .training import Trainer, full_float32, training_losses
 
 Array = np.ndarray
@@ -27,7 +31,7 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
     place = _device(device)
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}; the torch backend has {', '.join(PRECISIONS)}")
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + processes()[0])
     module = importlib.import_module(f"wvad_torch.methods.{module_name(method)}")
     network = module.Network(config)
     network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
@@ -37,7 +41,7 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", local_rank()) if torch.cuda.is_available() else torch.device("cpu")
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
         raise InputError(f"unknown device {name!r}; the torch backend has cpu, cuda, cuda:INDEX and auto")
@@ -80,3 +84,10 @@ def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) 
 
 def trainer(network: VideoNetwork, recipe: Recipe) -> Trainer:
     return Trainer(network, recipe)
+
+
+def export(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:
+    """An ONNX file."""
+    from .export import write  # loads packages that nothing else needs
+
+    write(network, path, metadata)

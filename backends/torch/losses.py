@@ -10,6 +10,13 @@ from torch.nn import functional as F
 from wvad_core.losses import TRIPLET_EPS
 
 
+def binary_cross_entropy(p: Tensor, labels: Tensor) -> Tensor:
+    """-y log p - (1 - y) log(1 - p), each logarithm clamped at -100; in float32 at least, also in mixed precision."""
+    with torch.autocast(p.device.type, enabled=False):
+        exact = p if p.dtype == torch.float64 else p.float()
+        return F.binary_cross_entropy(exact, labels.to(exact.dtype), reduction="none")
+
+
 def top_mean(x: Tensor, k: int) -> Tensor:
     """The mean of the k largest entries (of all of them where there are fewer). (..., T) -> (...)."""
     return x.topk(min(k, x.shape[-1]), dim=-1).values.mean(-1)

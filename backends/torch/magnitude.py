@@ -3,16 +3,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wvad_core import magnitude
 from wvad_core.layers import one_crop_each
 from wvad_core.magnitude import MagnitudeConfig
 
 from .aggregation import PyramidAggregation
-from .layers import ScoreHead, in_blocks
-from .losses import smoothness
+from .layers import Dropout, ScoreHead, in_blocks
+from .losses import binary_cross_entropy, smoothness
 from .network import VideoNetwork
+from .parallel import gathered
 
 
 class MagnitudeNetwork(VideoNetwork):
@@ -25,7 +25,7 @@ class MagnitudeNetwork(VideoNetwork):
         super().__init__(config)
         self.aggregate = PyramidAggregation(config.feature_dim)
         self.classifier = ScoreHead(config.feature_dim, config.hidden_dims, config.dropout)
-        self.dropout = nn.Dropout(p=config.dropout)
+        self.dropout = Dropout(p=config.dropout)
 
     def clips(self, features: Tensor) -> Tensor:
         raise NotImplementedError
@@ -51,10 +51,10 @@ class MagnitudeNetwork(VideoNetwork):
         x, scores, magnitudes = self.branches(self.clips(features))
         picks = select(magnitudes * self.dropout(torch.ones_like(magnitudes)), config.selected(scores.shape[1]))
         selected = x.transpose(1, 2)[torch.arange(len(x), device=x.device)[:, None], picks].mean(1)  # (2B, N, D)
+        of_videos, selected, scores = (gathered(y) for y in (scores.gather(1, picks).mean(1), selected, scores))
         half, abnormal = len(scores) // 2, scores[len(scores) // 2:].flatten()
         labels = (torch.arange(len(scores), device=x.device) >= half).to(scores.dtype)
-        of_videos = F.binary_cross_entropy(scores.gather(1, picks).mean(1), labels)
-        terms = {"magnitude": of_videos + magnitude_loss(selected, config),
+        terms = {"magnitude": binary_cross_entropy(of_videos, labels).mean() + magnitude_loss(selected, config),
                  "sparsity": config.sparsity_weight * abnormal.norm(),
                  "smooth": config.smooth_weight * smoothness(abnormal)}
         return {"total": terms["magnitude"] + terms["sparsity"] + terms["smooth"]} | terms

@@ -8,6 +8,7 @@ from wvad_core.configuration import Config
 from wvad_core.data.batches import Batch
 
 from .layers import BatchNorm
+from .parallel import processes
 
 
 class VideoNetwork(nn.Module):
@@ -19,6 +20,7 @@ class VideoNetwork(nn.Module):
 
     precision = torch.float32  # of the products in evaluation
     extras: tuple[str, ...] = ()
+    memory = None  # what training remembers besides the weights, where that is anything
 
     def __init__(self, config: Config):
         super().__init__()
@@ -52,3 +54,7 @@ class VideoNetwork(nn.Module):
                 if isinstance(module, BatchNorm):
                     module.eval()
         return self
+
+    def reseed(self, seed: int) -> None:
+        """Begin dropout and noise anew from a seed, which differs from process to process."""
+        torch.manual_seed(seed + processes()[0])

@@ -1,16 +1,21 @@
 """Training steps in PyTorch."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from wvad_core.data.batches import Batch
-from wvad_core.methods import Recipe
+from wvad_core.methods import memory_state, restore_memory
+from wvad_core.recipes import Recipe
 
-from .layers import Noise
+from . import parallel
+from .layers import BatchNorm, Noise
 from .network import VideoNetwork
+
+MOMENTS = ("moment1", "moment2")
 
 
 @contextmanager
@@ -43,19 +48,28 @@ class Trainer:
     def __init__(self, network: VideoNetwork, recipe: Recipe):
         self.network, self.recipe, self.steps = network, recipe, 0
         self.parameters = network.trainable()
-        names = recipe.grouped(self.parameters)
-        self.optimiser = torch.optim.Adam([{"params": [self.parameters[name] for name in members]} for members in names],
-                                          lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay)
+        self.groups = recipe.grouped(self.parameters)
+        for module in network.modules():
+            if isinstance(module, BatchNorm):
+                module.synchronised = recipe.batch_norm == "synchronised"
+        if recipe.compile:
+            network.terms = torch.compile(network.terms)
+        self.losses = parallel.averaging(training_losses, network, self.parameters.values(), network.memory is not None)
+        on_cpu = next(network.parameters()).device.type == "cpu"
+        self.optimiser = torch.optim.Adam([{"params": [self.parameters[name] for name in names]} for names in self.groups],
+                                          lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay,
+                                          fused=on_cpu or None)  # on CUDA PyTorch chooses
 
     def step(self, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-        """One optimiser step; gives the loss terms before it."""
+        """One optimiser step; gives the loss terms before it. With several processes, each takes its share of the batch."""
         self.steps += 1
+        tensors = list(self.parameters.values())
         with full_float32():
-            terms = training_losses(self.network, batch, deterministic)
-            tensors = list(self.parameters.values())
-            gradients = torch.autograd.grad(terms["total"], tensors, allow_unused=True, materialize_grads=True)
+            with torch.autocast(tensors[0].device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+                terms = self.losses(batch, deterministic)
+            gradients = parallel.gradients(terms["total"], tensors)
         for parameter, gradient in zip(tensors, gradients):
-            parameter.grad = gradient
+            parameter.grad = gradient.contiguous()  # the fused kernel takes its strides for the parameter's
         if self.recipe.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(tensors, self.recipe.clip_norm)
         for group, rate in zip(self.optimiser.param_groups, self.recipe.rates(self.steps)):
@@ -65,3 +79,28 @@ class Trainer:
                     parameter.grad = None
         self.optimiser.step()
         return {name: value.item() for name, value in terms.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All but the weights that the next step depends on, as arrays by name; random numbers aside (see `reseed`)."""
+        found = {"steps": np.array(self.steps)}
+        for name, parameter in self.parameters.items():
+            moments = self.optimiser.state.get(parameter)
+            if moments:
+                found |= {f"updates.{name}": np.array(int(moments["step"])),
+                          f"moment1.{name}": moments["exp_avg"].cpu().numpy().copy(),
+                          f"moment2.{name}": moments["exp_avg_sq"].cpu().numpy().copy()}
+        return found | memory_state(self.network.memory)
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `state` gave."""
+        self.steps = int(state["steps"])
+        for name, parameter in self.parameters.items():
+            if f"updates.{name}" in state:
+                first, second = (torch.tensor(state[f"{kind}.{name}"], device=parameter.device) for kind in MOMENTS)
+                self.optimiser.state[parameter] = {"step": torch.tensor(float(state[f"updates.{name}"])),
+                                                   "exp_avg": first, "exp_avg_sq": second}
+        restore_memory(self.network.memory, state)
+
+    def reseed(self, seed: int) -> None:
+        """Begin dropout and noise anew from a seed."""
+        self.network.reseed(seed)

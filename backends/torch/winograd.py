@@ -6,23 +6,32 @@ Four neighbouring outputs take 6 products of matrices instead of 12:
 
 where * multiplies the j-th of six transformed inputs by the j-th of six transformed kernels. B^T and A^T hold small
 integers and cost a few additions. Its rounding error is some 1e-6 relative to the output, where the direct sum has 2e-7.
+
+Gradients take half the products too: that of x is such a convolution of dy, by the kernels turned round, and
+
+    dw = G^T [(A dy) * (B^T x)], summed over all tiles
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 ROWS = 1024       # of a product at a time: the transformed inputs of a block are 6 times as many
+GRADIENT_ROWS = 4096
 CHANNELS = 128    # of input and output from which it pays
 TILES = 4         # of four outputs each, from which it pays
 
 G = torch.tensor([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
-                  [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]], dtype=torch.float64)
+                  [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]])
 
 
 def pays(x: Tensor, weight: Tensor, dilation: int) -> bool:
-    """Whether a convolution of x (B, T, I) by weight (O, I, K) is one of these and large enough: float32, no gradient."""
-    if x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type) or torch.is_grad_enabled():
+    """Whether a convolution of x (B, T, I) by weight (O, I, K) is one of these and large enough, in float32."""
+    if x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type):
         return False
     if weight.is_inference():  # PyTorch does not say when such a one has changed
         return False
@@ -32,7 +41,25 @@ def pays(x: Tensor, weight: Tensor, dilation: int) -> bool:
 
 def transformed(weight: Tensor) -> Tensor:
     """G w: the six kernels of weight (O, I, 3), (6, O, I)."""
-    return torch.einsum("jk,oik->joi", G, weight.double()).to(weight.dtype)
+    return torch.einsum("jk,oik->joi", G, weight)
+
+
+class Convolution(torch.autograd.Function):
+    """The convolution of x (B, T, I) by weight (O, I, 3), as `conv1d`, with gradients."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, product) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.dilation, ctx.product = dilation, product
+        return conv1d(x, transformed(weight), bias, dilation, product)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
+        (x, weight), (of_x, of_weight, of_bias, _, _) = ctx.saved_tensors, ctx.needs_input_grad
+        dx = conv1d(dy, transformed(weight.flip(2).transpose(0, 1)), None, ctx.dilation, ctx.product) if of_x else None
+        dw = kernel_gradient(x, dy, ctx.dilation) if of_weight else None
+        return dx, dw, dy.sum((0, 1)) if of_bias else None, None, None
 
 
 def conv1d(x: Tensor, kernels: Tensor, bias: Tensor | None, dilation: int, product) -> Tensor:
@@ -42,10 +69,32 @@ def conv1d(x: Tensor, kernels: Tensor, bias: Tensor | None, dilation: int, produ
     (tiles, inputs of a tile, d, I), a view of the padded sequence. Short videos are taken several at a time.
     """
     (batch, steps, inputs), outputs = x.shape, kernels.shape[1]
+    tiles = -(-steps // (4 * dilation))
+    y = x.new_empty(batch, tiles, 4, dilation, outputs)
+    for items, places, windows in _blocks(x, dilation, ROWS):
+        products = [product(v, u) for v, u in zip(_inputs(windows), kernels)]
+        _outputs(products, bias, y[items, places])
+    return y.view(batch, -1, outputs)[:, :steps]
+
+
+def kernel_gradient(x: Tensor, dy: Tensor, dilation: int) -> Tensor:
+    """The gradient (O, I, 3) of the kernels of x (B, T, I), from that of the output, dy (B, T, O)."""
+    (batch, steps, outputs), inputs = dy.shape, x.shape[2]
+    missing = -steps % (4 * dilation)
+    dy = F.pad(dy, (0, 0, 0, missing)).view(batch, -1, 4, dilation, outputs)
+    found = x.new_zeros(6, outputs, inputs)
+    for items, places, windows in _blocks(x, dilation, GRADIENT_ROWS):
+        m, v = (t.view(6, -1, t.shape[-1]) for t in (_output_gradients(dy[items, places]), _inputs(windows)))
+        found.baddbmm_(m.transpose(1, 2), v)
+    return torch.einsum("jk,joi->oik", G, found)
+
+
+def _blocks(x: Tensor, dilation: int, rows: int) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Some videos and some of their tiles, of about so many rows together, and their six inputs (6, B', tiles', d, I)."""
+    batch, steps, inputs = x.shape
     span = 4 * dilation
     tiles = -(-steps // span)
-    items, block = max(1, ROWS // (tiles * dilation)), max(1, ROWS // dilation)
-    y = x.new_empty(batch, tiles, 4, dilation, outputs)
+    items, block = max(1, rows // (tiles * dilation)), max(1, rows // dilation)
     padded = x.new_zeros(min(items, batch), tiles * span + 2 * dilation, inputs)
     windows = padded.as_strided((6, len(padded), tiles, dilation, inputs),
                                 (dilation * inputs, padded.stride(0), span * inputs, inputs, 1))
@@ -53,10 +102,7 @@ def conv1d(x: Tensor, kernels: Tensor, bias: Tensor | None, dilation: int, produ
         some = x[first:first + items]
         padded[:len(some), dilation:dilation + steps] = some
         for start in range(0, tiles, block):
-            found = _inputs(windows[:, :len(some), start:start + block])
-            products = [product(v, u) for v, u in zip(found, kernels)]
-            _outputs(products, bias, y[first:first + items, start:start + block])
-    return y.view(batch, tiles * span, outputs)[:, :steps]
+            yield slice(first, first + items), slice(start, start + block), windows[:, :len(some), start:start + block]
 
 
 def _inputs(d: Tensor) -> Tensor:
@@ -73,6 +119,21 @@ def _inputs(d: Tensor) -> Tensor:
     torch.sub(d[4], d[2], alpha=5, out=v[0]).add_(d[0], alpha=4)
     torch.sub(d[5], d[3], alpha=5, out=v[5]).add_(d[1], alpha=4)
     return v
+
+
+def _output_gradients(dy: Tensor) -> Tensor:
+    """A dy: of four outputs (B, tiles, 4, d, O) the six products, (6, B, tiles, d, O), contiguous."""
+    a, b, c, d = dy.unbind(2)
+    m = dy.new_empty(6, *a.shape)
+    m[0], m[5] = a, d
+    even, odd = a + c, b + d
+    torch.add(even, odd, out=m[1])
+    torch.sub(even, odd, out=m[2])
+    torch.add(a, c, alpha=4, out=even)
+    torch.add(b, d, alpha=4, out=odd)
+    torch.add(even, odd, alpha=2, out=m[3])
+    torch.sub(even, odd, alpha=2, out=m[4])
+    return m
 
 
 def _outputs(m: list[Tensor], bias: Tensor | None, y: Tensor) -> None:

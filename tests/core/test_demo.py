@@ -1,8 +1,6 @@
-"""The demo set, its bundled checkpoints, and the training loop."""
-import dataclasses
+"""The demo set and its bundled checkpoints."""
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +8,7 @@ import pytest
 import wvad_core as wv
 from wvad_core.data import Dataset, TrainingSet, demo, demo_scenes, load_table
 from wvad_core.data.annotations import TABLES
-from wvad_core.methods import Recipe, specification
-from wvad_core.training import fit
+from wvad_core.methods import specification
 
 AUC = {"adplg": 0.94661, "ar-net": 0.96871, "bn-wvad": 0.97199, "rtfm": 0.96985, "saa": 0.95235, "ssrl": 0.95176,
        "ur-dmu": 0.98909}
@@ -216,50 +213,3 @@ def test_no_checkpoint(monkeypatch):
     monkeypatch.setattr(demo, "module_name", lambda method: "another")
     with pytest.raises(wv.InputError, match="no checkpoint of another, expected one of .*bn-wvad, .*saa"):
         demo.demo_checkpoint("another")
-
-
-class Trainer:
-    """Takes batches and gives the losses that it was told to."""
-
-    def __init__(self, totals):
-        self.totals, self.batches = iter(totals), []
-
-    def step(self, batch):
-        self.batches.append(batch)
-        total = next(self.totals)
-        return {"total": total, "part": total / 2, "other": 0.0}
-
-
-@pytest.fixture
-def training_set(features):
-    return TrainingSet(Dataset.open("demo", features, "train"), 4)
-
-
-def trained(training_set, recipe, totals):
-    trainer = Trainer(totals)
-    detector = dataclasses.replace(wv.create("saa", feature_dim=32),
-                                   backend=SimpleNamespace(trainer=lambda network, given: trainer))
-    return trainer, lambda: fit(detector, training_set, recipe)
-
-
-def test_fit_takes_the_recipes_steps_and_batches(training_set):
-    recipe = Recipe(segments=4, videos=3, steps=5, seed=7)
-    trainer, start = trained(training_set, recipe, [5.0, 4.0, 3.0, 2.0, 1.0])
-    assert start() == [{"total": t, "part": t / 2, "other": 0.0} for t in (5.0, 4.0, 3.0, 2.0, 1.0)]
-    assert len(trainer.batches) == 5
-    for found, expected in zip(trainer.batches, training_set.batches(3, 7)):
-        assert found.features.shape == (6, 4, 32)
-        assert np.array_equal(found.features, expected.features) and np.array_equal(found.labels, expected.labels)
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_fit_stops_at_a_loss_that_is_not_finite(training_set, bad):
-    trainer, start = trained(training_set, Recipe(segments=4, videos=3, steps=9), [2.0, 1.0, bad, 1.0])
-    with pytest.raises(FloatingPointError, match=rf"saa: the loss of step 3 .*\(total = {bad}, part = {bad}\)"):
-        start()
-    assert len(trainer.batches) == 3
-
-
-def test_the_numpy_backend_does_not_train(training_set):
-    with pytest.raises(wv.InputError, match="does not train"):
-        fit(wv.create("saa", feature_dim=32), training_set, Recipe(segments=4, videos=3, steps=1))

@@ -1,6 +1,4 @@
 """Training on the demo set gets there on every framework, from the same start and on the same batches."""
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -8,10 +6,11 @@ import wvad_core as wv
 from compare import OUTPUT, assert_close
 from wvad_core.data import Dataset, demo
 from wvad_core.methods import specification, stages_of
-from wvad_core.training import read_training_set, train
+from wvad_core.recipes import resolve
+from wvad_core.training import Journal, read_training_set, train
 
 METHODS = [method for method in wv.methods() if "demo" in specification(method).RECIPES]
-STEPS = {"adplg": 250, "ssrl": 60}
+STEPS = {"adplg": {"steps": 250}, "ssrl": {"steps": 60}}
 """Of the methods for which it is not 100: labels come from a branch that has to learn before; there are four stages."""
 
 
@@ -25,15 +24,15 @@ def folders(tmp_path_factory):
 @pytest.mark.parametrize("method", METHODS)
 def test_training_gets_there(method, framework, folders):
     spec = specification(method)
-    features = folders[spec.DEMO.layout]
-    recipe = dataclasses.replace(spec.RECIPES["demo"], steps=STEPS.get(method, 100))
-    videos, test = (Dataset.open("demo", features, split) for split in ("train", "test"))
-    fresh = wv.create(method, framework, seed=recipe.seed, **spec.DEMO.as_dict())
+    recipe, config = resolve(spec.RECIPES["demo"], spec.Config, STEPS.get(method, {"steps": 100}), method)
+    videos, test = (Dataset.open("demo", folders[config.layout], split) for split in ("train", "test"))
+    fresh = wv.create(method, framework, seed=recipe.seed, **config.as_dict())
     assert 0.35 < wv.evaluate(fresh, test, replicates=1).metrics["auc"] < 0.65
-    detector, history = train(method, spec.DEMO, read_training_set(videos, recipe), recipe, framework)
-    assert len(history) == recipe.steps * len(stages_of(spec, spec.DEMO))
-    assert history[-1]["total"] < history[0]["total"]
-    assert 0.9 < wv.evaluate(detector, test, replicates=1).metrics["auc"] < 1
+    journal = Journal()
+    trained = train(method, config, read_training_set(videos, recipe), recipe, framework, journal=journal)
+    assert len(journal.history) == recipe.steps * len(stages_of(spec, config))
+    assert journal.history[-1]["total"] < journal.history[0]["total"]
+    assert 0.9 < wv.evaluate(trained.detector, test, replicates=1).metrics["auc"] < 1
 
 
 @pytest.mark.parametrize("method", METHODS)

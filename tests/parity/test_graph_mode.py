@@ -62,7 +62,7 @@ def test_scores_in_graph_mode(ms, method, config):
 
 
 def test_loss_terms_and_statistics_compiled(ms, method, config):
-    from wvad_mindspore.layers import Noise
+    from wvad_mindspore.layers import Random
 
     given = batch(method, config, 20)
     plain = detector(method, config, "mindspore")
@@ -70,7 +70,7 @@ def test_loss_terms_and_statistics_compiled(ms, method, config):
     made = detector(method, config, "mindspore")
     made.network.set_train()
     for _, cell in made.network.cells_and_names():
-        if isinstance(cell, (ms.nn.Dropout, Noise)):
+        if isinstance(cell, Random):
             cell.set_train(False)
 
     first = given.normal_first()

@@ -7,7 +7,7 @@ import pytest
 import wvad_core as wv
 from cases import NETWORKS, batch, detector
 from compare import OUTPUT, TRAINED, assert_all_close
-from wvad_core.methods import Group, Recipe
+from wvad_core.recipes import Group, Recipe
 
 RECIPES = {"clipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3, clip_norm=1.0),
            "unclipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3)}

@@ -6,7 +6,7 @@ import wvad_core as wv
 from golden import features
 from wvad_core import magnitude
 from wvad_core.backend import backend as find_backend
-from wvad_core.methods import Recipe
+from wvad_core.recipes import Recipe
 from wvad_core.methods.ssrl import Config, Grid, next_stage, parameters
 
 SMALL = {"feature_dim": 16, "hidden_dims": (8, 6)}

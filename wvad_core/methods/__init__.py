@@ -8,7 +8,7 @@ Such a module offers
     losses(batch, p, config)                {"total": ..., term: ...} of a Batch with the normal half first
     published(config)                       the tensor names of its published checkpoints
     PAPER                                   where it was published, with which results
-    RECIPES                                 its training settings, {dataset: Recipe}: those published, and the demo's
+    RECIPES                                 how it is trained, {dataset: Recipe}: as published, and on the demo set
     DEMO                                    a small configuration, for the demo set
 
 and, where training remembers more than the weights,
@@ -25,8 +25,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -59,56 +59,6 @@ class Paper:
     results: Mapping[str, Mapping[str, float]]
 
 
-@dataclass(frozen=True)
-class Group:
-    """Parameters that train by a rate of their own: those whose canonical names begin with `prefix`.
-
-    The rate is multiplied by `decay` every `decay_steps` steps. The group starts after `warm_up` steps: until then
-    nothing moves it, its optimiser included.
-    """
-    prefix: str
-    learning_rate: float
-    decay: float = 1.0
-    decay_steps: int = 1
-    warm_up: int = 0
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a method was trained: Adam with L2 weight decay on batches of `videos` normal + `videos` abnormal videos.
-
-    steps: of each stage. segments: snippets of a training video. sampling: how it comes to them, "segments" (averaged) or "snippets" (at
-    most so many are drawn, shorter videos are padded). crops: "random", one of each video, or "all".
-    groups: parameters with rates of their own. settings: the configuration where it is not the default.
-    """
-    segments: int
-    videos: int
-    steps: int
-    learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 5e-5
-    clip_norm: float | None = None
-    seed: int = 0
-    crops: str = "random"
-    sampling: str = "segments"
-    groups: tuple[Group, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def grouped(self, names: Iterable[str]) -> list[list[str]]:
-        """`names` by group: those of no group first, then those of each group."""
-        members: list[list[str]] = [[] for _ in (None, *self.groups)]
-        for name in names:
-            found = (i for i, group in enumerate(self.groups, 1) if name.startswith(group.prefix))
-            members[next(found, 0)].append(name)
-        return members
-
-    def rates(self, step: int) -> list[float | None]:
-        """The learning rates of these lists at a step, counted from 1; None where the group has not begun."""
-        return [self.learning_rate] + [
-            None if step <= g.warm_up else g.learning_rate * g.decay ** ((step - 1 - g.warm_up) // g.decay_steps)
-            for g in self.groups]
-
-
 def names() -> tuple[str, ...]:
     """The names of the methods, as `create` takes them."""
     found = (module.name for module in pkgutil.iter_modules(__path__))
@@ -125,6 +75,17 @@ def module_name(method: str) -> str:
 def memory_of(spec: ModuleType, config: Any) -> Any:
     """What training with a method remembers besides the weights; None where that is nothing."""
     return spec.memory(config) if hasattr(spec, "memory") else None
+
+
+def memory_state(memory: Any) -> dict[str, Any]:
+    """The state of a memory, or of None, under names of its own."""
+    return {} if memory is None else {f"memory.{name}": value for name, value in memory.state().items()}
+
+
+def restore_memory(memory: Any, state: Mapping[str, Any]) -> None:
+    """Give a memory, or None, what `memory_state` found among other things."""
+    if memory is not None:
+        memory.restore({name.removeprefix("memory."): v for name, v in state.items() if name.startswith("memory.")})
 
 
 def stages_of(spec: ModuleType, config: Any) -> tuple[Any, ...]:

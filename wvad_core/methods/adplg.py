@@ -50,7 +50,8 @@ from ..parameters import layer_norm as layer_norm_parameters
 from ..parameters import linear as linear_parameters
 from ..parameters import local_attention as local_attention_parameters
 from ..parameters import transformer as transformer_parameters
-from . import Group, Paper, Published, Recipe
+from ..recipes import Group, Recipe
+from . import Paper, Published
 
 Array = np.ndarray
 
@@ -79,6 +80,7 @@ class Config(configuration.Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        configuration.require(bool(self.window_sizes), "window_sizes", [], "at least one size")
         configuration.require(self.channels % len(self.window_sizes) == 0, "channels", self.channels,
                               f"a multiple of the {len(self.window_sizes)} window sizes")
         configuration.require(self.local_head_dim % 2 == 0, "local_head_dim", self.local_head_dim, "an even number")
@@ -100,19 +102,17 @@ DEMO = Config(feature_dim=32, hidden=256, channels=32, window_sizes=(2, 8), loca
               depth=1, heads=2, head_dim=16, feed_forward_dim=64, dropout=0.3, classifier_dropout=0.3, warm_up=60)
 
 
-def recipe(config: Config) -> Recipe:
-    """The published recipe under a configuration's settings."""
-    groups = (Group("video.", 1e-4), Group("snippet.", 1e-3, decay=0.9, decay_steps=4000, warm_up=config.warm_up))
-    chosen = ("history", "label_threshold", "variance_threshold", "warm_up")
-    return Recipe(segments=config.num_segments, videos=32, steps=20000, weight_decay=5e-3, groups=groups,
-                  settings={name: getattr(config, name) for name in chosen})
+def recipe(metric: str = "auc", **settings: float) -> Recipe:
+    """The published recipe under a dataset's settings."""
+    groups = (Group("video.", 1e-4), Group("snippet.", 1e-3, decay=0.9, decay_steps=4000, warm_up="warm_up"))
+    return Recipe(segments=64, videos=32, steps=20000, weight_decay=5e-3, groups=groups, settings=settings, metric=metric)
 
 
-RECIPES = {"ucf-crime": recipe(Config()),
-           "xd-violence": recipe(Config(history=5, label_threshold=0.15, variance_threshold=0.5, warm_up=1500)),
-           "shanghaitech": recipe(Config(history=4, label_threshold=0.2)),
+RECIPES = {"ucf-crime": recipe(),
+           "xd-violence": recipe("ap", history=5, label_threshold=0.15, variance_threshold=0.5, warm_up=1500),
+           "shanghaitech": recipe(history=4, label_threshold=0.2),
            "demo": Recipe(segments=DEMO.num_segments, videos=40, steps=400, weight_decay=1e-3,
-                          groups=(Group("video.", 3e-3), Group("snippet.", 6e-3, 0.6, 100, DEMO.warm_up)))}
+                          groups=(Group("video.", 3e-3), Group("snippet.", 6e-3, 0.6, 100, "warm_up")), settings=DEMO.as_dict())}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

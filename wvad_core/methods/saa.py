@@ -39,7 +39,8 @@ from ..parameters import COUNTER, Parameter, flatten
 from ..parameters import conv1d as conv1d_parameters
 from ..parameters import pyramid_aggregation as pyramid_parameters
 from ..parameters import score_head as score_head_parameters
-from . import Paper, Published, Recipe
+from ..recipes import Recipe
+from . import Paper, Published
 
 Array = np.ndarray
 STEPS = "aggregate.merge.norm." + COUNTER
@@ -73,7 +74,8 @@ PAPER = Paper("Weakly Supervised Video Anomaly Detection and Localization with S
 DEMO = Config(feature_dim=32, attention_dim=32, hidden_dims=(32, 16), dropout=0.3, guide_steps=100)
 # The number of steps is not published; 3000 is that of UR-DMU, whose optimiser and batch these are.
 RECIPES = {"ucf-crime": Recipe(segments=320, videos=64, steps=3000),
-           "demo": Recipe(segments=100, videos=16, steps=300, learning_rate=1e-3, weight_decay=2e-3)}
+           "demo": Recipe(segments=100, videos=16, steps=300, learning_rate=1e-3, weight_decay=2e-3,
+                          settings=DEMO.as_dict())}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

@@ -32,7 +32,8 @@ from ..data.batches import Batch
 from ..errors import InputError
 from ..layers import Scope, batch_norm, conv2d, dropout, in_blocks, linear, relu
 from ..parameters import Parameter, flatten
-from . import Paper, Published, Recipe
+from ..recipes import Recipe
+from . import Paper, Published
 
 Array = np.ndarray
 KERNEL = 3
@@ -113,7 +114,8 @@ DEMO = Config(feature_dim=32, num_segments=64, hidden_dims=(32, 16), dropout=0.3
 # published; 15000 is that of RTFM, whose optimiser this is.
 _PUBLISHED = Recipe(segments=32, videos=32, steps=15000, learning_rate=1e-3, weight_decay=5e-3, crops="all")
 RECIPES = {"ucf-crime": _PUBLISHED, "shanghaitech": _PUBLISHED,
-           "demo": Recipe(segments=64, videos=8, steps=60, learning_rate=1e-3, weight_decay=5e-3, crops="all")}
+           "demo": Recipe(segments=64, videos=8, steps=60, learning_rate=3e-3, weight_decay=5e-3, crops="all",
+                          settings=DEMO.as_dict())}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

@@ -42,7 +42,8 @@ from ..parameters import Parameter, flatten
 from ..parameters import conv1d as conv1d_parameters
 from ..parameters import linear as linear_parameters
 from ..parameters import transformer as transformer_parameters
-from . import Paper, Published, Recipe
+from ..recipes import Recipe
+from . import Paper, Published
 
 Array = np.ndarray
 MEMORIES = {"abnormal_memory.slots.weight": "Amemory.memory_block", "normal_memory.slots.weight": "Nmemory.memory_block"}
@@ -83,8 +84,9 @@ PAPER = Paper("Dual Memory Units with Uncertainty Regulation for Weakly Supervis
 DEMO = Config(feature_dim=32, channels=64, depth=1, heads=4, head_dim=16, feed_forward_dim=64, abnormal_memory=16,
               normal_memory=16, hidden_dim=32, k=6)
 RECIPES = {"ucf-crime": Recipe(segments=200, videos=64, steps=3000),
-           "xd-violence": Recipe(segments=200, videos=64, steps=3000),
-           "demo": Recipe(segments=100, videos=32, steps=200, learning_rate=3e-3, weight_decay=1e-3)}
+           "xd-violence": Recipe(segments=200, videos=64, steps=3000, metric="ap"),
+           "demo": Recipe(segments=100, videos=32, steps=200, learning_rate=3e-3, weight_decay=1e-3,
+                          settings=DEMO.as_dict())}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

@@ -8,9 +8,10 @@ from wvad_core.layers import one_crop_each
 from wvad_core.methods.adplg import Config, memory
 
 from ..attention import LocalAttention, PositionEmbedding, Transformer
-from ..layers import Conv1d, LayerNorm, Linear
+from ..layers import Conv1d, Dropout, LayerNorm, Linear
 from ..losses import binary_cross_entropy, triplet
 from ..network import VideoNetwork
+from ..parallel import gathered
 
 
 class Classifier(nn.Cell):
@@ -19,7 +20,7 @@ class Classifier(nn.Cell):
     def __init__(self, inputs: int, config: Config):
         super().__init__()
         self.fc1, self.fc2 = Linear(inputs, config.classifier_dim), Linear(config.classifier_dim, 1)
-        self.dropout = nn.Dropout(p=config.classifier_dropout)
+        self.dropout = Dropout(config.classifier_dropout)
 
     def construct(self, x: Tensor) -> Tensor:
         return ops.sigmoid(self.fc2(self.dropout(ops.relu(self.fc1(x))))).squeeze(-1)
@@ -103,7 +104,7 @@ class Network(VideoNetwork):
     def terms(self, features: Tensor, videos: Tensor | None) -> dict[str, Tensor]:
         items, _ = one_crop_each(features)
         terms, attention = self.video_terms(items)
-        labels, counted = self.targets(videos, attention)
+        labels, counted = self.targets(None if videos is None else gathered(videos), attention)
         snippet = self.snippet_loss(items, labels, counted) if self.memory.warm else ops.zeros((), attention.dtype)
         return {"total": sum(terms.values()) + snippet} | terms | {"snippet": snippet}
 
@@ -114,21 +115,23 @@ class Network(VideoNetwork):
         return labels, counted
 
     def video_terms(self, items: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The video branch's terms and the abnormal videos' attention (B, T)."""
+        """The video branch's terms and the abnormal videos' attention (B, T), both of the whole batch."""
         (attention, abnormal), (across, cross), (_, normal) = self.video(items)
-        classes = self.video.classifier(ops.cat((normal, abnormal)))
-        labels = (ops.arange(classes.shape[0]) >= normal.shape[0]).astype(classes.dtype)
+        classes = gathered(self.video.classifier(ops.cat((normal, abnormal))))
+        labels = (ops.arange(classes.shape[0]) >= classes.shape[0] // 2).astype(classes.dtype)
         norms = ops.norm(attention, dim=1) * ops.norm(across, dim=1)
+        cosines = gathered((attention * across).sum(1) / norms, 1)
+        attention = gathered(attention, 1)
         smooth = ops.zeros((), attention.dtype)
         if attention.shape[0] > 1:  # MindSpore cannot differentiate an empty slice
             smooth = ops.square(attention[1:] - attention[:-1]).sum()
         return {"video": binary_cross_entropy(classes, labels).mean(),
-                "triplet": triplet(normal, cross, abnormal).mean(),
-                "cosine": ((attention * across).sum(1) / norms).mean(),
+                "triplet": gathered(triplet(normal, cross, abnormal), 1).mean(),
+                "cosine": cosines.mean(),
                 "smooth": smooth,
                 "sparsity": ops.norm(attention, dim=0).mean()}, attention
 
     def snippet_loss(self, items: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
-        """Cross entropy of the snippets counted, without those whose loss is exactly 0."""
-        loss = binary_cross_entropy(self.snippet(items), labels) * counted
+        """Cross entropy of the whole batch's snippets counted, without those whose loss is exactly 0."""
+        loss = binary_cross_entropy(gathered(self.snippet(items)), labels) * counted
         return loss.sum() / ops.maximum((loss != 0).astype(loss.dtype).sum(), 1.0)

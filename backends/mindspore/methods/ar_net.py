@@ -7,9 +7,10 @@ from mindspore import Tensor, nn, ops
 from wvad_core.layers import one_crop_each
 from wvad_core.methods.ar_net import SCALES, Config
 
-from ..layers import Conv1d, Linear
+from ..layers import Conv1d, Dropout, Linear
 from ..losses import binary_cross_entropy, top_mean
 from ..network import VideoNetwork
+from ..parallel import gathered
 
 
 class Single(nn.Cell):
@@ -90,7 +91,7 @@ class ClassActivation(nn.Cell):
         self.conv1 = Conv1d(config.feature_dim, config.cas_dim, 3)
         self.conv2 = Conv1d(config.cas_dim, config.cas_dim, 3)
         self.conv3 = Conv1d(config.cas_dim, config.classes + 1, 1, bias=False)
-        self.activation, self.dropout = nn.LeakyReLU(config.leaky_slope), nn.Dropout(p=config.dropout)
+        self.activation, self.dropout = nn.LeakyReLU(config.leaky_slope), Dropout(config.dropout)
 
     def construct(self, x: Tensor) -> Tensor:
         x = self.activation(self.conv1(x))
@@ -110,7 +111,7 @@ class Network(VideoNetwork):
             self.filter, self.cas = Filter(config), ClassActivation(config)
         else:
             self.hidden = HIDDEN[config.variant](config.feature_dim)
-            self.classifier, self.dropout = Linear(config.feature_dim, 1), nn.Dropout(p=config.dropout)
+            self.classifier, self.dropout = Linear(config.feature_dim, 1), Dropout(config.dropout)
 
     def construct(self, features: Tensor) -> Tensor:
         """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T)."""
@@ -132,7 +133,7 @@ class Network(VideoNetwork):
         if self.config.variant == "bas":
             return self.suppression_terms(items)
         lengths = ops.tile(lengths.reshape(-1, 1), (1, crops)).reshape(-1)
-        found = self.scores(items, lengths)
+        found, lengths = gathered(self.scores(items, lengths)), gathered(lengths)
         terms = {"mil": k_max_loss(found, lengths, self.config.k), "center": center_loss(found[:found.shape[0] // 2])}
         terms["total"] = terms["mil"] + self.config.center_weight * terms["center"]
         return terms
@@ -145,13 +146,12 @@ class Network(VideoNetwork):
     def suppression_terms(self, items: Tensor) -> dict[str, Tensor]:
         """The terms of variant bas."""
         base, suppressed, weights = self.branches(items)
-        labels = (ops.arange(items.shape[0]) >= items.shape[0] // 2).astype(items.dtype).reshape(-1, 1)
+        base, suppressed = gathered(video_scores(base, self.config)), gathered(video_scores(suppressed, self.config))
+        labels = (ops.arange(base.shape[0]) >= base.shape[0] // 2).astype(items.dtype).reshape(-1, 1)
         of_classes = ops.tile(labels, (1, self.config.classes))
-        terms = {"base": binary_cross_entropy(video_scores(base, self.config),
-                                              ops.cat((of_classes, ops.ones_like(labels)), 1)).mean(),
-                 "suppressed": binary_cross_entropy(video_scores(suppressed, self.config),
-                                                    ops.cat((of_classes, ops.zeros_like(labels)), 1)).mean(),
-                 "norm": weights.sum(1).mean()}
+        of_base = binary_cross_entropy(base, ops.cat((of_classes, ops.ones_like(labels)), 1))
+        of_suppressed = binary_cross_entropy(suppressed, ops.cat((of_classes, ops.zeros_like(labels)), 1))
+        terms = {"base": of_base.mean(), "suppressed": of_suppressed.mean(), "norm": gathered(weights.sum(1)).mean()}
         terms["total"] = terms["base"] + terms["suppressed"] + self.config.norm_weight * terms["norm"]
         return terms
 

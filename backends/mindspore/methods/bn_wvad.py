@@ -11,6 +11,7 @@ from ..attention import Transformer
 from ..layers import BatchNorm, Conv1d
 from ..losses import hinge
 from ..network import VideoNetwork
+from ..parallel import gathered
 
 
 class Head(nn.Cell):
@@ -57,8 +58,9 @@ class Network(VideoNetwork):
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         items, _ = one_crop_each(features)
         level1, level2, normal = self.levels(items)
-        half = items.shape[0] // 2
         distance1, distance2 = self.head.distances(level1, level2)
+        distance1, distance2, normal = gathered(distance1), gathered(distance2), gathered(normal)
+        half = normal.shape[0] // 2
         weight1, weight2 = self.config.level_weights
         of_normal = ops.norm(normal[:half], dim=1).mean()
         mpp = (weight1 * self.pull_push(distance1[:half], distance1[half:])

@@ -7,9 +7,10 @@ from wvad_core.layers import one_crop_each
 from wvad_core.methods.saa import Config
 
 from ..aggregation import PyramidAggregation
-from ..layers import Conv1d, ScoreHead
+from ..layers import Conv1d, Dropout, ScoreHead
 from ..losses import binary_cross_entropy, masked_top_mean, smoothness
 from ..network import VideoNetwork
+from ..parallel import gathered
 
 
 class Attention(nn.Cell):
@@ -20,7 +21,7 @@ class Attention(nn.Cell):
         self.conv1 = Conv1d(config.feature_dim, config.attention_dim, 3)
         self.conv2 = Conv1d(config.attention_dim, config.attention_dim, 3)
         self.conv3 = Conv1d(config.attention_dim, 1, 1)
-        self.activation, self.dropout = nn.LeakyReLU(config.leaky_slope), nn.Dropout(p=config.dropout)
+        self.activation, self.dropout = nn.LeakyReLU(config.leaky_slope), Dropout(config.dropout)
 
     def construct(self, x: Tensor) -> Tensor:
         x = self.dropout(self.activation(self.conv1(x)))
@@ -34,7 +35,7 @@ class Network(VideoNetwork):
         self.aggregate = PyramidAggregation(config.feature_dim)
         self.attention = Attention(config)
         self.classifier = ScoreHead(config.feature_dim, config.hidden_dims, config.dropout)
-        self.dropout = nn.Dropout(p=config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def branches(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Attention and raw scores, (B, T) each, of (B, T, D)."""
@@ -52,7 +53,8 @@ class Network(VideoNetwork):
         items, _ = one_crop_each(features)
         warming_up = (self.aggregate.merge.norm.num_batches_tracked + 0) < config.guide_steps
         attention, raw = self.branches(items)
-        attended, half = attention * raw, items.shape[0] // 2
+        attention, raw = gathered(attention), gathered(raw)
+        attended, half = attention * raw, raw.shape[0] // 2
         hard = (raw > config.guide_threshold).astype(raw.dtype)
         target = ops.stop_gradient(ops.where(warming_up, raw, hard))
         target = ops.cat((ops.zeros_like(target[:half]), target[half:]))

@@ -8,7 +8,7 @@ from wvad_core.magnitude import with_crops
 from wvad_core.methods.ssrl import KERNEL, Config, Grid, ends, snippets_at_a_time
 
 from ..aggregation import PyramidAggregation
-from ..layers import BatchNorm, Conv2d, Linear, in_blocks
+from ..layers import BatchNorm, Conv2d, Dropout, Linear, in_blocks
 from ..magnitude import MagnitudeNetwork
 
 
@@ -25,7 +25,7 @@ class Patch(nn.Cell):
         self.aggregate = PyramidAggregation(config.feature_dim)
         self.conv, self.norm = Conv2d(config.feature_dim, channels, KERNEL, grid.padding), BatchNorm(channels)
         self.linear = Linear(channels * rows * columns, config.feature_dim)
-        self.dropout = nn.Dropout(p=config.dropout if grid.dropped else 0.0)
+        self.dropout = Dropout(config.dropout if grid.dropped else 0.0)
 
     def construct(self, patches: Tensor) -> Tensor:
         batch, count, steps, dim = patches.shape

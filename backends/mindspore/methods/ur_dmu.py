@@ -10,6 +10,7 @@ from ..attention import Transformer
 from ..layers import Conv1d, Linear, Noise
 from ..losses import binary_cross_entropy, hinge, top_cross_entropy, top_mean, triplet
 from ..network import VideoNetwork
+from ..parallel import gathered
 
 
 class Memory(nn.Cell):
@@ -61,7 +62,7 @@ class Network(VideoNetwork):
         return ops.sigmoid(self.classifier(x, codes)).reshape(-1, crops, items.shape[1]).mean(1)
 
     def outputs(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        """Logits of the scores, attentions A and N, (2B, T) each, and the terms triplet, kl and distance of (2B, T, D)."""
+        """Logits of the scores, attentions A and N, (2B, T) each, and triplet, kl and distance, (B,) each, of (2B, T, D)."""
         config, half, k = self.config, features.shape[0] // 2, self.config.largest(features.shape[1])
         x = self.embed(features)
         a, abnormal_read = self.abnormal_memory(x)
@@ -75,16 +76,19 @@ class Network(VideoNetwork):
         positive, negative = mean_at_largest(x[half:], n[half:], k), mean_at_largest(x[half:], a[half:], k)
         normal_length = ops.norm(mean_at_largest(sampled, n[:half], k), dim=-1)
         abnormal_length = ops.norm(mean_at_largest(abnormal_codes[half:], a[half:], k), dim=-1)
-        terms = {"triplet": triplet(unit(anchor), unit(positive), unit(negative), config.margin).mean(),
+        terms = {"triplet": triplet(unit(anchor), unit(positive), unit(negative), config.margin),
                  "kl": divergence(mean, log_variance),
-                 "distance": hinge(normal_length, abnormal_length, config.distance_margin).mean()}
+                 "distance": hinge(normal_length, abnormal_length, config.distance_margin)}
         return logits, a, n, terms
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         config = self.config
         items, _ = one_crop_each(features)
-        half, k = items.shape[0] // 2, config.largest(items.shape[1])
         logits, a, n, terms = self.outputs(items)
+        logits, a, n = gathered(logits), gathered(a), gathered(n)
+        half, k = logits.shape[0] // 2, config.largest(items.shape[1])
+        for name in ("triplet", "kl", "distance"):
+            terms[name] = gathered(terms[name], 1).mean()
         labels = (ops.arange(2 * half) >= half).astype(logits.dtype)
         one, none = ops.ones_like(a[:half]), ops.zeros_like(a[:half])
         terms["att"] = top_cross_entropy(logits, labels, k).mean()
@@ -112,5 +116,5 @@ def unit(x: Tensor) -> Tensor:
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """-1/2 sum_t (1 + v - mean^2 - exp(v)) of (B, T, C), averaged over videos and channels."""
-    return (-0.5 * (1 + log_variance - ops.square(mean) - ops.exp(log_variance)).sum(1)).mean()
+    """-1/2 sum_t (1 + v - mean^2 - exp(v)), averaged over channels. (B, T, C) each -> (B,)."""
+    return (-0.5 * (1 + log_variance - ops.square(mean) - ops.exp(log_variance)).sum(1)).mean(1)

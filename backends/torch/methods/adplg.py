@@ -9,9 +9,10 @@ from wvad_core.layers import one_crop_each
 from wvad_core.methods.adplg import Config, memory
 
 from ..attention import LocalAttention, PositionEmbedding, Transformer
-from ..layers import Conv1d, LayerNorm, Linear
-from ..losses import triplet
+from ..layers import Conv1d, Dropout, LayerNorm, Linear
+from ..losses import binary_cross_entropy, triplet
 from ..network import VideoNetwork
+from ..parallel import gathered
 
 
 class Classifier(nn.Module):
@@ -20,7 +21,7 @@ class Classifier(nn.Module):
     def __init__(self, inputs: int, config: Config):
         super().__init__()
         self.fc1, self.fc2 = Linear(inputs, config.classifier_dim), Linear(config.classifier_dim, 1)
-        self.dropout = nn.Dropout(p=config.classifier_dropout)
+        self.dropout = Dropout(p=config.classifier_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.fc2(self.dropout(F.relu(self.fc1(x))))).squeeze(-1)
@@ -97,7 +98,7 @@ class Network(VideoNetwork):
     def terms(self, features: Tensor, videos: Tensor | None) -> dict[str, Tensor]:
         items, _ = one_crop_each(features)
         terms, attention = self.video_terms(items)
-        labels, counted = self.targets(videos, attention)
+        labels, counted = self.targets(None if videos is None else gathered(videos), attention)
         snippet = self.snippet_loss(items, labels, counted) if self.memory.warm else attention.new_zeros(())
         return {"total": sum(terms.values()) + snippet} | terms | {"snippet": snippet}
 
@@ -108,18 +109,20 @@ class Network(VideoNetwork):
         return labels, counted
 
     def video_terms(self, items: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The video branch's terms and the abnormal videos' attention (B, T)."""
+        """The video branch's terms and the abnormal videos' attention (B, T), both of the whole batch."""
         (attention, abnormal), (across, cross), (_, normal) = self.video(items)
-        classes = self.video.classifier(torch.cat([normal, abnormal]))
-        labels = (torch.arange(len(classes), device=classes.device) >= len(normal)).to(classes.dtype)
+        classes = gathered(self.video.classifier(torch.cat([normal, abnormal])))
+        labels = (torch.arange(len(classes), device=classes.device) >= len(classes) // 2).to(classes.dtype)
         norms = attention.norm(dim=1) * across.norm(dim=1)
-        return {"video": F.binary_cross_entropy(classes, labels),
-                "triplet": triplet(normal, cross, abnormal).mean(),
-                "cosine": ((attention * across).sum(1) / norms).mean(),
+        cosines = gathered((attention * across).sum(1) / norms, 1)
+        attention = gathered(attention, 1)
+        return {"video": binary_cross_entropy(classes, labels).mean(),
+                "triplet": gathered(triplet(normal, cross, abnormal), 1).mean(),
+                "cosine": cosines.mean(),
                 "smooth": attention.diff(dim=0).square().sum(),
                 "sparsity": attention.norm(dim=0).mean()}, attention
 
     def snippet_loss(self, items: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
-        """Cross entropy of the snippets counted, without those whose loss is exactly 0."""
-        loss = F.binary_cross_entropy(self.snippet(items), labels, reduction="none") * counted
+        """Cross entropy of the whole batch's snippets counted, without those whose loss is exactly 0."""
+        loss = binary_cross_entropy(gathered(self.snippet(items)), labels) * counted
         return loss.sum() / (loss != 0).sum().clamp(min=1)

@@ -8,9 +8,10 @@ from torch.nn import functional as F
 from wvad_core.layers import one_crop_each
 from wvad_core.methods.ar_net import SCALES, Config
 
-from ..layers import Conv1d, Linear
-from ..losses import top_mean
+from ..layers import Conv1d, Dropout, Linear
+from ..losses import binary_cross_entropy, top_mean
 from ..network import VideoNetwork
+from ..parallel import gathered
 
 
 class Single(nn.Module):
@@ -109,7 +110,7 @@ class ClassActivation(nn.Module):
         self.conv1 = Conv1d(config.feature_dim, config.cas_dim, 3)
         self.conv2 = Conv1d(config.cas_dim, config.cas_dim, 3)
         self.conv3 = Conv1d(config.cas_dim, config.classes + 1, 1, bias=False)
-        self.slope, self.dropout = config.leaky_slope, nn.Dropout(p=config.dropout)
+        self.slope, self.dropout = config.leaky_slope, Dropout(p=config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.leaky_relu(self.conv1(x), self.slope)
@@ -129,7 +130,7 @@ class Network(VideoNetwork):
             self.filter, self.cas = Filter(config), ClassActivation(config)
         else:
             self.hidden = HIDDEN[config.variant](config.feature_dim)
-            self.classifier, self.dropout = Linear(config.feature_dim, 1), nn.Dropout(p=config.dropout)
+            self.classifier, self.dropout = Linear(config.feature_dim, 1), Dropout(p=config.dropout)
 
     def forward(self, features: Tensor) -> Tensor:
         """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T)."""
@@ -150,7 +151,7 @@ class Network(VideoNetwork):
         if self.config.variant == "bas":
             return self.suppression_terms(items)
         lengths = lengths.repeat_interleave(crops)
-        found = self.scores(items, lengths)
+        found, lengths = gathered(self.scores(items, lengths)), gathered(lengths)
         terms = {"mil": k_max_loss(found, lengths, self.config.k), "center": center_loss(found[:len(found) // 2])}
         return {"total": terms["mil"] + self.config.center_weight * terms["center"]} | terms
 
@@ -161,14 +162,13 @@ class Network(VideoNetwork):
 
     def suppression_terms(self, items: Tensor) -> dict[str, Tensor]:
         """The terms of variant bas."""
-        base, suppressed, weights = self.branches(items)
-        labels = (torch.arange(len(items), device=items.device) >= len(items) // 2).to(items.dtype)[:, None]
+        *both, weights = self.branches(items)
+        base, suppressed = (gathered(video_scores(cas, self.config)) for cas in both)
+        labels = (torch.arange(len(base), device=items.device) >= len(base) // 2).to(items.dtype)[:, None]
         of_classes = labels.expand(-1, self.config.classes)
-        terms = {"base": F.binary_cross_entropy(video_scores(base, self.config),
-                                                torch.cat([of_classes, torch.ones_like(labels)], dim=1)),
-                 "suppressed": F.binary_cross_entropy(video_scores(suppressed, self.config),
-                                                      torch.cat([of_classes, torch.zeros_like(labels)], dim=1)),
-                 "norm": weights.sum(1).mean()}
+        of_base = binary_cross_entropy(base, torch.cat([of_classes, torch.ones_like(labels)], dim=1))
+        of_suppressed = binary_cross_entropy(suppressed, torch.cat([of_classes, torch.zeros_like(labels)], dim=1))
+        terms = {"base": of_base.mean(), "suppressed": of_suppressed.mean(), "norm": gathered(weights.sum(1)).mean()}
         return {"total": terms["base"] + terms["suppressed"] + self.config.norm_weight * terms["norm"]} | terms
 
 
@@ -188,7 +188,7 @@ def k_max_loss(found: Tensor, lengths: Tensor, k: int) -> Tensor:
     highest = found.masked_fill(~within(lengths, steps), -1).topk(-(-steps // k), dim=1).values
     picked = within((lengths + k - 1) // k, highest.shape[1])
     labels = (torch.arange(len(found), device=found.device) >= len(found) // 2).to(found.dtype)[:, None]
-    each = F.binary_cross_entropy(highest.masked_fill(~picked, 0.5), labels.expand_as(highest), reduction="none")
+    each = binary_cross_entropy(highest.masked_fill(~picked, 0.5), labels.expand_as(highest))
     return each.masked_fill(~picked, 0).sum() / picked.sum()
 
 

@@ -12,6 +12,7 @@ from ..attention import Transformer
 from ..layers import BatchNorm, Conv1d
 from ..losses import hinge
 from ..network import VideoNetwork
+from ..parallel import gathered
 
 
 class Head(nn.Module):
@@ -58,10 +59,10 @@ class Network(VideoNetwork):
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         items, _ = one_crop_each(features)
         *levels, normal = self.levels(items)
-        half = len(items) // 2
+        normal, *distances = (gathered(x) for x in (normal, *self.head.distances(*levels)))
+        half = len(normal) // 2
         of_normal = normal[:half].norm(dim=1).mean()
-        mpp = sum(weight * self.pull_push(d[:half], d[half:])
-                  for weight, d in zip(self.config.level_weights, self.head.distances(*levels)))
+        mpp = sum(weight * self.pull_push(d[:half], d[half:]) for weight, d in zip(self.config.level_weights, distances))
         return {"total": of_normal + mpp, "normal": of_normal, "mpp": mpp}
 
     def pull_push(self, normal: Tensor, abnormal: Tensor) -> Tensor:

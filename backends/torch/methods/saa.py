@@ -9,9 +9,10 @@ from wvad_core.layers import one_crop_each
 from wvad_core.methods.saa import Config
 
 from ..aggregation import PyramidAggregation
-from ..layers import Conv1d, ScoreHead
-from ..losses import masked_top_mean, smoothness
+from ..layers import Conv1d, Dropout, ScoreHead
+from ..losses import binary_cross_entropy, masked_top_mean, smoothness
 from ..network import VideoNetwork
+from ..parallel import gathered
 
 
 class Attention(nn.Module):
@@ -22,7 +23,7 @@ class Attention(nn.Module):
         self.conv1 = Conv1d(config.feature_dim, config.attention_dim, 3)
         self.conv2 = Conv1d(config.attention_dim, config.attention_dim, 3)
         self.conv3 = Conv1d(config.attention_dim, 1, 1)
-        self.slope, self.dropout = config.leaky_slope, nn.Dropout(p=config.dropout)
+        self.slope, self.dropout = config.leaky_slope, Dropout(p=config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.dropout(F.leaky_relu(self.conv1(x), self.slope))
@@ -36,7 +37,7 @@ class Network(VideoNetwork):
         self.aggregate = PyramidAggregation(config.feature_dim)
         self.attention = Attention(config)
         self.classifier = ScoreHead(config.feature_dim, config.hidden_dims, config.dropout)
-        self.dropout = nn.Dropout(p=config.dropout)
+        self.dropout = Dropout(p=config.dropout)
 
     def branches(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Attention and raw scores, (B, T) each, of (B, T, D)."""
@@ -52,8 +53,8 @@ class Network(VideoNetwork):
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         config, (items, _) = self.config, one_crop_each(features)
         warming_up = self.aggregate.merge.norm.num_batches_tracked < config.guide_steps
-        attention, raw = self.branches(items)
-        attended, half = attention * raw, len(items) // 2
+        attention, raw = (gathered(x) for x in self.branches(items))
+        attended, half = attention * raw, len(raw) // 2
         target = torch.where(warming_up, raw.detach(), (raw > config.guide_threshold).to(raw.dtype))
         target = torch.cat([torch.zeros_like(target[:half]), target[half:]])
         a, s, s_a = attention[half:], raw[half:], attended[half:]
@@ -76,6 +77,6 @@ class Network(VideoNetwork):
         loss = 0.0
         for scores in (raw, attended):
             for mask, weight in ((torch.ones_like(remaining), plain), (remaining, suppressed)):
-                of_video = F.binary_cross_entropy(masked_top_mean(scores, mask, k), labels, reduction="none")
+                of_video = binary_cross_entropy(masked_top_mean(scores, mask, k), labels)
                 loss = loss + weight * torch.where(mask.any(1), of_video, 0).mean()
         return loss

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from wvad_core.methods.ssrl import KERNEL, Config, Grid, snippets_at_a_time, split
 
 from ..aggregation import PyramidAggregation
-from ..layers import BatchNorm, Conv2d, Linear, in_blocks
+from ..layers import BatchNorm, Conv2d, Dropout, Linear, in_blocks
 from ..magnitude import MagnitudeNetwork
 
 
@@ -21,7 +21,7 @@ class Patch(nn.Module):
         self.aggregate = PyramidAggregation(config.feature_dim)
         self.conv, self.norm = Conv2d(config.feature_dim, channels, KERNEL, grid.padding), BatchNorm(channels)
         self.linear = Linear(channels * rows * columns, config.feature_dim)
-        self.dropout = nn.Dropout(p=config.dropout if grid.dropped else 0.0)
+        self.dropout = Dropout(p=config.dropout if grid.dropped else 0.0)
 
     def forward(self, patches: Tensor) -> Tensor:
         batch, count, steps, dim = patches.shape

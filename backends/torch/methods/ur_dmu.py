@@ -10,20 +10,24 @@ from wvad_core.methods.ur_dmu import Config
 
 from ..attention import Transformer
 from ..layers import Conv1d, Linear, Noise
-from ..losses import hinge, top_cross_entropy, top_mean, triplet
+from ..losses import binary_cross_entropy, hinge, top_cross_entropy, top_mean, triplet
 from ..network import VideoNetwork
+from ..parallel import gathered
 
 
 class Memory(nn.Module):
-    """a = sigmoid(x M^T / sqrt(C)) and the augmentation a M. x (B, T, C) -> (B, T, S), (B, T, C)."""
+    """a = sigmoid(x M^T / sqrt(C)), x (B, T, C) -> (B, T, S), of which `encoded` makes codes."""
 
     def __init__(self, slots: int, channels: int):
         super().__init__()
         self.slots = Linear(channels, slots, bias=False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        weights = torch.sigmoid(self.slots(x) * x.shape[-1] ** -0.5)
-        return weights, weights @ self.slots.weight
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.slots(x) * x.shape[-1] ** -0.5)
+
+    def encoded(self, weights: Tensor, encoder: Linear) -> Tensor:
+        """The codes of the augmentation a M, (B, T, C): a (M W^T) + b, for there are fewer slots than snippets."""
+        return F.linear(weights, encoder.weight @ self.slots.weight.t(), encoder.bias)
 
 
 class Classifier(nn.Module):
@@ -57,41 +61,42 @@ class Network(VideoNetwork):
         """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T)."""
         items, crops = one_crop_each(features)
         x = self.embed(items)
-        codes = self.mean(self.abnormal_memory(x)[1]) + self.mean(self.normal_memory(x)[1])
+        codes = sum(memory.encoded(memory(x), self.mean) for memory in (self.abnormal_memory, self.normal_memory))
         logits = self.classifier(x, codes).to(self.mean.weight.dtype)  # in bf16 all scores above 0.998 are 1
         return torch.sigmoid(logits).view(-1, crops, items.shape[1]).mean(1)
 
     def outputs(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        """Logits of the scores, attentions A and N, (2B, T) each, and the terms triplet, kl and distance of (2B, T, D)."""
+        """Logits of the scores, attentions A and N, (2B, T) each, and triplet, kl and distance, (B,) each, of (2B, T, D)."""
         config, half, k = self.config, len(features) // 2, self.config.largest(features.shape[1])
         x = self.embed(features)
-        a, abnormal_read = self.abnormal_memory(x)
-        n, normal_read = self.normal_memory(x)
+        a, n = self.abnormal_memory(x), self.normal_memory(x)
+        abnormal_codes, normal_codes = self.abnormal_memory.encoded(a, self.mean), self.normal_memory.encoded(n, self.mean)
+        mean, log_variance = normal_codes[:half], self.normal_memory.encoded(n[:half], self.log_variance)
         a, n = top_mean(a, config.largest(config.abnormal_memory)), top_mean(n, config.largest(config.normal_memory))
-        abnormal_codes, normal_codes = self.mean(abnormal_read), self.mean(normal_read)
-        mean, log_variance = normal_codes[:half], self.log_variance(normal_read[:half])
         sampled = mean + self.noise(mean) * torch.exp(0.5 * log_variance)
         logits = self.classifier(x, abnormal_codes + torch.cat([sampled, normal_codes[half:]]))
         anchor = mean_at_largest(x[:half], n[:half], k)
         positive, negative = mean_at_largest(x[half:], n[half:], k), mean_at_largest(x[half:], a[half:], k)
         normal_length = mean_at_largest(sampled, n[:half], k).norm(dim=-1)
         abnormal_length = mean_at_largest(abnormal_codes[half:], a[half:], k).norm(dim=-1)
-        terms = {"triplet": triplet(unit(anchor), unit(positive), unit(negative), config.margin).mean(),
+        terms = {"triplet": triplet(unit(anchor), unit(positive), unit(negative), config.margin),
                  "kl": divergence(mean, log_variance),
-                 "distance": hinge(normal_length, abnormal_length, config.distance_margin).mean()}
+                 "distance": hinge(normal_length, abnormal_length, config.distance_margin)}
         return logits, a, n, terms
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         config, (items, _) = self.config, one_crop_each(features)
-        half, k = len(items) // 2, config.largest(items.shape[1])
-        logits, a, n, terms = self.outputs(items)
+        logits, a, n, of_pairs = self.outputs(items)
+        logits, a, n = (gathered(x) for x in (logits, a, n))
+        half, k = len(logits) // 2, config.largest(items.shape[1])
         labels = (torch.arange(2 * half, device=logits.device) >= half).to(logits.dtype)
         one, none = torch.ones_like(a[:half]), torch.zeros_like(a[:half])
         terms = {"att": top_cross_entropy(logits, labels, k).mean(),
-                 "A": F.binary_cross_entropy(top_mean(a[half:], k), one[:, 0]),
-                 "N_Aatt": F.binary_cross_entropy(top_mean(1 - n[half:], k), one[:, 0]),
-                 "N": F.binary_cross_entropy(n[:half], one),
-                 "A_N": F.binary_cross_entropy(a[:half], none)} | terms
+                 "A": binary_cross_entropy(top_mean(a[half:], k), one[:, 0]).mean(),
+                 "N_Aatt": binary_cross_entropy(top_mean(1 - n[half:], k), one[:, 0]).mean(),
+                 "N": binary_cross_entropy(n[:half], one).mean(),
+                 "A_N": binary_cross_entropy(a[:half], none).mean()}
+        terms |= {name: gathered(values, 1).mean() for name, values in of_pairs.items()}
         total = (terms["att"] + config.attention_weight * (terms["A"] + terms["N_Aatt"] + terms["N"] + terms["A_N"])
                  + config.triplet_weight * terms["triplet"] + config.kl_weight * terms["kl"]
                  + config.distance_weight * terms["distance"])
@@ -110,5 +115,5 @@ def unit(x: Tensor) -> Tensor:
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """-1/2 sum_t (1 + v - mean^2 - exp(v)) of (B, T, C), averaged over videos and channels."""
-    return (-0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(1)).mean()
+    """-1/2 sum_t (1 + v - mean^2 - exp(v)), averaged over channels. (B, T, C) each -> (B,)."""
+    return (-0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(1)).mean(1)

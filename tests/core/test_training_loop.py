@@ -1,0 +1,215 @@
+"""The training loop, with a backend whose training is two lines of NumPy: stages, judgements, saving, stopping, resuming."""
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import wvad_core as wv
+from test_batches import dataset
+from wvad_core import training
+from wvad_core.checkpoints import safetensors
+from wvad_core.data import TrainingSet
+from wvad_core.errors import Failure, InputError
+from wvad_core.recipes import Recipe
+from wvad_core.runs import BEST, HISTORY, LAST, STATE, Run
+from wvad_core.training import Journal, Position, train
+
+RECIPE = Recipe(segments=4, videos=2, steps=20, evaluate_every=4, save_every=3, crops="all")
+
+
+class Trainer:
+    """Moves its weight by the batch's mean and a random number; remembers a momentum."""
+
+    def __init__(self, network, recipe):
+        self.network, self.momentum, self.rng, self.fails = network, 0.0, None, {}
+
+    def step(self, batch):
+        self.momentum = 0.9 * self.momentum + float(batch.features.mean()) + self.rng.random()
+        self.network["w"] = self.network["w"] + np.float32(self.momentum)
+        number = self.network["steps"] = self.network["steps"] + 1
+        FAULTS.get(int(number), lambda trainer: None)(self)
+        return {"total": self.momentum, "part": FAULTS.get("part", {}).get(int(number), 0.5)}
+
+    def state(self):
+        return {"momentum": np.array(self.momentum)}
+
+    def restore(self, state):
+        self.momentum = float(state["momentum"])
+
+    def reseed(self, seed):
+        self.rng = np.random.default_rng(seed)
+
+
+FAULTS = {}
+"""What happens at a step, and what a term is there."""
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+def stop(trainer):
+    raise Stopped
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    """The method, the backend and the detectors of this file. A second stage starts from ten times the best weight."""
+    backend = SimpleNamespace(trainer=Trainer, weights=dict, processes=lambda: (0, 1))
+
+    def from_weights(method, config, weights, *_, **__):
+        network = {name: np.array(value) for name, value in weights.items()}
+        return wv.Detector("bn-wvad", config, "toy", backend, network)
+
+    spec = SimpleNamespace(parameters=lambda config: {}, stages=lambda config: (config,) * config.stages,
+                           next_stage=lambda best, config, seed: {"w": 10 * best["w"], "steps": best["steps"]})
+    monkeypatch.setattr(training, "specification", lambda method: spec)
+    monkeypatch.setattr(training, "from_weights", from_weights)
+    monkeypatch.setattr(training, "draw", lambda parameters, seed: {"w": np.float32(0), "steps": np.int64(0)})
+    monkeypatch.setattr("wvad_core.runs.load", lambda path: SimpleNamespace(weights=lambda: safetensors.read(path).tensors))
+    FAULTS.clear()
+
+
+@pytest.fixture(scope="module")
+def training_set():
+    return TrainingSet(dataset(), 4)
+
+
+def begin(training_set, recipe=RECIPE, stages=1, journal=None, judge=lambda detector: float(np.sin(detector.network["w"]))):
+    config = SimpleNamespace(patches=0, stages=stages, as_dict=dict)
+    return train("toy", config, training_set, recipe, "toy", judge=judge, journal=journal)
+
+
+def test_history_judgements_and_the_best(training_set):
+    journal = Journal()
+    trained = begin(training_set, journal=journal)
+    steps = [line for line in journal.history if "total" in line]
+    judged = {line["step"]: line["judged"] for line in journal.history if "judged" in line}
+    assert [line["step"] for line in steps] == list(range(1, 21)) and list(judged) == [4, 8, 12, 16, 20]
+    assert steps[0] == {"stage": 1, "step": 1, "total": steps[0]["total"], "part": 0.5}
+    best = max(judged, key=judged.get)
+    assert (trained.position.best, trained.position.best_step) == (judged[best], best)
+    assert trained.best["steps"] == best and trained.detector.weights()["steps"] == 20
+    assert trained.position.step == 20
+
+
+def test_without_a_judge_the_last_step_is_the_best(training_set):
+    trained = begin(training_set, judge=None)
+    assert trained.best["steps"] == 20 and trained.position.best is None
+
+
+def test_the_end_is_judged_and_saved_wherever_it_is(training_set, tmp_path):
+    journal = Run(tmp_path)
+    begin(training_set, dataclasses.replace(RECIPE, steps=5), journal=journal)
+    assert [line["step"] for line in journal.history if "judged" in line] == [4, 5]
+    assert Run(tmp_path).saved().position.step == 5
+
+
+def test_patience(training_set):
+    values = iter([1.0, 3.0, 2.0, 2.5, 9.0])
+    trained = begin(training_set, dataclasses.replace(RECIPE, patience=2), judge=lambda detector: next(values))
+    assert trained.position == Position(0, 16, 3.0, 8, 2) and trained.best["steps"] == 8
+
+
+def test_a_stage_starts_from_the_best_of_the_one_before(training_set):
+    values = iter([1.0, 5.0, 2.0, 1.0, 1.0] + [0.0, 1.0, 2.0, 3.0, 4.0])
+    weights = []
+    trained = begin(training_set, stages=2, judge=lambda detector: weights.append(detector.weights()) or next(values))
+    assert trained.position.stage == 1 and trained.position.best == 4.0
+    assert weights[5]["steps"] == weights[1]["steps"] + 4 and weights[5]["w"] > 10 * weights[1]["w"]
+
+
+def test_the_seed_decides_all(training_set):
+    ends = [float(begin(training_set, dataclasses.replace(RECIPE, seed=seed)).detector.weights()["w"]) for seed in (3, 3, 4)]
+    assert ends[0] == ends[1] != ends[2]
+
+
+def files(folder):
+    """What they hold; the order of a safetensors file's metadata is any."""
+    found = {name: safetensors.read(folder / name) for name in (BEST, LAST, STATE)}
+    return {name: (file.tensors, file.metadata) for name, file in found.items()} | {HISTORY: (folder / HISTORY).read_text()}
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_a_run_stopped_at_any_step_ends_like_one_left_alone(training_set, tmp_path, stages):
+    begin(training_set, stages=stages, journal=Run(tmp_path / "whole"))
+    whole = files(tmp_path / "whole")
+    for step in range(1, 21):
+        folder = tmp_path / f"stopped{step}"
+        FAULTS[step] = stop
+        with pytest.raises(Stopped):
+            begin(training_set, stages=stages, journal=Run(folder))
+        with open(folder / HISTORY, "a") as file:
+            file.write('{"stage": 1, "st')  # what a kill may leave
+        FAULTS.clear()
+        begin(training_set, stages=stages, journal=Run(folder))
+        assert files(folder) == whole, step
+
+
+def test_resuming_loses_no_more_than_the_steps_since_the_last_save(training_set, tmp_path):
+    FAULTS[11] = stop
+    with pytest.raises(Stopped):
+        begin(training_set, journal=Run(tmp_path))
+    assert Run(tmp_path).saved().position.step == 9
+    assert [line["step"] for line in Run(tmp_path).history if "total" in line] == list(range(1, 10))
+
+
+def test_a_finished_run_is_resumed_without_a_step(training_set, tmp_path):
+    first = begin(training_set, journal=Run(tmp_path))
+    whole = files(tmp_path)
+    FAULTS[21] = stop
+    again = begin(training_set, journal=Run(tmp_path))
+    assert files(tmp_path) == whole and again.position == first.position
+    assert again.best == {name: value for name, value in first.best.items()}
+
+
+def test_a_loss_that_is_not_finite(training_set, tmp_path):
+    FAULTS["part"] = {8: float("nan")}
+    with pytest.raises(Failure, match=r"the loss of step 8 is not finite \(part = nan\).*; the batch's videos: v\d, v\d, v\d, v\d"):
+        begin(training_set, journal=Run(tmp_path))
+    assert safetensors.read(tmp_path / LAST).tensors["steps"] == 6
+
+
+def test_weights_that_are_not_finite_are_not_saved(training_set, tmp_path):
+    def spoil(trainer):
+        trainer.network["w"] = np.float32("inf")
+
+    FAULTS[9] = spoil
+    with pytest.raises(Failure, match="is not finite"):
+        begin(training_set, journal=Run(tmp_path))
+    assert np.isfinite(safetensors.read(tmp_path / LAST).tensors["w"])
+
+
+def test_a_full_disk_keeps_what_was_saved(training_set, tmp_path, monkeypatch):
+    whole, saved = safetensors.save_file, []
+
+    def fill_up(tensors, path, metadata):
+        saved.append(path)
+        if len(saved) > 9:
+            raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+        whole(tensors, path, metadata)
+
+    monkeypatch.setattr(safetensors, "save_file", fill_up)
+    with pytest.raises(InputError, match="cannot be written .*No space left"):
+        begin(training_set, journal=Run(tmp_path))
+    monkeypatch.undo()
+    assert Run(tmp_path).saved().position.step > 0
+    assert sorted(p.name for p in tmp_path.iterdir() if "tfevents" not in p.name) == sorted([BEST, LAST, STATE, HISTORY])
+
+
+def test_a_state_that_was_altered(training_set, tmp_path):
+    begin(training_set, journal=Run(tmp_path))
+    state = safetensors.read(tmp_path / STATE)
+    safetensors.write(tmp_path / STATE, dataclasses.replace(
+        state, tensors={name: value + 1 for name, value in state.tensors.items()}))
+    with pytest.raises(InputError, match=f"{STATE}: not a state that this library has written, or altered since"):
+        Run(tmp_path)
+
+
+def test_a_history_that_was_cut(training_set, tmp_path):
+    begin(training_set, journal=Run(tmp_path))
+    (tmp_path / HISTORY).write_text(json.dumps({"stage": 1}) + "\n")
+    with pytest.raises(InputError, match=f"{HISTORY}: has 13 bytes, expected the"):
+        Run(tmp_path)

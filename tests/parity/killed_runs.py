@@ -1,0 +1,74 @@
+"""python killed_runs.py METHOD FRAMEWORK KILLS FOLDER: a run that is left alone, in FOLDER/whole, and one that is killed so
+many times at random moments and resumed each time, in FOLDER/killed. Prints the lines of history at each kill.
+
+Every run is a process forked from this one, which has imported the framework and computed nothing.
+"""
+import dataclasses
+import json
+import multiprocessing
+import random
+import shutil
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from cases import CONFIGS, batch, video
+from wvad_core.backend import backend
+from wvad_core.methods import specification
+from wvad_core.recipes import Group, Recipe, resolve
+from wvad_core.runs import HISTORY, Run
+from wvad_core.training import train
+
+RECIPE = Recipe(segments=16, videos=3, steps=24, learning_rate=1e-3, evaluate_every=5, save_every=3, metric="auc")
+
+
+def run(method: str, framework: str, folder: Path) -> None:
+    settings = CONFIGS[method][-1]
+    published = next(iter(specification(method).RECIPES.values()))
+    recipe, config = resolve(dataclasses.replace(RECIPE, groups=published.groups), specification(method).Config,
+                             settings, method)
+    training_set = SimpleNamespace(batch=lambda step, *_: batch(method, settings, 16, seed=step))
+    features = video(method, settings, 16)
+
+    def judge(detector):
+        """How much the scores vary: a number that any change of the weights changes."""
+        rows = len(features) - config.patches + detector.config.patches
+        return float(np.abs(np.diff(detector.score(features[:rows]))).sum())
+
+    train(method, config, training_set, recipe, framework, judge=judge, journal=Run(folder))
+
+
+def begun(method: str, framework: str, folder: Path) -> multiprocessing.Process:
+    folder.mkdir(exist_ok=True)
+    process = multiprocessing.get_context("fork").Process(target=run, args=(method, framework, folder))
+    process.start()
+    return process
+
+
+def main(method: str, framework: str, kills: int, folder: Path) -> None:
+    backend(framework)
+    start = time.perf_counter()
+    process = begun(method, framework, folder / "whole")
+    process.join()
+    seconds, moments, lines = time.perf_counter() - start, random.Random(0), []
+    while len(lines) < kills:
+        process = begun(method, framework, folder / "killed")
+        process.join(moments.uniform(0.1, 0.6) * seconds)
+        process.kill()
+        process.join()
+        history = folder / "killed" / HISTORY
+        lines.append(len(history.read_bytes().splitlines()) if history.exists() else 0)
+        if process.exitcode == 0 and len(lines) < kills:  # at its end before it was killed: once more from the start
+            shutil.rmtree(folder / "killed")
+            lines.pop()
+    process = begun(method, framework, folder / "killed")
+    process.join()
+    print(json.dumps(lines))
+    sys.exit(process.exitcode)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))

@@ -1,0 +1,102 @@
+"""What test_parallel.py compares: training and evaluation, here on one process or on several.
+
+As a script, one of several processes, which the framework's launcher starts: BACKEND FOLDER. It takes its share of
+everything and leaves in FOLDER what it finds.
+"""
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import wvad_core as wv
+from cases import CONFIGS, activations, batch, detector
+from wvad_core.backend import backend as find_backend
+from wvad_core.data.annotations import Video
+from wvad_core.data.dataset import Dataset, Item
+from wvad_core.data.features import VideoFeatures
+from wvad_core.recipes import Recipe
+
+RECIPE = Recipe(segments=20, videos=4, steps=3, learning_rate=1e-3, weight_decay=5e-3, clip_norm=1.0)
+DEVICE = dataclasses.replace(RECIPE, batch_norm="device")
+CASES = [(method, configs[-1]) for method, configs in CONFIGS.items()]
+SAME = "saa"  # whose loss is of means over videos alone: it stays the same when every video comes twice
+LENGTHS = (7, 30, 3, 12, 20)
+HANGS = 900
+"""Seconds after which a process that waits for another one, which is gone, ends; a run takes a small part of them."""
+
+
+def train(method: str, config: dict, backend: str, share=lambda batch: batch, recipe: Recipe = RECIPE,
+          deterministic: bool = True) -> dict[str, Any]:
+    """A few steps, on what `share` makes of the batches: the loss terms of each, the weights and the memory."""
+    made = detector(method, config, backend)
+    trainer = made.backend.trainer(made.network, recipe)
+    batches = [batch(method, config, 20, videos=recipe.videos, seed=step) for step in range(recipe.steps)]
+    terms = [trainer.step(share(given), deterministic) for given in batches]
+    memory = {name: value for name, value in trainer.state().items() if name.startswith("memory.")}
+    return {"terms": terms, "weights": made.weights() | memory}
+
+
+def twice(given: wv.Batch) -> wv.Batch:
+    """A batch in which each half comes twice, so that two processes get the same."""
+    normal, abnormal = given.halves()
+    return given.reordered(np.concatenate([normal, normal, abnormal, abnormal]))
+
+
+def evaluate(backend: str, data: Dataset, spoilt: bool = False) -> dict[str, Any] | str:
+    """The report, or the error. spoilt: the weights have NaN."""
+    made = detector(SAME, CONFIGS[SAME][0], backend)
+    if spoilt:
+        weights = {name: value * np.float32("nan") if name.endswith("fc3.bias") else value
+                   for name, value in made.weights().items()}
+        made = dataclasses.replace(made, network=made.backend.build(SAME, made.config, weights, "cpu", "float32", 0))
+    try:
+        report = wv.evaluate(made, data, replicates=20)
+    except wv.InputError as error:
+        return str(error)
+    return report.as_dict() | {"scores": {video.name: video.scores for video in report.videos}}
+
+
+def dataset(folder: Path, videos: int = len(LENGTHS), spoilt: bool = False) -> Dataset:
+    """Videos of random features, which are written where they are not there; spoilt: every third one has NaN."""
+    items = []
+    for number, length in enumerate(LENGTHS[:videos]):
+        features, bad = activations((length, CONFIGS[SAME][0]["feature_dim"]), number), spoilt and number % 3 == 0
+        path = folder / f"v{number}{'_bad' * bad}.npy"
+        if bad:
+            features[1, 2] = np.nan
+        if not path.exists():
+            np.save(path, features)
+        video = Video(f"v{number}", "test", "Fight" if number % 2 else "Normal", 16 * length, ())
+        share = np.linspace(-1, 1, length).clip(0) * (number % 2)
+        items.append(Item(video, VideoFeatures((path,), (1, *features.shape), None), bool(number % 2), share))
+    return Dataset("own", items)
+
+
+def evaluations(backend: str, folder: Path) -> dict[str, Any]:
+    return {"all videos": evaluate(backend, dataset(folder)), "one video": evaluate(backend, dataset(folder, 1)),
+            "bad features": evaluate(backend, dataset(folder, spoilt=True)),
+            "bad weights": evaluate(backend, dataset(folder), spoilt=True)}
+
+
+def everything(backend: str, folder: Path, rank: int = 0, size: int = 1) -> dict[str, Any]:
+    """All that is compared, on this one of several processes."""
+    found = {f"train {i}": train(method, config, backend, lambda given: given.shard(rank, size))
+             for i, (method, config) in enumerate(CASES)}
+    for name, recipe, deterministic in (("synchronised", RECIPE, True), ("device", DEVICE, True), ("random", DEVICE, False)):
+        found[name] = train(SAME, CONFIGS[SAME][0], backend, lambda given: twice(given).shard(rank, size), recipe,
+                            deterministic)
+    return found | evaluations(backend, folder)
+
+
+if __name__ == "__main__":
+    signal.alarm(HANGS)
+    rank, size = find_backend(sys.argv[1]).processes()
+    assert size > 1, "the launcher has not started several processes"
+    found = everything(sys.argv[1], Path(sys.argv[2]), rank, size)
+    (Path(sys.argv[2]) / f"{rank}.pickle").write_bytes(pickle.dumps(found))

@@ -1,0 +1,109 @@
+"""Two processes, each with half of every batch and of the videos, find what one process finds with all of them."""
+import functools
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import parallel_worker
+from cases import CONFIGS
+from compare import OUTPUT, TRAINED, assert_all_close, assert_close, error
+from parallel_worker import CASES, DEVICE, HANGS, SAME, twice
+
+BIN = Path(sys.executable).parent
+
+
+def torchrun(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+def msrun(folder: Path) -> list[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [str(BIN / "msrun"), "--worker_num=2", "--local_worker_num=2", "--join=True", f"--log_dir={folder / 'log'}",
+            f"--master_port={port}"]
+
+
+LAUNCHERS = {"torch": torchrun, "mindspore": msrun}
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """A function of a backend: what two processes find, each all that `parallel_worker.everything` names."""
+    once = functools.cache(lambda backend: launch(backend, tmp_path_factory.mktemp(backend)))
+
+    def results(backend: str) -> list[dict]:
+        done, folder = once(backend)
+        assert done.returncode == 0, done.stdout[-3000:]
+        return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in (0, 1)]
+
+    return results
+
+
+def launch(backend: str, folder: Path) -> tuple[subprocess.CompletedProcess, Path]:
+    for spoilt in (False, True):
+        parallel_worker.dataset(folder, spoilt=spoilt)  # no process is to write what another one reads
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    command = [*LAUNCHERS[backend](folder), parallel_worker.__file__, backend, str(folder)]
+    done = subprocess.run(command, env=environment, cwd=folder, text=True, timeout=2 * HANGS, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    return done, folder
+
+
+def assert_same(found: dict, expected: dict) -> None:
+    """Equal loss terms at every step, and equal weights, running statistics and memory at the end."""
+    assert len(found["terms"]) == len(expected["terms"])
+    for ours, theirs in zip(found["terms"], expected["terms"]):
+        assert_all_close(ours, theirs, TRAINED)
+    assert_all_close(found["weights"], expected["weights"], TRAINED)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[method for method, _ in CASES])
+def test_training_on_two_halves_is_training_on_the_whole(launched, framework, number):
+    expected = parallel_worker.train(*CASES[number], framework)
+    for found in launched(framework):
+        assert_same(found[f"train {number}"], expected)
+
+
+def test_batch_norm_is_synchronised_or_per_device(launched, framework):
+    """With the same videos in both processes, statistics per device are those of one half; the loss is the same anyhow."""
+    both = parallel_worker.train(SAME, CONFIGS[SAME][0], framework, twice)
+    half = parallel_worker.train(SAME, CONFIGS[SAME][0], framework)
+    for found in launched(framework):
+        assert_same(found["synchronised"], both)
+        assert_same(found["device"], half)
+    name = next(name for name in half["weights"] if name.endswith("running_var"))
+    assert error(both["weights"][name], half["weights"][name]) > TRAINED, "the two differ, as n / (n - 1) of the variance"
+
+
+def test_dropout_differs_between_processes_and_their_weights_do_not(launched, framework):
+    half = parallel_worker.train(SAME, CONFIGS[SAME][0], framework, recipe=DEVICE, deterministic=False)
+    first, second = (found["random"]["weights"] for found in launched(framework))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert max(error(first[name], value) for name, value in half["weights"].items()) > 10 * TRAINED
+
+
+@pytest.mark.parametrize("kind", ["all videos", "one video"])
+def test_shared_evaluation_gives_the_report_of_one_process(launched, framework, kind, tmp_path):
+    expected = parallel_worker.evaluations(framework, tmp_path)[kind]
+    for found in launched(framework):
+        assert found[kind]["scores"].keys() == expected["scores"].keys()
+        for name, scores in expected["scores"].items():
+            assert_close(found[kind]["scores"][name], scores, OUTPUT, name=name)
+        own, others = found[kind]["about"], expected["about"]
+        assert {name: own[name] for name in own if name != "seconds"} == {n: others[n] for n in others if n != "seconds"}
+        assert {n: found[kind][n] for n in expected if n not in ("about", "scores")} == {
+            n: expected[n] for n in expected if n not in ("about", "scores")}
+
+
+@pytest.mark.parametrize("kind, message", [("bad features", "2 of 5 videos have features that are not finite"),
+                                           ("bad weights", "v0: the anomaly score of snippet 0 is nan")])
+def test_all_processes_tell_the_same_error(launched, framework, kind, message):
+    first, second = (found[kind] for found in launched(framework))
+    assert first == second and first.startswith(message)

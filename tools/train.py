@@ -1,0 +1,137 @@
+"""Train a detector by a recipe, into a run folder.
+
+KEY=VALUE words override values of the recipe (steps, videos, learning_rate, select, precision, ...), of its groups and
+of the method's configuration (feature_dim, ...). `--resume RUN` goes on with a run that was stopped, however it was.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from command_line import check_writable, run
+
+import wvad_core as wv
+from wvad_core import experiments, recipes
+from wvad_core.data import bundled_tables, load_table
+from wvad_core.evaluation import percent
+from wvad_core.files import write_json
+from wvad_core.methods import module_name
+
+SHOWN = ("auc", "ap", "auc_sub", "ap_sub")
+
+EXAMPLES = """
+examples:
+  python tools/train.py --method METHOD --dataset demo --backend torch
+  python tools/train.py --method METHOD --dataset xd-violence --features i3d --backend mindspore --output runs/first
+  python tools/train.py --method METHOD --dataset demo --seeds 5 steps=200 learning_rate=1e-3
+  python tools/train.py --method METHOD --dataset own.csv --recipe ucf-crime --features own select=holdout
+  python tools/train.py --resume runs/first
+  torchrun --nproc_per_node 8 tools/train.py --method METHOD --dataset ucf-crime --features i3d --backend torch
+
+A run folder gets best.safetensors, last.safetensors, recipe.json, history.jsonl, report.json and curves.png, and
+TensorBoard's event files where tensorboardX is installed. Exit status: 2 for bad input, 1 for a failure.
+"""
+
+
+def main(argv: Sequence[str]) -> None:
+    arguments = parser().parse_args(argv)
+    # Where other programs use the cores too, OpenMP's busy waiting makes small networks ten times as slow.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if arguments.resume:
+        folder, plan = arguments.resume, resumed(arguments)
+    else:
+        plan = planned(arguments)
+        folder = arguments.output or Path("runs", f"{plan.method}_{Path(plan.dataset).stem}_{plan.backend}")
+        check_new(folder)
+    if arguments.seeds == 1:
+        show([experiments.run(plan, folder)])
+        return
+    reports = []
+    for seed in range(plan.recipe.seed, plan.recipe.seed + arguments.seeds):
+        print(f"seed {seed}", flush=True)
+        one = replace(plan, recipe=replace(plan.recipe, seed=seed))
+        reports.append(experiments.run(one, folder / f"seed-{seed}"))
+    write_json(folder / experiments.REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
+    show(reports)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", help=", ".join(wv.methods()))
+    parser.add_argument("--dataset", metavar="NAME", default=experiments.DEMO,
+                        help=f"{', '.join(bundled_tables())}, or a table of one's own, FILE.csv; default: demo")
+    parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
+    parser.add_argument("--backend", default="torch", help=f"{', '.join(wv.backends())}; default: torch")
+    parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
+    parser.add_argument("--recipe", metavar="NAME", help="the dataset whose recipe is taken; default: that of --dataset")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N",
+                        help="train so many times, with the recipe's seed and those that follow it")
+    folder = parser.add_mutually_exclusive_group()
+    folder.add_argument("--output", type=Path, metavar="RUN", help="run folder; default: one named after all this in runs/")
+    folder.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder, as it was begun")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="values of the recipe and of the configuration")
+    return parser
+
+
+def planned(arguments: argparse.Namespace) -> experiments.Plan:
+    """What the command line asks for. Raises InputError before any framework starts."""
+    if not arguments.method:
+        raise wv.InputError(f"--method is missing, expected one of {', '.join(wv.methods())}")
+    if arguments.seeds < 1:
+        raise wv.InputError(f"--seeds {arguments.seeds}, expected 1 or more")
+    module_name(arguments.method)
+    load_table(arguments.dataset)
+    return experiments.plan(arguments.method, arguments.dataset, arguments.features, arguments.backend, arguments.device,
+                            recipes.parse(arguments.overrides), arguments.recipe)
+
+
+def resumed(arguments: argparse.Namespace) -> experiments.Plan:
+    """The plan of a run that goes on, which nothing can change but the device."""
+    if arguments.overrides or arguments.method or arguments.seeds != 1:
+        raise wv.InputError("--resume goes on with a run as it was begun; it takes no method, no seeds and no KEY=VALUE")
+    plan = experiments.read_plan(arguments.resume)
+    return plan if arguments.device == "auto" else replace(plan, device=arguments.device)
+
+
+def check_new(folder: Path) -> None:
+    """Raise InputError unless a run can begin in a folder; the first of several processes decides."""
+    if int(os.environ.get("RANK", os.environ.get("RANK_ID", "0"))):
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise wv.InputError(f"{folder}: is there already; --resume {folder} goes on with it, --output RUN begins another")
+    check_writable(folder)
+
+
+def spread(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """{"best", "last": {metric: {"mean", "std"}}}, the standard deviation that of a sample."""
+    found: dict[str, Any] = {}
+    for kind in ("best", "last"):
+        values = {name: [report[kind]["metrics"][name] for report in reports] for name in reports[0][kind]["metrics"]}
+        found[kind] = {name: {"mean": np.mean(v), "std": np.std(v, ddof=1) if len(v) > 1 else None}
+                       for name, v in values.items()}
+    return found
+
+
+def show(reports: Sequence[dict[str, Any]]) -> None:
+    """Best and last side by side, in percent; over several seeds as mean and standard deviation."""
+    print(f"\n{'':<24}" + "".join(f"{name:>16}" for name in SHOWN))
+    for kind in ("best", "last"):
+        for report in reports:
+            values = "".join(f"{percent(report[kind]['metrics'][name]):>16}" for name in SHOWN)
+            print(f"{kind + ', step ' + str(report[kind]['step']):<24}{values}" +
+                  (f"   seed {report['seed']}" if len(reports) > 1 else ""))
+        if len(reports) > 1:
+            found = spread(reports)[kind]
+            print(f"{kind + ', mean and std':<24}" + "".join(
+                f"{percent(found[name]['mean']) + ' ± ' + percent(found[name]['std']):>16}" for name in SHOWN))
+    print(f"\n{reports[0]['selected']}")
+
+
+if __name__ == "__main__":
+    run(main)
