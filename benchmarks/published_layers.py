@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wvad_core.data.batches import Batch
+
 Weights = dict[str, Tensor]
 
 
@@ -20,29 +22,72 @@ def linear(w: Weights, x: Tensor, name: str) -> Tensor:
     return F.linear(x, w[name + ".weight"], w.get(name + ".bias"))
 
 
-def embedded(w: Weights, crop: Tensor) -> Tensor:
-    """(T, D) -> (1, T, C)."""
-    x = F.conv1d(crop[None].transpose(1, 2), w["embedding.weight"], w["embedding.bias"], padding=1)
-    return F.relu(x).transpose(1, 2)
+def conv(w: Weights, x: Tensor, name: str, dilation: int = 1) -> Tensor:
+    """A convolution that keeps the length, (B, C, T) -> (B, O, T)."""
+    weight = w[name + ".weight"]
+    return F.conv1d(x, weight, w.get(name + ".bias"), padding=dilation * (weight.shape[-1] // 2), dilation=dilation)
+
+
+def batch_norm(w: Weights, x: Tensor, name: str, training: bool = False) -> Tensor:
+    """(B, C, T)."""
+    mean, var, scale, shift = (w[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+    return F.batch_norm(x, mean, var, scale, shift, training)
+
+
+def embedded(w: Weights, x: Tensor) -> Tensor:
+    """(B, T, D) -> (B, T, C)."""
+    return F.relu(conv(w, x.transpose(1, 2), "embedding")).transpose(1, 2)
 
 
 def global_local(w: Weights, x: Tensor, name: str) -> Tensor:
     """Both attentions as T x T matrices."""
-    steps = x.shape[1]
-    q, k, v, t = (part.view(1, steps, 4, 128).transpose(1, 2) for part in linear(w, x, name + ".qkvt").chunk(4, -1))
+    batch, steps, _ = x.shape
+    q, k, v, t = (part.view(batch, steps, 4, 128).transpose(1, 2) for part in linear(w, x, name + ".qkvt").chunk(4, -1))
     far = torch.softmax(q @ k.transpose(-1, -2) * 128**-0.5, -1)
     places = torch.arange(steps)
     decay = torch.exp(-(places[:, None] - places).abs() / math.e)
-    near = (decay / decay.sum(-1)).expand(1, 4, -1, -1)
-    return linear(w, torch.cat([far @ v, near @ t], -1).transpose(1, 2).reshape(1, steps, -1), name + ".out")
+    near = (decay / decay.sum(-1)).expand(batch, 4, -1, -1)
+    return linear(w, torch.cat([far @ v, near @ t], -1).transpose(1, 2).reshape(batch, steps, -1), name + ".out")
 
 
-def transformer(w: Weights, x: Tensor, attention: Callable[[Weights, Tensor, str], Tensor] = global_local) -> Tensor:
+def transformer(w: Weights, x: Tensor, attention: Callable[[Weights, Tensor, str], Tensor] = global_local,
+                dropout: float = 0.0) -> Tensor:
+    """(B, T, C) -> (B, T, C); dropout is that of training."""
     for i in range(2):
         a, f = (f"transformer.layers.{i}.{part}" for part in ("attention", "feed_forward"))
-        x = x + attention(w, norm(w, x, a + ".norm"), a)
-        x = x + linear(w, F.gelu(linear(w, norm(w, x, f + ".norm"), f + ".linear1")), f + ".linear2")
+        x = x + F.dropout(attention(w, norm(w, x, a + ".norm"), a), dropout)
+        hidden = F.dropout(F.gelu(linear(w, norm(w, x, f + ".norm"), f + ".linear1")), dropout)
+        x = x + F.dropout(linear(w, hidden, f + ".linear2"), dropout)
     return x
+
+
+def non_local(w: Weights, x: Tensor, name: str, training: bool) -> Tensor:
+    """x + norm(W y), y = (theta phi / T) g. x (B, C, T)."""
+    g, theta, phi = (conv(w, x, f"{name}.{part}") for part in ("g", "theta", "phi"))
+    pairs = theta.transpose(1, 2) @ phi / x.shape[-1]  # (B, T, T)
+    y = (pairs @ g.transpose(1, 2)).transpose(1, 2)
+    return x + batch_norm(w, conv(w, y, f"{name}.out"), f"{name}.norm", training)
+
+
+def aggregated(w: Weights, x: Tensor, training: bool = False) -> Tensor:
+    """The pyramid aggregation of (B, D, T)."""
+    scales = [batch_norm(w, F.relu(conv(w, x, f"aggregate.scale{d}.conv", d)), f"aggregate.scale{d}.norm", training)
+              for d in (1, 2, 4)]
+    around = non_local(w, F.relu(conv(w, x, "aggregate.reduce")), "aggregate.non_local", training)
+    merged = F.relu(conv(w, torch.cat([*scales, around], 1), "aggregate.merge.conv"))
+    return x + batch_norm(w, merged, "aggregate.merge.norm", training)
+
+
+def score_head(w: Weights, x: Tensor, dropout: float = 0.0) -> Tensor:
+    """(..., D) -> (...); dropout is that of training."""
+    for name in ("classifier.fc1", "classifier.fc2"):
+        x = F.dropout(F.relu(linear(w, x, name)), dropout)
+    return torch.sigmoid(linear(w, x, "classifier.fc3"))[..., 0]
+
+
+def halves(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The labels (2B,) float32 of a batch, normal videos first, and its features (2B, ..., T, D)."""
+    return torch.from_numpy(batch.labels.astype(np.float32)), torch.from_numpy(batch.features)
 
 
 def one_crop_after_another(crop_scores: Callable[[Tensor], Tensor], video: np.ndarray) -> np.ndarray:
