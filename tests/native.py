@@ -149,7 +149,7 @@ def set_noise(detector: wv.Detector, noise: np.ndarray) -> None:
         detector.network.rng = SimpleNamespace(standard_normal=lambda shape: noise.reshape(shape))
         return
     drawn = to_native(detector.backend_name, noise.astype(np.float32))
-    call = {"torch": "forward", "mindspore": "construct"}[detector.backend_name]
+    call = {"torch": "forward", "mindspore": "on_numbers"}[detector.backend_name]
     setattr(detector.network.noise, call, lambda x: drawn)
 
 

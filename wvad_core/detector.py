@@ -25,13 +25,17 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Detector:
-    """What `create`, `load` and `from_published` make. `network` is the framework's own module."""
+    """What `create`, `load` and `from_published` make. `network` is the framework's own module.
+
+    later: how many of the patches at the end of the features' crop axis are for later stages of training; they are dropped.
+    """
     method: str
     config: Config
     backend_name: str
     backend: Backend
     network: Any
     precision: str = "float32"
+    later: int = 0
 
     def score(self, features: Array) -> Array:
         """Anomaly scores of one video: (T, D) or (N, T, D), N crops -> (T,) float32, one score for 16 frames.
@@ -44,7 +48,7 @@ class Detector:
         if features.ndim != 3 or 0 in features.shape:
             raise InputError(f"features of shape {features.shape}: expected (T, D) or (crops, T, D)")
         self._check_width(features)
-        return self.backend.score(self.network, features)
+        return self.backend.score(self.network, features[:len(features) - self.later])
 
     def weights(self) -> dict[str, Array]:
         """{canonical name: array}, every tensor of the network, running statistics included."""

@@ -118,27 +118,27 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
             weights = spec.next_stage(journal.best_weights(), stage, recipe.seed) if number else draw(
                 spec.parameters(stage), recipe.seed)
             saved = Saved(Position(number), weights, {})
-        detector = from_weights(method, stage, saved.weights, backend, device, seed=recipe.seed)
+        detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=recipe.seed),
+                           later=config.patches - stage.patches)
         trainer = detector.backend.trainer(detector.network, recipe)
         if saved.trainer:
             trainer.restore(saved.trainer)
         else:
             journal.save(saved.position, detector, trainer)
-        loop = Loop(detector, trainer, training_set, recipe, judge, journal, config.patches - stage.patches)
+        loop = Loop(detector, trainer, training_set, recipe, judge, journal)
         position, saved = loop.run(saved.position), None
     return Trained(detector, journal.best_weights(), position)
 
 
 @dataclass(frozen=True)
 class Loop:
-    """The steps of one stage. later: patches at the end of the crop axis that its network does not take yet."""
+    """The steps of one stage."""
     detector: Detector
     trainer: Any
     training_set: TrainingSet
     recipe: Recipe
     judge: Callable[[Detector], float] | None
     journal: Journal
-    later: int = 0
 
     def run(self, position: Position) -> Position:
         """Take the steps from a position to the stage's end; where that is."""
@@ -167,7 +167,7 @@ class Loop:
         """This process's part of a step's batch."""
         recipe, (rank, ranks) = self.recipe, self.detector.backend.processes()
         drawn = self.training_set.batch(step, recipe.videos, recipe.seed, recipe.crops, rank, ranks)
-        return drawn.without_last(self.later)
+        return drawn.without_last(self.detector.later)
 
     def step(self, number: int, batch: Batch) -> dict[str, float]:
         """One step, counted from 0, and its terms. Raises Failure where one is not finite."""

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 ROWS = 1024       # of a product at a time: the transformed inputs of a block are 6 times as many
 GRADIENT_ROWS = 4096
 CHANNELS = 128    # of input and output from which it pays
-TILES = 4         # of four outputs each, from which it pays
+TILES = 2         # of four outputs each, from which it pays
 
 G = torch.tensor([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
                   [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]])

@@ -220,3 +220,19 @@ def test_dropout_keeps_the_mean_and_needs_a_generator():
     dropped = layers.dropout(x, 0.7, np.random.default_rng(0))
     assert dropped.dtype == np.float32 and abs((dropped == 0).mean() - 0.7) < 0.01 and abs(dropped.mean() - 1) < 0.02
     assert layers.dropout(x, 0.7, None) is x
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("p", (0.3, 0.5, 0.7))
+def test_dropout_zeros_its_share_and_keeps_the_mean(p):
+    import torch
+    from wvad_torch.layers import Dropout
+
+    torch.manual_seed(0)
+    layer, x = Dropout(p=p), torch.ones(999, 1001, requires_grad=True)
+    y = layer(x)
+    assert abs((y == 0).float().mean().item() - p) < 5 * (p * (1 - p) / x.numel()) ** 0.5
+    torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - p)), rtol=1e-4, atol=0)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach()) and not torch.equal(layer(x), y)
+    assert layer.eval()(x) is x
