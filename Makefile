@@ -11,7 +11,7 @@ demo: .venv/core
 	$(BIN)/python tools/test_10crop.py
 
 test: .venv/all
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 bench: .venv/all
 	$(BIN)/python benchmarks/scoring.py

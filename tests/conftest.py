@@ -5,6 +5,7 @@ A backend that is asked for and cannot start ends the run with an error; nothing
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -12,6 +13,8 @@ import wvad_core as wv
 from wvad_core.backend import backend
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two frameworks' thread pools share the cores
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, with a core each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.wvad_versions = {name: backend(name).versions() for name in asked(config)}
     except wv.InputError as error:
         raise pytest.UsageError(f"--backends: {error}") from error
+    if "mindspore" in sys.modules:  # its threads wait busily otherwise, in tests that build no network too
+        sys.modules["mindspore"].runtime.launch_blocking()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -30,6 +30,7 @@ examples:
   python tools/convert_checkpoint.py official.pkl weights.safetensors
   python tools/convert_checkpoint.py weights.safetensors weights.ckpt
   python tools/convert_checkpoint.py state_dict.pt weights.safetensors --method METHOD heads=2 head_dim=16
+  python tools/convert_checkpoint.py weights.safetensors official.pth --published
   python tools/convert_checkpoint.py official.pkl --check
 
 Suffixes of OUT: .safetensors; .pt, .pth, .pkl (PyTorch); .ckpt (MindSpore); for deployment .onnx, .mindir. Tensors keep
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     if arguments.check:
         check(arguments.source, arguments.method, given)
     else:
-        convert(arguments.source, Path(targets[0]), arguments.method, given)
+        convert(arguments.source, Path(targets[0]), arguments.method, given, arguments.published)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("words", nargs="*", metavar="OUT [SETTING=VALUE ...]",
                         help="the file to write, and settings of the method that the file does not show")
     parser.add_argument("--method", help=f"{', '.join(wv.methods())}; where the tensors fit several")
+    parser.add_argument("--published", action="store_true",
+                        help="write the tensors under the names of the method's published checkpoints")
     parser.add_argument("--check", action="store_true", help="say what IN is and what it holds, and write nothing")
     return parser
 
@@ -79,7 +82,7 @@ def setting(word: str) -> tuple[str, Any]:
         return name, value
 
 
-def convert(source: Path, target: Path, method: str | None, given: dict[str, Any]) -> None:
+def convert(source: Path, target: Path, method: str | None, given: dict[str, Any], published: bool) -> None:
     if target.suffix not in export.formats():
         check_suffix(target)
     if source.exists() and target.exists() and source.samefile(target):
@@ -93,8 +96,15 @@ def convert(source: Path, target: Path, method: str | None, given: dict[str, Any
     if target.suffix in export.formats():
         export.export(from_checkpoint(found, str(source)), target)
     else:
-        checkpoints.by_suffix(target).write(target, describe(found.weights, found.method, found.config.as_dict()))
+        checkpoints.by_suffix(target).write(target, as_published(found) if published else describe(
+            found.weights, found.method, found.config.as_dict()))
     print(line("written", f"{target}, {size(target)}"))
+
+
+def as_published(found: Checkpoint) -> Contents:
+    """The tensors under their published names, in PyTorch's shapes, and nothing else."""
+    names = wv.published_names(found.method, **found.config.as_dict())
+    return Contents({theirs: found.weights[ours] for theirs, ours in names.items()}, {})
 
 
 def check_suffix(target: Path) -> None:

@@ -9,6 +9,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from command_line import check_writable, run
 
 import wvad_core as wv
 from wvad_core import experiments, recipes
+from wvad_core.backend import backend
 from wvad_core.data import bundled_tables, load_table
 from wvad_core.evaluation import percent
 from wvad_core.files import write_json
@@ -39,7 +41,7 @@ TensorBoard's event files where tensorboardX is installed. Exit status: 2 for ba
 
 
 def main(argv: Sequence[str]) -> None:
-    arguments = parser().parse_args(argv)
+    arguments = parser().parse_intermixed_args(argv)
     # Where other programs use the cores too, OpenMP's busy waiting makes small networks ten times as slow.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if arguments.resume:
@@ -48,16 +50,17 @@ def main(argv: Sequence[str]) -> None:
         plan = planned(arguments)
         folder = arguments.output or Path("runs", f"{plan.method}_{Path(plan.dataset).stem}_{plan.backend}")
         check_new(folder)
+    first = backend(plan.backend).processes()[0] == 0
+    say = partial(print, flush=True) if first else (lambda line: None)
+    say(heading(plan, folder))
     if arguments.seeds == 1:
-        show([experiments.run(plan, folder)])
-        return
-    reports = []
-    for seed in range(plan.recipe.seed, plan.recipe.seed + arguments.seeds):
-        print(f"seed {seed}", flush=True)
-        one = replace(plan, recipe=replace(plan.recipe, seed=seed))
-        reports.append(experiments.run(one, folder / f"seed-{seed}"))
-    write_json(folder / experiments.REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
-    show(reports)
+        reports = [experiments.run(plan, folder, say)]
+    else:
+        reports = [experiments.run(replace(plan, recipe=replace(plan.recipe, seed=seed)), folder / f"seed-{seed}", say)
+                   for seed in range(plan.recipe.seed, plan.recipe.seed + arguments.seeds)]
+        if first:
+            write_json(folder / experiments.REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
+    say(table(reports))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,19 +121,30 @@ def spread(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def show(reports: Sequence[dict[str, Any]]) -> None:
-    """Best and last side by side, in percent; over several seeds as mean and standard deviation."""
-    print(f"\n{'':<24}" + "".join(f"{name:>16}" for name in SHOWN))
+def heading(plan: experiments.Plan, folder: Path) -> str:
+    """What is about to run, in a few lines."""
+    recipe = plan.recipe
+    lines = (("method", plan.method), ("backend", f"{plan.backend}, device {plan.device}, {recipe.precision}"),
+             ("dataset", f"{plan.dataset}, features {plan.features or 'of its own'}"),
+             ("recipe", f"{recipe.steps} steps a stage of {recipe.videos} + {recipe.videos} videos, {recipe.segments} segments, "
+                        f"learning rate {recipe.learning_rate:g}, seed {recipe.seed}"),
+             ("best", f"by select={recipe.select}, every {recipe.evaluate_every} steps"), ("run folder", str(folder)))
+    return "\n".join(f"{name:<12}{value}" for name, value in lines)
+
+
+def table(reports: Sequence[dict[str, Any]]) -> str:
+    """Best and last side by side, in percent; over several seeds with mean and standard deviation."""
+    lines = ["", f"{'':<24}" + "".join(f"{name:>16}" for name in SHOWN)]
     for kind in ("best", "last"):
         for report in reports:
             values = "".join(f"{percent(report[kind]['metrics'][name]):>16}" for name in SHOWN)
-            print(f"{kind + ', step ' + str(report[kind]['step']):<24}{values}" +
-                  (f"   seed {report['seed']}" if len(reports) > 1 else ""))
+            seed = f"   seed {report['seed']}" if len(reports) > 1 else ""
+            lines.append(f"{kind + ', step ' + str(report[kind]['step']):<24}{values}{seed}")
         if len(reports) > 1:
             found = spread(reports)[kind]
-            print(f"{kind + ', mean and std':<24}" + "".join(
+            lines.append(f"{kind + ', mean and std':<24}" + "".join(
                 f"{percent(found[name]['mean']) + ' ± ' + percent(found[name]['std']):>16}" for name in SHOWN))
-    print(f"\n{reports[0]['selected']}")
+    return "\n".join([*lines, "", reports[0]["selected"]])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from .evaluation import evaluate
 from .files import write_json
 from .methods import specification
 from .recipes import Recipe
-from .runs import BEST, LAST, Run, read_json
+from .runs import Run, read_json
 from .training import Trained, read_training_set, train
 
 DEMO = "demo"
@@ -82,10 +82,10 @@ def read_plan(folder: Path) -> Plan:
 def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Train by a plan in a folder, from what is saved there or from the start; the report, which is written there too.
 
-    say: takes the notices, a line each. Of several processes the first one speaks and writes.
+    say: takes the notices, a line each. Of several processes only the first one writes.
     """
     rank, _ = find_backend(plan.backend).processes()
-    say, start = say if rank == 0 else (lambda line: None), time.perf_counter()
+    start = time.perf_counter()
     videos, test = plan.open("train"), plan.open("test")
     held = held_out(videos, plan.recipe) if plan.recipe.select == "holdout" else None
     if rank == 0:
@@ -104,7 +104,7 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[st
     report = summary(plan, trained, test, held) | {"notices": found, "seconds": time.perf_counter() - start}
     if rank == 0:
         write_json(folder / REPORT, report)
-        say(_drawn(journal, folder))
+        draw(journal, folder, say)
     return report
 
 
@@ -163,9 +163,9 @@ def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None
             "last": {"step": position.step, "metrics": last.metrics}, "about": last.about}
 
 
-def _drawn(journal: Run, folder: Path) -> str:
+def draw(journal: Run, folder: Path, say: Callable[[str], None]) -> None:
+    """Write the curves, where matplotlib is installed."""
     try:
         pictures.draw_history(journal.history, folder / CURVES)
     except ImportError as error:
-        return f"no {CURVES}, {error}"
-    return f"written to {folder}: {BEST}, {LAST}, {REPORT}, {CURVES}"
+        say(f"no {CURVES}, {error}")

@@ -20,6 +20,7 @@ class VideoNetwork(nn.Cell):
     """
 
     extras: tuple[str, ...] = ()
+    graphs: tuple[str, ...] = ("terms",)  # the methods of it that a recipe may have compiled
     memory = None  # what training remembers besides the weights, where that is anything
 
     def __init__(self, config: Config):

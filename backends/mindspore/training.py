@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from wvad_core.data.batches import Batch
+from wvad_core.errors import Failure, InputError
 from wvad_core.methods import memory_state, restore_memory
 from wvad_core.recipes import Recipe
 
@@ -49,6 +50,8 @@ class Trainer:
     """
 
     def __init__(self, network: VideoNetwork, recipe: Recipe):
+        if recipe.precision != "float32":
+            raise InputError(f"precision {recipe.precision!r}: the mindspore backend trains in float32")
         self.network, self.recipe, self.steps = network, recipe, 0
         self.parameters = network.trainable()
         self.moments = {name: [ms.Parameter(ops.zeros_like(p), name=f"{kind}.{name}") for kind in MOMENTS]
@@ -59,11 +62,12 @@ class Trainer:
                 cell.synchronised = recipe.batch_norm == "synchronised"
         self.updates = [0] * len(self.groups)
         self.adam = ops.Adam()
+        self._compile()
 
     def step(self, batch: Batch, deterministic: bool = False) -> dict[str, float]:
         """One optimiser step; gives the loss terms before it. With several processes, each takes its share of the batch."""
         self.steps += 1
-        terms, gradients = losses_and_gradients(self.network, batch, self.parameters, deterministic)
+        terms, gradients = self._differentiated(batch, deterministic)
         gradients = parallel.averaged(gradients)
         if self.recipe.clip_norm is not None:
             norm = np.sqrt(sum(float(ops.square(g).sum().asnumpy()) for g in gradients.values()))
@@ -74,6 +78,15 @@ class Trainer:
                 self.updates[i] += 1
                 self._apply({name: gradients[name] for name in self.groups[i]}, rate, self.updates[i])
         return {name: float(value.asnumpy()) for name, value in terms.items()}
+
+    def _differentiated(self, batch: Batch, deterministic: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        try:
+            return losses_and_gradients(self.network, batch, self.parameters, deterministic)
+        except RuntimeError as error:
+            if not self.recipe.compile:
+                raise
+            raise Failure(f"MindSpore {ms.__version__} does not compile this method's training step here; compile=false "
+                          "trains without") from error
 
     def _apply(self, gradients: dict[str, Tensor], rate: float, update: int) -> None:
         """MindSpore's kernel adds eps to the uncorrected root of v; scaling eps makes it Adam as published."""
@@ -109,3 +122,9 @@ class Trainer:
     def reseed(self, seed: int) -> None:
         """Begin dropout and noise anew from a seed."""
         self.network.reseed(seed)
+        self._compile()
+
+    def _compile(self) -> None:
+        """Have the network's graphs compiled when they are next called; in a graph a seed is a constant."""
+        for name in self.network.graphs if self.recipe.compile else ():
+            setattr(self.network, name, ms.jit(getattr(type(self.network), name).__get__(self.network)))

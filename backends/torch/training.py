@@ -52,8 +52,8 @@ class Trainer:
         for module in network.modules():
             if isinstance(module, BatchNorm):
                 module.synchronised = recipe.batch_norm == "synchronised"
-        if recipe.compile:
-            network.terms = torch.compile(network.terms)
+        for name in network.graphs if recipe.compile else ():
+            setattr(network, name, torch.compile(getattr(network, name)))
         self.losses = parallel.averaging(training_losses, network, self.parameters.values(), network.memory is not None)
         on_cpu = next(network.parameters()).device.type == "cpu"
         self.optimiser = torch.optim.Adam([{"params": [self.parameters[name] for name in names]} for names in self.groups],

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import wvad_core as wv
-from cases import NETWORKS, batch, detector
+from cases import CONFIGS, NETWORKS, batch, detector
 from compare import OUTPUT, TRAINED, assert_all_close
-from wvad_core.recipes import Group, Recipe
+from wvad_core.methods import specification
+from wvad_core.recipes import Group, Recipe, resolve
 
 RECIPES = {"clipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3, clip_norm=1.0),
            "unclipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3)}
@@ -74,3 +75,20 @@ def test_a_group_waits_for_its_warm_up_and_then_trains_alike():
                 assert waiting == {n for n in made.network.trainable() if n.startswith("head.")}
         trained[name] = made.weights()
     assert_all_close(trained["mindspore"], trained["torch"], TRAINED)
+
+
+@pytest.mark.needs("torch", "mindspore")
+@pytest.mark.parametrize("method", CONFIGS)
+def test_fifty_steps_of_the_published_recipe_have_the_same_losses(method):
+    spec, settings = specification(method), CONFIGS[method][0]
+    recipe, _ = resolve(next(iter(spec.RECIPES.values())), spec.Config, settings, method)
+    histories = []
+    for name in ("torch", "mindspore"):
+        made = detector(method, settings, name)
+        trainer = made.backend.trainer(made.network, recipe)
+        histories.append([trainer.step(batch(method, settings, 20, seed=step), deterministic=True) for step in range(50)])
+    for step, (ours, theirs) in enumerate(zip(*histories)):
+        assert ours.keys() == theirs.keys()
+        for term, value in ours.items():
+            assert theirs[term] == pytest.approx(value, rel=1e-3, abs=1e-6), (step, term)
+    assert histories[0][0]["total"] != histories[0][-1]["total"]

@@ -106,6 +106,16 @@ def test_check_writes_nothing(capsys, folder, name):
     assert all(re.fullmatch(r"[a-z]\S+ +(float32|int64) +(\d+( x \d+)*|one number)", row) for row in rows[:20] + rows[21:])
 
 
+def test_published_names_and_back(capsys, folder):
+    assert run(capsys, "own.safetensors", "theirs.pth", "--published")[0] == 0
+    _, theirs = checkpoints.read(folder / "theirs.pth")
+    assert set(theirs.tensors) == set(wv.published_names("saa", **CONFIG)) and not theirs.metadata
+    status, printed, _ = run(capsys, "theirs.pth", "back.safetensors", "k=5")
+    assert status == 0 and "published names" in printed
+    back, own = (safetensors.read(folder / name).tensors for name in ("back.safetensors", "own.safetensors"))
+    assert all(np.array_equal(back[name], own[name]) for name in own)
+
+
 def test_check_of_what_is_not_whole(capsys, folder):
     status, out, error = run(capsys, "broken.safetensors", "--check", "--method", "rtfm")
     assert status == 2

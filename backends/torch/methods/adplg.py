@@ -84,6 +84,7 @@ class Network(VideoNetwork):
     """`memory` holds the pseudo labels' past: every call of `losses` or `terms` is one step of it."""
 
     extras = ("videos",)
+    graphs = ("video_terms", "snippet_loss")  # around the memory, which is Python's
 
     def __init__(self, config: Config):
         super().__init__(config)
