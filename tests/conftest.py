@@ -19,6 +19,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, with a core
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backends", default=",".join(wv.backends()), help="backends to test, separated by commas")
+    parser.addoption("--slow", action="store_true", help="also what takes minutes")
 
 
 def asked(config: pytest.Config) -> list[str]:

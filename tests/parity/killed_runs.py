@@ -4,6 +4,7 @@ many times at random moments and resumed each time, in FOLDER/killed. Prints the
 Every run is a process forked from this one, which has imported the framework and computed nothing.
 """
 import dataclasses
+import importlib
 import json
 import multiprocessing
 import random
@@ -22,6 +23,8 @@ from wvad_core.recipes import Group, Recipe, resolve
 from wvad_core.runs import HISTORY, Run
 from wvad_core.training import train
 
+LATER = {"torch": ["torch._dynamo"]}
+"""What a framework imports when its first optimiser is made, which takes longer than a run."""
 RECIPE = Recipe(segments=16, videos=3, steps=24, learning_rate=1e-3, evaluate_every=5, save_every=3, metric="auc")
 
 
@@ -49,6 +52,8 @@ def begun(method: str, framework: str, folder: Path) -> multiprocessing.Process:
 
 def main(method: str, framework: str, kills: int, folder: Path) -> None:
     backend(framework)
+    for module in LATER.get(framework, ()):
+        importlib.import_module(module)
     start = time.perf_counter()
     process = begun(method, framework, folder / "whole")
     process.join()

@@ -15,10 +15,10 @@ RECIPES = {"clipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3
 
 
 @pytest.mark.needs("torch", "mindspore")
-@pytest.mark.parametrize("method, config", NETWORKS)
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_ten_steps_leave_equal_weights(method, config, recipe):
-    trained = {}
+@pytest.mark.parametrize("kind, method, config", [("clipped", *case) for case in NETWORKS]
+                         + [("unclipped", method, configs[0]) for method, configs in CONFIGS.items()])
+def test_ten_steps_leave_equal_weights(kind, method, config):
+    recipe, trained = RECIPES[kind], {}
     for name in ("torch", "mindspore"):
         made = detector(method, config, name)
         start = made.weights()

@@ -111,8 +111,9 @@ def recipe(metric: str = "auc", **settings: float) -> Recipe:
 RECIPES = {"ucf-crime": recipe(),
            "xd-violence": recipe("ap", history=5, label_threshold=0.15, variance_threshold=0.5, warm_up=1500),
            "shanghaitech": recipe(history=4, label_threshold=0.2),
-           "demo": Recipe(segments=DEMO.num_segments, videos=40, steps=400, weight_decay=1e-3,
-                          groups=(Group("video.", 3e-3), Group("snippet.", 6e-3, 0.6, 100, "warm_up")), settings=DEMO.as_dict())}
+           "demo": Recipe(segments=DEMO.num_segments, videos=20, steps=400, weight_decay=1e-3, evaluate_every=20,
+                          groups=(Group("video.", 3e-3), Group("snippet.", 6e-3, 0.6, 100, "warm_up")),
+                          settings=DEMO.as_dict())}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:
