@@ -92,3 +92,23 @@ def test_fifty_steps_of_the_published_recipe_have_the_same_losses(method):
         for term, value in ours.items():
             assert theirs[term] == pytest.approx(value, rel=1e-3, abs=1e-6), (step, term)
     assert histories[0][0]["total"] != histories[0][-1]["total"]
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("method", CONFIGS)
+def test_a_step_in_bfloat16_is_nearly_that_in_float32(method):
+    terms = {}
+    for precision in ("float32", "bf16"):
+        made = detector(method, CONFIGS[method][0], "torch")
+        trainer = made.backend.trainer(made.network, dataclasses.replace(RECIPES["unclipped"], precision=precision))
+        terms[precision] = [trainer.step(batch(method, CONFIGS[method][0], 20), deterministic=True) for _ in range(2)]
+        assert all(value.dtype != np.float16 for value in made.weights().values()), "weights stay in full precision"
+    for ours, theirs in zip(terms["bf16"], terms["float32"]):
+        assert ours["total"] != theirs["total"] and ours["total"] == pytest.approx(theirs["total"], rel=0.05)
+
+
+@pytest.mark.needs("mindspore")
+def test_mindspore_trains_in_float32_only():
+    made = detector("rtfm", CONFIGS["rtfm"][0], "mindspore")
+    with pytest.raises(wv.InputError, match="precision 'bf16': the mindspore backend trains in float32"):
+        made.backend.trainer(made.network, dataclasses.replace(RECIPES["clipped"], precision="bf16"))

@@ -105,7 +105,8 @@ class Network(VideoNetwork):
 
     def targets(self, videos: Tensor | None, attention: Tensor) -> tuple[Tensor, Tensor]:
         """Pseudo labels and which of them count, (2B, T) each; one step of the memory."""
-        found = self.memory.targets(None if videos is None else videos.cpu().numpy(), attention.detach().cpu().numpy())
+        attention = attention.detach().to(torch.promote_types(attention.dtype, torch.float32))  # NumPy has no bfloat16
+        found = self.memory.targets(None if videos is None else videos.cpu().numpy(), attention.cpu().numpy())
         labels, counted = (torch.from_numpy(values).to(attention) for values in found)
         return labels, counted
 
