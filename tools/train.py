@@ -126,8 +126,8 @@ def heading(plan: experiments.Plan, folder: Path) -> str:
     recipe = plan.recipe
     lines = (("method", plan.method), ("backend", f"{plan.backend}, device {plan.device}, {recipe.precision}"),
              ("dataset", f"{plan.dataset}, features {plan.features or 'of its own'}"),
-             ("recipe", f"{recipe.steps} steps a stage of {recipe.videos} + {recipe.videos} videos, {recipe.segments} segments, "
-                        f"learning rate {recipe.learning_rate:g}, seed {recipe.seed}"),
+             ("recipe", f"{recipe.steps} steps a stage of {recipe.videos} + {recipe.videos} videos, {recipe.segments} "
+                        f"segments, learning rate {recipe.learning_rate:g}, seed {recipe.seed}"),
              ("best", f"by select={recipe.select}, every {recipe.evaluate_every} steps"), ("run folder", str(folder)))
     return "\n".join(f"{name:<12}{value}" for name, value in lines)
 

@@ -138,8 +138,8 @@ def held_out(dataset: Dataset, recipe: Recipe) -> np.ndarray:
 def notices(videos: Dataset, training_set: TrainingSet, recipe: Recipe) -> list[str]:
     """What is unusual about a training set, a line each."""
     lines = [f"{count} {kind} training videos for {recipe.videos} of them a batch: some come more than once in it"
-             for kind, count in (("normal", (training_set.labels == 0).sum()), ("abnormal", (training_set.labels == 1).sum()))
-             if count < recipe.videos]
+             for label, kind in enumerate(("normal", "abnormal"))
+             if (count := (training_set.labels == label).sum()) < recipe.videos]
     single = [item.video.name for item in videos if item.features.shape[1] == 1]
     if single:
         lines.append(f"{len(single)} training videos of a single snippet, which stands for all {recipe.segments} segments: "

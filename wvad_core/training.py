@@ -175,8 +175,8 @@ class Loop:
         bad = [f"{name} = {value}" for name, value in terms.items() if not math.isfinite(value)]
         if bad:
             videos = ", ".join(self.training_set.names[video] for video in batch.videos)
-            raise Failure(f"training {self.detector.method}: the loss of step {number + 1} is not finite ({', '.join(bad)}); "
-                          f"a lower learning rate may help; the batch's videos: {videos}")
+            raise Failure(f"training {self.detector.method}: the loss of step {number + 1} is not finite "
+                          f"({', '.join(bad)}); a lower learning rate may help; the batch's videos: {videos}")
         return terms
 
     def judged(self, position: Position) -> Position:
@@ -185,6 +185,9 @@ class Loop:
                 self.journal.keep_best(self.detector)
             return position
         value = self.judge(self.detector)
+        if not math.isfinite(value):
+            raise Failure(f"training {self.detector.method}: judged {value} after step {position.step}, expected a number; "
+                          "videos to judge by need normal and abnormal ones among them")
         found = position.judged(value)
         self.journal.record({"stage": position.stage + 1, "step": position.step, "judged": value})
         if found.best_step == position.step:

@@ -43,7 +43,8 @@ def test_a_method_that_counts_segments_trains_on_that_many(method, dataset):
 
 def test_values_of_the_recipe_the_method_and_a_group_are_overridden():
     recipe = dataclasses.replace(PLAIN, groups=(Group("head.", 1e-3, warm_up="warm"),), settings={"margin": 2.0})
-    found, config = resolve(recipe, Toy, {"steps": 7, "betas": [0.5, 0.9], "head.decay": 0.5, "warm": 3, "segments": 20}, "toy")
+    overrides = {"steps": 7, "betas": [0.5, 0.9], "head.decay": 0.5, "warm": 3, "segments": 20}
+    found, config = resolve(recipe, Toy, overrides, "toy")
     assert (found.steps, found.betas, found.segments, found.videos) == (7, (0.5, 0.9), 20, 16)
     assert found.groups == (Group("head.", 1e-3, decay=0.5, warm_up=3),)
     assert config == Toy(num_segments=20, warm=3, margin=2.0)
@@ -65,7 +66,8 @@ def test_an_unknown_key_names_the_near_ones(key, near):
     ({"learning_rate": "fast"}, "setting learning_rate: expected a positive number, found 'fast'"),
     ({"clip_norm": -1}, "setting clip_norm"), ({"weight_decay": -1e-3}, "setting weight_decay"),
     ({"seed": -1}, "setting seed"), ({"holdout": 1}, "setting holdout: expected a share between 0 and 1"),
-    ({"betas": [0.9]}, "setting betas: expected two numbers"), ({"betas": [0.9, 1]}, "setting betas"), ({"betas": 1}, "setting betas"),
+    ({"betas": [0.9]}, "setting betas: expected two numbers"), ({"betas": [0.9, 1]}, "setting betas"),
+    ({"betas": 1}, "setting betas"),
     ({"select": "train"}, "setting select: expected test or holdout, found 'train'"), ({"metric": "f1"}, "setting metric"),
     ({"crops": "first"}, "setting crops"), ({"precision": "fp8"}, "setting precision"), ({"compile": 1}, "setting compile"),
     ({"patience": 0}, "setting patience"), ({"margin": -1}, "setting margin")])
@@ -81,7 +83,8 @@ def test_values_of_groups_out_of_range(change):
 
 
 def test_words_of_the_command_line():
-    words = ["steps=100", "learning_rate=1e-3", "clip_norm=none", "compile=true", "betas=0.5,0.9", "a=[1, 2]", "select=holdout", "b="]
+    words = ["steps=100", "learning_rate=1e-3", "clip_norm=none", "compile=true", "betas=0.5,0.9", "a=[1, 2]",
+             "select=holdout", "b="]
     assert parse(words) == {"steps": 100, "learning_rate": 1e-3, "clip_norm": None, "compile": True, "betas": [0.5, 0.9],
                             "a": [1, 2], "select": "holdout", "b": ""}
     with pytest.raises(InputError, match="'steps': expected KEY=VALUE"):

@@ -167,9 +167,15 @@ def test_a_finished_run_is_resumed_without_a_step(training_set, tmp_path):
 
 def test_a_loss_that_is_not_finite(training_set, tmp_path):
     FAULTS["part"] = {8: float("nan")}
-    with pytest.raises(Failure, match=r"the loss of step 8 is not finite \(part = nan\).*; the batch's videos: v\d, v\d, v\d, v\d"):
+    message = r"the loss of step 8 is not finite \(part = nan\).*; the batch's videos: v\d, v\d, v\d, v\d"
+    with pytest.raises(Failure, match=message):
         begin(training_set, journal=Run(tmp_path))
     assert safetensors.read(tmp_path / LAST).tensors["steps"] == 6
+
+
+def test_a_judgement_that_is_no_number(training_set):
+    with pytest.raises(Failure, match="judged nan after step 4, expected a number"):
+        begin(training_set, judge=lambda detector: float("nan"))
 
 
 def test_weights_that_are_not_finite_are_not_saved(training_set, tmp_path):

@@ -16,7 +16,8 @@ TINY = ["feature_dim=8", "channels=16", "depth=1", "heads=1", "head_dim=8", "fee
         "videos=2", "steps=6", "evaluate_every=3", "save_every=2", "metric=auc"]
 VIDEOS = {"Riot01": ("train", "Riot", 90, ""), "Riot02": ("train", "Riot", 64, ""), "Fight03": ("train", "Fight", 40, ""),
           "Normal01": ("train", "Normal", 100, ""), "Normal02": ("train", "Normal", 80, ""),
-          "Normal03": ("train", "Normal", 33, ""), "Riot11": ("test", "Riot", 96, "16-48"), "Normal11": ("test", "Normal", 80, "")}
+          "Normal03": ("train", "Normal", 33, ""), "Riot11": ("test", "Riot", 96, "16-48"),
+          "Normal11": ("test", "Normal", 80, "")}
 
 
 @pytest.fixture
@@ -62,9 +63,9 @@ def test_a_run_leaves_its_files_and_its_best_is_scored(videos, capsys):
     lines = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
     assert [line["step"] for line in lines if "total" in line] == [1, 2, 3, 4, 5, 6]
     assert json.loads((folder / "recipe.json").read_text())["recipe"]["settings"]["channels"] == 16
-    ends_of_scoring = ["--dataset", "own.csv", "--features", "features", "--checkpoint", str(folder / BEST), "--output", "scored"]
     with pytest.raises(SystemExit) as end:
-        command_line.run(test_10crop.main, ends_of_scoring)
+        command_line.run(test_10crop.main, ["--dataset", "own.csv", "--features", "features", "--checkpoint",
+                                            str(folder / BEST), "--output", "scored"])
     assert end.value.code == 0
     scored = json.loads(open("scored/report.json").read())
     assert scored["metrics"]["auc"] == pytest.approx(report["best"]["metrics"]["auc"], abs=1e-6)
