@@ -17,6 +17,8 @@ from .layers import BatchNorm, Random
 from .network import VideoNetwork
 
 MOMENTS = ("moment1", "moment2")
+REDUCED = {"float32": None, "bf16": ms.bfloat16}
+"""What products are computed in instead of float32. The CPU has no bfloat16."""
 
 
 def training_losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Tensor]:
@@ -30,8 +32,9 @@ def training_losses(network: VideoNetwork, batch: Batch, deterministic: bool = F
 
 
 def losses_and_gradients(network: VideoNetwork, batch: Batch, named: dict[str, ms.Parameter],
-                         deterministic: bool = False) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The loss terms and the gradients of the total by the parameters `named`."""
+                         deterministic: bool = False,
+                         reduced: ms.Type | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The loss terms and the gradients of the total by the parameters `named`; products in a `reduced` type, or as they are."""
     names: list[str] = []
 
     def total_first() -> tuple[Tensor, ...]:
@@ -39,6 +42,8 @@ def losses_and_gradients(network: VideoNetwork, batch: Batch, named: dict[str, m
         names[:] = sorted(terms, key="total".__ne__)
         return tuple(terms[name] for name in names)
 
+    if reduced is not None:
+        total_first = ms.amp.auto_mixed_precision(total_first, "auto", reduced)
     values, gradients = ms.value_and_grad(total_first, None, list(named.values()), has_aux=True)()
     return dict(zip(names, values)), dict(zip(named, gradients))
 
@@ -50,8 +55,8 @@ class Trainer:
     """
 
     def __init__(self, network: VideoNetwork, recipe: Recipe):
-        if recipe.precision != "float32":
-            raise InputError(f"precision {recipe.precision!r}: the mindspore backend trains in float32")
+        if REDUCED[recipe.precision] == ms.bfloat16 and ms.get_context("device_target") == "CPU":
+            raise InputError(f"precision {recipe.precision!r}: MindSpore has no bfloat16 on the CPU, expected float32")
         self.network, self.recipe, self.steps = network, recipe, 0
         self.parameters = network.trainable()
         self.moments = {name: [ms.Parameter(ops.zeros_like(p), name=f"{kind}.{name}") for kind in MOMENTS]
@@ -81,7 +86,7 @@ class Trainer:
 
     def _differentiated(self, batch: Batch, deterministic: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         try:
-            return losses_and_gradients(self.network, batch, self.parameters, deterministic)
+            return losses_and_gradients(self.network, batch, self.parameters, deterministic, REDUCED[self.recipe.precision])
         except RuntimeError as error:
             if not self.recipe.compile:
                 raise

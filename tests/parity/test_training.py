@@ -108,7 +108,24 @@ def test_a_step_in_bfloat16_is_nearly_that_in_float32(method):
 
 
 @pytest.mark.needs("mindspore")
-def test_mindspore_trains_in_float32_only():
+@pytest.mark.parametrize("method", CONFIGS)
+def test_mindspore_trains_in_reduced_precision(method, monkeypatch):
+    """In float16, which the CPU has, since it has no bfloat16."""
+    import mindspore as ms
+    from wvad_mindspore import training
+
+    recipe, terms = dataclasses.replace(RECIPES["unclipped"], precision="bf16"), []
+    for dtype in (None, ms.float16):
+        monkeypatch.setitem(training.REDUCED, "bf16", dtype)
+        made = detector(method, CONFIGS[method][0], "mindspore")
+        trainer = made.backend.trainer(made.network, recipe)
+        terms.append([trainer.step(batch(method, CONFIGS[method][0], 20), deterministic=True)["total"] for _ in range(2)])
+        assert all(np.isfinite(value).all() and value.dtype != np.float16 for value in made.weights().values())
+    assert terms[0] != terms[1] and terms[1] == pytest.approx(terms[0], rel=0.05)
+
+
+@pytest.mark.needs("mindspore")
+def test_mindspore_has_no_bfloat16_on_the_cpu():
     made = detector("rtfm", CONFIGS["rtfm"][0], "mindspore")
-    with pytest.raises(wv.InputError, match="precision 'bf16': the mindspore backend trains in float32"):
+    with pytest.raises(wv.InputError, match="precision 'bf16': MindSpore has no bfloat16 on the CPU, expected float32"):
         made.backend.trainer(made.network, dataclasses.replace(RECIPES["clipped"], precision="bf16"))
