@@ -50,24 +50,29 @@ def begun(method: str, framework: str, folder: Path) -> multiprocessing.Process:
     return process
 
 
+def written(folder: Path) -> int:
+    """The lines of a run's history."""
+    return len((folder / HISTORY).read_bytes().splitlines()) if (folder / HISTORY).exists() else 0
+
+
 def main(method: str, framework: str, kills: int, folder: Path) -> None:
     backend(framework)
     for module in LATER.get(framework, ()):
         importlib.import_module(module)
-    start = time.perf_counter()
     process = begun(method, framework, folder / "whole")
     process.join()
-    seconds, moments, lines = time.perf_counter() - start, random.Random(0), []
+    killed, moments, lines = folder / "killed", random.Random(0), []
     while len(lines) < kills:
-        process = begun(method, framework, folder / "killed")
-        process.join(moments.uniform(0.1, 0.6) * seconds)
+        until = written(killed) + moments.randint(1, written(folder / "whole") // 3)
+        process = begun(method, framework, killed)
+        while process.is_alive() and written(killed) < until:
+            time.sleep(moments.uniform(0, 0.01))
         process.kill()
         process.join()
-        history = folder / "killed" / HISTORY
-        lines.append(len(history.read_bytes().splitlines()) if history.exists() else 0)
-        if process.exitcode == 0 and len(lines) < kills:  # at its end before it was killed: once more from the start
-            shutil.rmtree(folder / "killed")
-            lines.pop()
+        if process.exitcode == 0:  # at its end before it was killed: once more from the start
+            shutil.rmtree(killed)
+        else:
+            lines.append(written(killed))
     process = begun(method, framework, folder / "killed")
     process.join()
     print(json.dumps(lines))
