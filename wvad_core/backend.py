@@ -15,7 +15,7 @@ import numpy as np
 
 from .configuration import Config
 from .data.batches import Batch
-from .errors import InputError
+from .errors import InputError, one_line
 from .recipes import Recipe
 
 Array = np.ndarray
@@ -84,8 +84,7 @@ def backend(name: str) -> Backend:
     try:
         return entries[name].load()
     except ImportError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"backend {name} cannot start ({reason}); install its framework: "
+        raise InputError(f"backend {name} cannot start ({one_line(error)}); install its framework: "
                          f"{pip_command(entries[name])}") from error
 
 

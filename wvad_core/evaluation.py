@@ -111,23 +111,38 @@ def evaluate(detector: Detector, dataset: Dataset, replicates: int = 1000, seed:
     Raises InputError for features that are not finite, and for a video whose scores are not; in all processes alike.
     """
     facts = describe(detector, dataset) | dict(about or {})
-    rank, size = detector.backend.processes()
-    share = dataset.dealt(rank, size)
-    bar = partial(tqdm, disable=True if rank else None, leave=False, unit="video", total=len(share))
-    _check_finite(detector, dataset, share, partial(bar, desc="checking features"))
+    check_finite(detector, dataset)
     start = time.perf_counter()
+    videos = scored(detector, dataset)
+    return summarise(videos, facts | {"seconds": time.perf_counter() - start}, replicates, seed)
+
+
+def scored(detector: Detector, dataset: Dataset) -> tuple[VideoScores, ...]:
+    """The scores of every video, in the dataset's order. Shares the videos out, and raises, as `evaluate` does."""
+    check_finite(detector, dataset)
+    share, bar = _share(detector, dataset)
     scores = [np.empty(0, np.float32)]
     for _, features in bar(share.prefetched(), desc="scoring"):
         scores.append(detector.score(features))
         if not np.isfinite(scores[-1]).all():
             break  # the error is raised below, once all processes know
-    videos = tuple(_scored(item, found) for item, found in zip(dataset, _gathered(detector, dataset, scores)))
-    return summarise(videos, facts | {"seconds": time.perf_counter() - start}, replicates, seed)
+    return tuple(_scored(item, found) for item, found in zip(dataset, _gathered(detector, dataset, scores)))
 
 
-def _check_finite(detector: Detector, dataset: Dataset, share: Dataset,
-                  progress: Callable[[Iterable], Iterable]) -> None:
-    """Check a share of the features here. Where any process finds a flaw in its own, all of them find all flaws."""
+def _share(detector: Detector, dataset: Dataset) -> tuple[Dataset, Callable[..., Iterable]]:
+    """This process's share of the videos, and a progress bar over it."""
+    rank, size = detector.backend.processes()
+    share = dataset.dealt(rank, size)
+    return share, partial(tqdm, disable=True if rank else None, leave=False, unit="video", total=len(share))
+
+
+def check_finite(detector: Detector, dataset: Dataset) -> None:
+    """Check this process's share of the features. Where any process finds a flaw in its own, all of them find all flaws.
+
+    What has passed once is not read again.
+    """
+    share, bar = _share(detector, dataset)
+    progress = partial(bar, desc="checking features")
     if share is dataset:
         return dataset.check_finite(progress)
     flawed = 0.0

@@ -18,7 +18,7 @@ from .data import Dataset, TrainingSet, demo
 from .data.cache import cache_folder
 from .detector import Detector, from_weights
 from .errors import InputError, listing
-from .evaluation import evaluate
+from .evaluation import Frames, evaluate, scored
 from .files import write_json
 from .methods import specification
 from .recipes import Recipe
@@ -26,6 +26,8 @@ from .runs import Run, read_json
 from .training import Trained, read_training_set, train
 
 DEMO = "demo"
+RANKINGS = {"auc": metrics.roc_auc, "ap": metrics.pr_auc}
+"""A recipe's `metric`, over the frames of the test set."""
 PLAN, REPORT, CURVES = "recipe.json", "report.json", "curves.png"
 SELECTED = {"test": "by its {metric} on the test set, as published code does; so its figures there are too good",
             "holdout": "by the AUC over the {held} training videos held out; the test set took no part"}
@@ -111,15 +113,15 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[st
 def judge(recipe: Recipe, test: Dataset, videos: Dataset, held: np.ndarray | None) -> Callable[[Detector], float]:
     """A detector's merit as the recipe has it. held: the numbers of the training videos that are held out."""
     if held is None:
-        return lambda detector: evaluate(detector, test, replicates=1).metrics[recipe.metric]
+        return lambda detector: Frames(scored(detector, test)).of(RANKINGS[recipe.metric])
     part = Dataset(videos.name, [videos[i] for i in held])
     return lambda detector: video_auc(detector, part)
 
 
 def video_auc(detector: Detector, dataset: Dataset) -> float:
     """The area under the ROC curve over videos: their labels, and the highest score of each."""
-    highest = [detector.score(features).max() for _, features in dataset.prefetched()]
-    return metrics.roc_auc(np.array([item.abnormal for item in dataset], float), np.array(highest))
+    videos = scored(detector, dataset)
+    return metrics.roc_auc(np.array([v.abnormal for v in videos], float), np.array([v.scores.max() for v in videos]))
 
 
 def held_out(dataset: Dataset, recipe: Recipe) -> np.ndarray:
@@ -154,8 +156,9 @@ def notices(videos: Dataset, training_set: TrainingSet, recipe: Recipe) -> list[
 def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None) -> dict[str, Any]:
     """What a run came to: the best and the last weights side by side, on the test set."""
     recipe, position = plan.recipe, trained.position
-    best = from_weights(plan.method, plan.config, trained.best, plan.backend, plan.device)
-    last, best = evaluate(trained.detector, test), evaluate(best, test)
+    best = last = evaluate(trained.detector, test)
+    if position.best is not None and position.best_step != position.step:
+        best = evaluate(from_weights(plan.method, plan.config, trained.best, plan.backend, plan.device), test)
     selected = SELECTED[recipe.select].format(metric=recipe.metric.upper(), held=0 if held is None else len(held))
     return {"method": plan.method, "dataset": plan.dataset, "seed": recipe.seed, "backend": plan.backend,
             "selected": f"best.safetensors was chosen {selected}",

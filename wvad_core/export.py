@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .backend import Backend, pip_command
 from .detector import Detector
-from .errors import InputError
+from .errors import InputError, one_line
 from .files import written_whole
 
 GROUP = "wvad.exports"
@@ -39,8 +39,7 @@ def export(detector: Detector, path: str | Path) -> None:
         with written_whole(path) as temporary:
             backend.export(network, temporary, metadata)
     except ImportError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be written ({reason}); install what it takes: "
+        raise InputError(f"{path}: cannot be written ({one_line(error)}); install what it takes: "
                          f"{pip_command(known[path.suffix])}") from error
     except NotImplementedError as error:
         raise InputError(f"{path}: {path.suffix[1:]} cannot express this {detector.method} detector: {error}") from error

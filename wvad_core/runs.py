@@ -68,12 +68,11 @@ class Run(Journal):
         return self.best
 
     def save(self, position: Position, detector: Detector, trainer: Any) -> None:
-        weights, state = detector.weights(), trainer.state()
         if not self.writes:
             return
         detector.save(self.folder / LAST)
-        tensors = {WEIGHTS + name: value for name, value in weights.items()}
-        tensors |= {TRAINER + name: value for name, value in state.items()}
+        tensors = {WEIGHTS + name: value for name, value in detector.weights().items()}
+        tensors |= {TRAINER + name: value for name, value in trainer.state().items()}
         size = (self.folder / HISTORY).stat().st_size if (self.folder / HISTORY).exists() else 0
         metadata = {"position": json.dumps(asdict(position)), "history": str(size), "sha256": digest(tensors)}
         safetensors.write(self.folder / STATE, Contents(tensors, metadata))

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wvad_core as wv
+from test_pytorch_files import refusal
 from wvad_core.checkpoints import pytorch, unpickling
 from wvad_core.checkpoints.contents import Contents
 
@@ -21,14 +22,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:invalid escape sequence")
 MEMORY = 100 * 1024**2  # of reading a file of less than a megabyte
 MAGIC = pickle.dumps(0x1950a86a20f9469cfc6c, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2)
 ARRAY = np.arange(4, dtype=np.float32)
-
-
-def refusal(path):
-    with pytest.raises(wv.InputError) as error:
-        pytorch.read(path)
-    message = str(error.value)
-    assert message.startswith(f"{path}: ") and "\n" not in message
-    return message.removeprefix(f"{path}: ")
 
 
 def text(value):

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..files import written_whole
 from . import unpickling
 from .contents import Contents
@@ -73,13 +73,9 @@ def read(path: Path) -> Contents:
             top, metadata = _top(file, size)
             return Contents(_arrays(top, GROWTH * size + ALLOWANCE), metadata)
     except Refused as error:
-        raise InputError(f"{path}: {_line(error)}") from None
+        raise InputError(f"{path}: {one_line(error)}") from None
     except DAMAGE as error:
-        raise InputError(f"{path}: not a whole PyTorch file ({type(error).__name__}: {_line(error)})") from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]
+        raise InputError(f"{path}: not a whole PyTorch file ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _top(file: BinaryIO, size: int) -> tuple[Any, dict[str, str]]:
