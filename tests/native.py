@@ -60,6 +60,14 @@ def bn_wvad_normal_scores(detector: wv.Detector, batch: wv.Batch) -> np.ndarray:
     return to_numpy(_bn_wvad(detector, batch)[1][-1])
 
 
+def bn_wvad_averaged_before_product(detector: wv.Detector, features: np.ndarray) -> np.ndarray:
+    """Distances and normal scores averaged over the crops of (B, N, T, D) apart, in evaluation mode."""
+    network = detector.network
+    if detector.backend_name == "numpy":
+        return network.specification.averaged_before_product(features, Scope(network.weights), network.config)
+    return to_numpy(network.averaged_before_product(to_native(detector.backend_name, features)))
+
+
 def bn_wvad_training_forward(detector: wv.Detector, batch: wv.Batch):
     """The levels, their distances, and the backend's own `screen`, all on arrays."""
     network, (*levels, _) = _bn_wvad(detector, batch)

@@ -11,7 +11,6 @@ import numpy as np
 from . import checkpoints, parameters
 from .backend import Backend
 from .backend import backend as find_backend
-from .checkpoints import safetensors
 from .checkpoints.contents import describe
 from .checkpoints.identification import Checkpoint, identify
 from .checkpoints.naming import as_computed, canonical
@@ -68,8 +67,13 @@ class Detector:
         return self.backend.gradients(self.network, batch, deterministic)
 
     def save(self, path: str | Path) -> None:
-        """Write the weights as one safetensors file that `load` reads on any backend."""
-        safetensors.write(Path(path), describe(self.weights(), self.method, self.config.as_dict()))
+        """Write the weights, with method and configuration, as one file that `load` reads on any backend.
+
+        The suffix names the format: .safetensors; .pt, .pth, .pkl (PyTorch); .ckpt (MindSpore). Raises InputError for any
+        other, before anything is written.
+        """
+        kind = checkpoints.by_suffix(Path(path))
+        kind.write(Path(path), describe(self.weights(), self.method, self.config.as_dict()))
 
     def _check_width(self, features: Array) -> None:
         if features.shape[-1] != self.config.feature_dim:

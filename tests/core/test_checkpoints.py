@@ -62,6 +62,23 @@ def test_a_detector_from_any_format(tmp_path, own, kind, suffix):
         assert digest(loaded.weights()) == own.metadata["sha256"]
 
 
+@pytest.mark.parametrize("kind, suffix", SUFFIXES)
+def test_a_detector_is_saved_in_the_format_of_the_suffix(tmp_path, kind, suffix):
+    made = wv.create("saa", **CONFIG)
+    made.save(tmp_path / f"x{suffix}")
+    (other,) = [k for k in FORMATS if k.recognises(tmp_path / f"x{suffix}")]
+    loaded = wv.load(tmp_path / f"x{suffix}")
+    assert other is kind and loaded.config == made.config and digest(loaded.weights()) == digest(made.weights())
+
+
+@pytest.mark.parametrize("name", ["w.foo", "w", "w.npz", "w.pt.bak"])
+def test_a_detector_is_not_saved_under_an_unknown_suffix(tmp_path, name):
+    made = wv.create("saa", **CONFIG)
+    with pytest.raises(wv.InputError, match=r"no format has the suffix '.*', expected \.ckpt") as raised:
+        made.save(tmp_path / "folder" / name)
+    assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
+
+
 def test_what_is_no_checkpoint(tmp_path):
     (tmp_path / "x.txt").write_text("hello")
     (tmp_path / "x.ckpt").write_text("hello")

@@ -4,6 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import native
 import wvad_core as wv
 from cases import LENGTHS_AND_CROPS, NETWORKS, WITHOUT_PUBLISHED_GRADIENTS, batch, detector, video
 from compare import OUTPUT, assert_all_close, assert_close, assert_gradients_close
@@ -19,6 +20,17 @@ def test_scores(method, config, framework, steps, crops):
     assert_close(scores, specification.score(features.astype(np.float64)), OUTPUT)
     if not network.config.patches:
         assert_close(network.score(features[0]), network.score(features[:1]), 1e-7)
+
+
+@pytest.mark.parametrize("method, config", NETWORKS)
+def test_crops_mean_one_thing(method, config, backend):
+    """`score` of a video, the network given the crops as an axis, and the mean over crops scored one by one."""
+    made, features = detector(method, config, backend), video(method, config, 9, 3)
+    crops, patches = features[:3], features[3:]
+    alone = np.mean([made.score(np.concatenate([crop[None], patches])) for crop in crops], axis=0)
+    assert np.ptp([made.score(np.concatenate([crop[None], patches])) for crop in crops], axis=0).max() > 1e-3 * alone.max()
+    assert_close(made.score(features), alone, OUTPUT)
+    assert_close(native.network_scores(made, features[None]), alone[None], OUTPUT)
 
 
 @pytest.mark.parametrize("method, config", NETWORKS)

@@ -6,7 +6,7 @@ at each of its two BatchNorms the distance of a snippet to the running mean is
 
     d_l = sqrt(sum_c (f_l - mean_l)^2 / var_l)          (divergence of feature from mean, DFM)
 
-with f_l the value before the BatchNorm, and without its eps. Score = (d_1 + d_2) * n.
+with f_l the value before the BatchNorm, and without its eps. Score = (d_1 + d_2) * n, averaged over crops.
 
 Training screens the abnormal videos' snippets by distance, per level: the top 20 % of every video together with the
 top 40 % of the batch (sample-batch selection), set against as many of the normal videos' snippets of largest
@@ -14,7 +14,9 @@ distance, in a triplet loss whose anchor is the running mean (mean-based pull-pu
 normal videos: mean over videos of ||n||_2.
 
 Where paper and published code differ, this follows the code: n multiplies the distances as it is, the distances use
-the statistics as the very forward has just updated them, and MPP weighs its levels 5 and 20.
+the statistics as the very forward has just updated them, and MPP weighs its levels 5 and 20. Crops mean two things in
+that code: its evaluation gives the network one crop an item and averages the scores, as everything here does; the
+network, given crops as an axis, averages the distances and n apart and multiplies then: `averaged_before_product`.
 """
 from __future__ import annotations
 
@@ -99,15 +101,23 @@ def published(config: Config) -> Published:
 
 
 def forward(features: Array, p: Scope, config: Config) -> Array:
-    """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T). Crops are averaged for distances and n separately.
+    """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T), the products (d_1 + d_2) * n averaged over crops."""
+    distances, normal = factors(features, p, config)
+    return (distances * normal).mean(1)
 
-    The published evaluation averages the products instead: pass the crops of a video as B.
-    """
+
+def averaged_before_product(features: Array, p: Scope, config: Config) -> Array:
+    """(B, N, T, D) -> (B, T): d_1 + d_2 and n averaged over crops apart, as the published network does with such an axis."""
+    distances, normal = factors(features, p, config)
+    return distances.mean(1) * normal.mean(1)
+
+
+def factors(features: Array, p: Scope, config: Config) -> tuple[Array, Array]:
+    """d_1 + d_2 and n of every crop, (B, N, T) each. features (B, T, D), which is N = 1, or (B, N, T, D)."""
     items, crops = one_crop_each(features)
     levels, normal = head(items, p, config)
     distances = sum(distance(f, p.at("head").at(f"bn{i + 1}")) for i, f in enumerate(levels))
-    distances, normal = (x.reshape(-1, crops, x.shape[-1]).mean(1) for x in (distances, normal))
-    return distances * normal
+    return tuple(x.reshape(-1, crops, items.shape[1]) for x in (distances, normal))
 
 
 def head(features: Array, p: Scope, config: Config) -> tuple[list[Array], Array]:

@@ -48,12 +48,22 @@ class Network(VideoNetwork):
         return self.head(self.transformer(ops.relu(self.embedding(features))))
 
     def construct(self, features: Tensor) -> Tensor:
-        """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T)."""
+        """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T), the products averaged over crops."""
+        distances, normal = self.factors(features)
+        return (distances * normal).mean(1)
+
+    def averaged_before_product(self, features: Tensor) -> Tensor:
+        """(B, N, T, D) -> (B, T): distances and normal scores averaged over crops apart."""
+        distances, normal = self.factors(features)
+        return distances.mean(1) * normal.mean(1)
+
+    def factors(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The summed distances and the normal scores of every crop, (B, N, T) each."""
         items, crops = one_crop_each(features)
         level1, level2, normal = self.levels(items)
         distance1, distance2 = self.head.distances(level1, level2)
         shape = (-1, crops, items.shape[1])
-        return (distance1 + distance2).reshape(shape).mean(1) * normal.reshape(shape).mean(1)
+        return (distance1 + distance2).reshape(shape), normal.reshape(shape)
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         items, _ = one_crop_each(features)

@@ -49,12 +49,21 @@ class Network(VideoNetwork):
         return self.head(self.transformer(F.relu(self.embedding(features))))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T)."""
+        """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T), the products averaged over crops."""
+        distances, normal = self.factors(features)
+        return (distances * normal).mean(1)
+
+    def averaged_before_product(self, features: Tensor) -> Tensor:
+        """(B, N, T, D) -> (B, T): distances and normal scores averaged over crops apart."""
+        distances, normal = self.factors(features)
+        return distances.mean(1) * normal.mean(1)
+
+    def factors(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The summed distances and the normal scores of every crop, (B, N, T) each."""
         items, crops = one_crop_each(features)
         *levels, normal = self.levels(items)
-        distances = sum(self.head.distances(*levels))
-        distances, normal = (x.view(-1, crops, x.shape[-1]).mean(1) for x in (distances, normal))
-        return distances * normal
+        shape = (-1, crops, items.shape[1])
+        return sum(self.head.distances(*levels)).view(shape), normal.view(shape)
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         items, _ = one_crop_each(features)
