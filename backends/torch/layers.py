@@ -47,22 +47,14 @@ class Conv1d(nn.Conv1d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int = 1, bias: bool = True):
         super().__init__(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=bias)
-        self._transformed: tuple[tuple[int, int], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         dilation = self.dilation[0]
         if eager_cpu(x) and winograd.pays(x, self.weight, dilation):
             if torch.is_grad_enabled():
                 return winograd.Convolution.apply(x, self.weight, self.bias, dilation, _product)
-            return winograd.conv1d(x, self._kernels(), self.bias, dilation, _product)
+            return winograd.conv1d(x, winograd.transformed(self.weight), self.bias, dilation, _product)
         return over_time(x, self.weight, self.bias, dilation)
-
-    def _kernels(self) -> Tensor:
-        """The transformed kernels, made anew when the weight has changed."""
-        version = (self.weight.data_ptr(), self.weight._version)
-        if self._transformed is None or self._transformed[0] != version:
-            self._transformed = version, winograd.transformed(self.weight)
-        return self._transformed[1]
 
 
 def over_time(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1, groups: int = 1) -> Tensor:
