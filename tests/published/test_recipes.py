@@ -1,0 +1,126 @@
+"""Recipes and defaults of every method as its authors published them, written down a second time.
+
+Sources: the papers (PAPER of each method) and the authors' code. A figure that was not published is this library's
+choice; `CHOSEN` names those, and they are pinned all the same.
+"""
+import pytest
+
+import wvad_core as wv
+from wvad_core.methods import specification
+from wvad_core.recipes import Group, Recipe, resolve
+
+# Adam everywhere. videos: normal ones of a batch, with as many abnormal ones. metric: that of the published result.
+COMMON = {"betas": (0.9, 0.999), "clip_norm": None, "seed": 0, "crops": "random", "sampling": "segments", "groups": (),
+          "batch_norm": "synchronised", "metric": "auc"}
+UR_DMU = {"learning_rate": 1e-4, "weight_decay": 5e-5, "videos": 64, "segments": 200, "steps": 3000}
+RTFM = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 32, "segments": 32, "steps": 15000, "crops": "all"}
+SSRL = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 8 * 4, "segments": 32, "steps": 15000, "crops": "all"}
+ADPLG = {"learning_rate": 1e-4, "weight_decay": 5e-3, "videos": 32, "segments": 64, "steps": 20000}
+RECIPES = {
+    ("ar-net", "shanghaitech"): {"learning_rate": 1e-4, "weight_decay": 5e-4, "videos": 30, "segments": 300,
+                                 "steps": 1000, "sampling": "snippets"},
+    ("bn-wvad", "xd-violence"): {"learning_rate": 1e-4, "weight_decay": 5e-5, "videos": 64, "segments": 200,
+                                 "steps": 1000, "clip_norm": 1.0, "seed": 2022, "metric": "ap"},
+    ("rtfm", "ucf-crime"): RTFM,
+    ("rtfm", "shanghaitech"): RTFM,
+    ("rtfm", "xd-violence"): RTFM | {"metric": "ap"},
+    ("saa", "ucf-crime"): {"learning_rate": 1e-4, "weight_decay": 5e-5, "videos": 64, "segments": 320, "steps": 3000},
+    ("ssrl", "ucf-crime"): SSRL,
+    ("ssrl", "shanghaitech"): SSRL,
+    ("ur-dmu", "ucf-crime"): UR_DMU,
+    ("ur-dmu", "xd-violence"): UR_DMU | {"metric": "ap"},
+    ("adplg", "ucf-crime"): ADPLG,
+    ("adplg", "xd-violence"): ADPLG | {"metric": "ap"},
+    ("adplg", "shanghaitech"): ADPLG,
+}
+CHOSEN = {"ar-net": {"steps"}, "rtfm": {"steps"}, "saa": {"steps"}, "ssrl": {"steps"}}
+
+# label threshold, variance threshold, attentions that make a label, steps before the snippet branch trains
+ADPLG_LABELS = {"ucf-crime": (0.25, 0.4, 3, 1000), "xd-violence": (0.15, 0.5, 5, 1500),
+                "shanghaitech": (0.2, 0.4, 4, 1000)}
+
+TRANSFORMER = {"feature_dim": 1024, "channels": 512, "depth": 2, "heads": 4, "head_dim": 128, "feed_forward_dim": 512}
+MAGNITUDES = {"feature_dim": 2048, "num_segments": 32, "hidden_dims": (512, 128), "dropout": 0.7, "margin": 100.0,
+              "magnitude_weight": 1e-4, "smooth_weight": 8e-4, "sparsity_weight": 8e-3}
+DEFAULTS = {
+    "ar-net": {"variant": "single", "feature_dim": 2048, "dropout": 0.7, "k": 4, "center_weight": 20.0, "classes": 1,
+               "num_segments": 300, "filter_dim": 512, "cas_dim": 2048, "leaky_slope": 0.01, "norm_weight": 1e-4},
+    "bn-wvad": TRANSFORMER | {"ratios": (16, 32), "kernel_sizes": (1, 1, 1), "ratio_sample": 0.2, "ratio_batch": 0.4,
+                              "margin": 1.0, "level_weights": (5.0, 20.0)},
+    "rtfm": MAGNITUDES,
+    "saa": {"feature_dim": 1024, "attention_dim": 512, "hidden_dims": (512, 128), "dropout": 0.7, "leaky_slope": 0.2,
+            "k": 16, "suppression": 0.2, "branch_weights": (0.8, 0.2), "guide_steps": 400, "guide_threshold": 0.5,
+            "norm_weight": 0.8, "smooth_weight": 0.01, "sparse_weight": 0.01},
+    "ssrl": MAGNITUDES | {"stage": 4, "patch_sizes": (23, 35, 47)},
+    "ur-dmu": TRANSFORMER | {"abnormal_memory": 60, "normal_memory": 60, "hidden_dim": 128, "dropout": 0.5, "k": 16,
+                             "margin": 1.0, "distance_margin": 100.0, "attention_weight": 0.1, "triplet_weight": 0.1,
+                             "kl_weight": 0.001, "distance_weight": 0.0001},
+    "adplg": {"feature_dim": 1024, "hidden": 512, "channels": 1024, "window_sizes": (2, 4, 6, 8), "local_heads": 8,
+              "local_head_dim": 64, "positions": 6750, "depth": 2, "heads": 4, "head_dim": 256,
+              "feed_forward_dim": 1024, "classifier_dim": 32, "dropout": 0.5, "classifier_dropout": 0.7, "num_segments": 64, "history": 3,
+              "label_threshold": 0.25, "variance_threshold": 0.4, "warm_up": 1000},
+}
+RESULTS = {  # in percent
+    "ar-net": {"shanghaitech": {"auc": 91.24}},
+    "bn-wvad": {"xd-violence": {"auc": 94.71, "auc_sub": 83.59, "ap": 84.93, "ap_sub": 85.45}},
+    "rtfm": {"ucf-crime": {"auc": 84.30}, "shanghaitech": {"auc": 97.21}, "xd-violence": {"ap": 77.81}},
+    "saa": {"ucf-crime": {"auc": 86.19}, "xd-violence": {"ap": 83.59}},
+    "ssrl": {"ucf-crime": {"auc": 87.43}, "shanghaitech": {"auc": 97.98}},
+    "ur-dmu": {"ucf-crime": {"auc": 86.97}, "xd-violence": {"ap": 81.66}},
+    "adplg": {},
+}
+
+
+def published(method: str, dataset: str) -> tuple[Recipe, object]:
+    spec = specification(method)
+    return resolve(spec.RECIPES[dataset], spec.Config, {}, method)
+
+
+def test_every_published_recipe_is_pinned():
+    found = {(method, dataset) for method in wv.methods() for dataset in specification(method).RECIPES}
+    assert {(method, dataset) for method, dataset in found if dataset != "demo"} == set(RECIPES)
+    assert {method for method, _ in RECIPES} == set(DEFAULTS) == set(RESULTS) >= set(CHOSEN)
+
+
+@pytest.mark.parametrize("method, dataset", RECIPES)
+def test_recipe(method, dataset):
+    recipe, _ = published(method, dataset)
+    expected = COMMON | RECIPES[method, dataset]
+    if method == "adplg":
+        expected |= {"groups": (Group("video.", 1e-4, 1.0, 1, 0),
+                                Group("snippet.", 1e-3, 0.9, 4000, ADPLG_LABELS[dataset][3]))}
+    assert {name: getattr(recipe, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("method, dataset", RECIPES)
+def test_settings_of_a_recipe(method, dataset):
+    config, expected = published(method, dataset)[1].as_dict(), DEFAULTS[method]
+    if method == "adplg":
+        names = "label_threshold", "variance_threshold", "history", "warm_up"
+        expected = expected | dict(zip(names, ADPLG_LABELS[dataset]))
+    assert config == expected
+
+
+@pytest.mark.parametrize("method", DEFAULTS)
+def test_default_settings(method):
+    assert specification(method).Config().as_dict() == DEFAULTS[method]
+
+
+@pytest.mark.parametrize("method", RESULTS)
+def test_published_results(method):
+    assert specification(method).PAPER.results == RESULTS[method]
+
+
+def test_a_recipe_left_to_itself_is_adam_without_clipping():
+    plain = Recipe(segments=1, videos=1, steps=1)
+    assert {name: getattr(plain, name) for name in COMMON} == COMMON
+    assert (plain.learning_rate, plain.weight_decay, plain.patience) == (1e-4, 5e-5, None)
+
+
+def test_rates_of_adplg_over_its_20000_steps():
+    """The snippet branch begins after the warm-up; its rate falls to 0.9 of itself every 4000 steps of its own."""
+    recipe, _ = published("adplg", "ucf-crime")
+    assert [recipe.rates(step)[2] for step in (1, 1000)] == [None, None]
+    for step, rate in ((1001, 1e-3), (5000, 1e-3), (5001, 9e-4), (9001, 8.1e-4), (20000, 6.561e-4)):
+        assert recipe.rates(step)[1:] == [1e-4, pytest.approx(rate, rel=1e-12)]
+    assert recipe.grouped(["video.q.weight", "snippet.norm.bias"]) == [[], ["video.q.weight"], ["snippet.norm.bias"]]
