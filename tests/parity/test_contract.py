@@ -1,6 +1,7 @@
 """The backends offer the same functions and classes with the same signatures; frameworks load only when asked for."""
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 
@@ -100,3 +101,20 @@ def test_canonical_names_are_the_attribute_paths(method, framework):
 def test_the_core_loads_no_framework(statement):
     check = "; import sys; loaded = {'torch', 'mindspore'} & set(sys.modules); assert not loaded, loaded"
     subprocess.run([sys.executable, "-c", statement + check], check=True)
+
+
+@pytest.mark.needs("mindspore")
+@pytest.mark.parametrize("version", ("1.26.4", "2.0.0", "2.4.6", "10.0"))
+def test_mindspore_starts_with_numpy_1_alone(monkeypatch, version):
+    """With numpy 2 networks are built, and the first operation of any of them raises SystemError."""
+    find_backend("mindspore")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "wvad_mindspore"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("numpy.__version__", version)
+    if version.startswith("1."):
+        assert find_backend("mindspore").versions()
+        return
+    with pytest.raises(wv.InputError) as error:
+        find_backend("mindspore")
+    assert re.fullmatch(rf"backend mindspore cannot start \(.*numpy below 2, found numpy {version}\); install .*: "
+                        r'pip install .*"numpy<2"', str(error.value))
