@@ -9,6 +9,11 @@ from typing import Any, ClassVar
 from .errors import InputError
 
 
+PUBLISHED_CROPS = (1, 5, 10)
+MOST_CROPS = max(PUBLISHED_CROPS)
+"""That a video has, unless it is known to have more."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Base of the methods' configurations. Every field has the published value as its default.
@@ -28,6 +33,17 @@ class Config:
     def patches(self) -> int:
         """How many of the crop axis's N are patches, behind the crops."""
         return 0
+
+    def crops_of(self, rows: int, crops: int | None = None) -> int:
+        """How many of the `rows` of a crop axis are crops: all but the patches, which come behind them.
+
+        crops: their number, where it is known. Any other number is an error; where it is not known, one that is not from
+        1 to MOST_CROPS, since then the rows are patches of another stage, or another axis. Raises InputError.
+        """
+        found, behind = rows - self.patches, f" and behind them {self.patches} patches" if self.patches else ""
+        if crops is None and not 1 <= found <= MOST_CROPS or crops is not None and found != crops:
+            raise InputError(f"N = {rows} on the crop axis, expected {crops or f'1 to {MOST_CROPS}'} crops{behind}")
+        return found
 
     @property
     def frozen(self) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from .backend import backend as find_backend
 from .checkpoints.contents import describe
 from .checkpoints.identification import Checkpoint, identify
 from .checkpoints.naming import as_computed, canonical
-from .configuration import Config, configure
+from .configuration import PUBLISHED_CROPS, Config, configure
+from .data.arrays import as_features
 from .data.batches import Batch
 from .errors import InputError
 from .methods import specification
@@ -27,6 +28,8 @@ class Detector:
     """What `create`, `load` and `from_published` make. `network` is the framework's own module.
 
     later: how many of the patches at the end of the features' crop axis are for later stages of training; they are dropped.
+    crops: how many crops videos have, where that is known: any other number is an error. Where it is not, a number that is
+        not from 1 to 10 is (`Config.crops_of`); `dataclasses.replace(detector, crops=20)` takes more.
     """
     method: str
     config: Config
@@ -35,18 +38,21 @@ class Detector:
     network: Any
     precision: str = "float32"
     later: int = 0
+    crops: int | None = None
 
-    def score(self, features: Array) -> Array:
+    def score(self, features: Any) -> Array:
         """Anomaly scores of one video: (T, D) or (N, T, D), N crops -> (T,) float32, one score for 16 frames.
 
-        float64 features give float64 scores on the NumPy backend.
+        Numbers of any type are taken; an array of float64 gives float64 scores on the NumPy backend. Raises InputError for
+        what are no finite numbers, a D that is not the configuration's, and a wrong number on the crop axis; what looks
+        like (T, N, D) is told so.
         """
-        features = np.asarray(features)
-        if features.ndim == 2:
-            features = features[None]
-        if features.ndim != 3 or 0 in features.shape:
-            raise InputError(f"features of shape {features.shape}: expected (T, D) or (crops, T, D)")
+        features = as_features(features)
         self._check_width(features)
+        try:
+            self.config.crops_of(len(features) - self.later, self.crops)
+        except InputError as error:
+            raise InputError(f"features of shape {features.shape}: {error}{self._axes(features.shape)}") from None
         return self.backend.score(self.network, features[:len(features) - self.later])
 
     def weights(self) -> dict[str, Array]:
@@ -58,12 +64,12 @@ class Detector:
 
         deterministic: without dropout and sampling noise.
         """
-        self._check_width(batch.features)
+        self._check_batch(batch.features)
         return self.backend.losses(self.network, batch, deterministic)
 
     def gradients(self, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
         """{canonical name: gradient of the total loss}, in training mode as `losses`. The NumPy backend has none."""
-        self._check_width(batch.features)
+        self._check_batch(batch.features)
         return self.backend.gradients(self.network, batch, deterministic)
 
     def save(self, path: str | Path) -> None:
@@ -74,6 +80,19 @@ class Detector:
         """
         kind = checkpoints.by_suffix(Path(path))
         kind.write(Path(path), describe(self.weights(), self.method, self.config.as_dict()))
+
+    def _check_batch(self, features: Array) -> None:
+        self._check_width(features)
+        try:
+            self.config.crops_of(features.shape[1] if features.ndim == 4 else 1, self.crops)
+        except InputError as error:
+            raise InputError(f"batch features of shape {features.shape}: {error}") from None
+
+    def _axes(self, shape: tuple[int, ...]) -> str:
+        """A hint for features (N, T, D) with a wrong N."""
+        if shape[1] - self.config.patches - self.later in PUBLISHED_CROPS and shape[0] > shape[1]:
+            return "; they look like (T, N, D), wvad_core.data.read_features(path) gives (N, T, D)"
+        return ""
 
     def _check_width(self, features: Array) -> None:
         if features.shape[-1] != self.config.feature_dim:

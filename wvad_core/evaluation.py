@@ -137,10 +137,12 @@ def _share(detector: Detector, dataset: Dataset) -> tuple[Dataset, Callable[...,
 
 
 def check_finite(detector: Detector, dataset: Dataset) -> None:
-    """Check this process's share of the features. Where any process finds a flaw in its own, all of them find all flaws.
+    """Check all crop axes, then this process's share of the features. Where any process finds a flaw in its own, all of
+    them find all flaws.
 
     What has passed once is not read again.
     """
+    dataset.check_crops(detector.config, detector.later, detector.crops)
     share, bar = _share(detector, dataset)
     progress = partial(bar, desc="checking features")
     if share is dataset:

@@ -49,7 +49,9 @@ class Plan:
 
     def open(self, split: str) -> Dataset:
         features = self.features or demo.demo_features(layout=self.config.layout)
-        return Dataset.open(self.dataset, features, split, feature_dim=self.config.feature_dim)
+        dataset = Dataset.open(self.dataset, features, split, feature_dim=self.config.feature_dim)
+        dataset.check_crops(self.config)
+        return dataset
 
 
 def plan(method: str, dataset: str, features: str | Path | None, backend: str, device: str = "auto",

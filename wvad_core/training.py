@@ -108,9 +108,10 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
     weights, the batches, the same ones for every backend, and dropout and noise.
     judge: a detector's merit, the more the better; without one, the last step of a stage is its best.
     journal: where a history, the best weights and all that resuming needs go; training goes on from what it has saved.
-    Raises InputError on a backend that does not train, Failure at a loss that is not finite.
+    Raises InputError on a backend that does not train and for a crop axis that is not the configuration's, Failure at a loss that is not finite.
     """
     spec, journal = specification(method), journal or Journal()
+    config.crops_of(len(training_set.features[0]))
     stages, saved = stages_of(spec, config), journal.saved()
     begun = saved.position.stage if saved else 0
     for number, stage in enumerate(stages[begun:], begun):

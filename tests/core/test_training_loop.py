@@ -78,7 +78,7 @@ def training_set():
 
 
 def begin(training_set, recipe=RECIPE, stages=1, journal=None, judge=lambda detector: float(np.sin(detector.network["w"]))):
-    config = SimpleNamespace(patches=0, stages=stages, as_dict=dict)
+    config = SimpleNamespace(patches=0, stages=stages, as_dict=dict, crops_of=int)
     return train("toy", config, training_set, recipe, "toy", judge=judge, journal=journal)
 
 

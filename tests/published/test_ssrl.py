@@ -53,7 +53,7 @@ def test_a_stage_without_a_size_is_refused():
 @pytest.mark.parametrize("rows", (1, 5, 6))
 def test_features_without_crops_are_refused(backend, rows):
     made = wv.create("ssrl", backend, stage=2, **SMALL)
-    message = f"N = {rows}, expected at least one crop and behind it 6 patches"
+    message = f"N = {rows} on the crop axis, expected 1 to 10 crops and behind them 6 patches"
     with pytest.raises(wv.InputError, match=message):
         made.score(np.zeros((rows, 4, 16), np.float32))
     with pytest.raises(wv.InputError, match=message):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..configuration import Config
 from ..errors import InputError, listing
 from .annotations import SPLITS, Video, abnormal_share, bundled_timeline, load_table, split_timeline
 from .features import VideoFeatures, check_finite, open_features
@@ -89,6 +90,21 @@ class Dataset(Sequence):
             places = deal([item.features.shape[1] for item in self], size)[rank]
             self._parts[rank, size] = Dataset(self.name, [self[place] for place in places])
         return self._parts[rank, size]
+
+    def check_crops(self, config: Config, later: int = 0, crops: int | None = None) -> None:
+        """Raise InputError with every video whose crop axis is not one that a configuration takes (`Config.crops_of`).
+
+        later: patches at the end of the axis that are left out.
+        """
+        lines = []
+        for item in self:
+            try:
+                config.crops_of(item.features.shape[0] - later, crops)
+            except InputError as error:
+                lines.append(f"{item.video.name}: {error}")
+        if lines:
+            raise InputError(f"{self.name}: {len(lines)} of {len(self)} videos have features that are not for this detector"
+                             f"\n  {listing(lines, 3)}")
 
     def check_finite(self, progress: Callable[[Iterable], Iterable] = iter) -> None:
         """Raise InputError with every video whose features have NaN or infinity. Once passed, it is not repeated.

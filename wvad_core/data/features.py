@@ -29,6 +29,7 @@ import numpy as np
 
 from ..errors import InputError, listing
 from .annotations import SNIPPET, Video
+from .arrays import first_not_finite
 
 LAYOUTS = "NAME__0.npy, NAME__1.npy ... or NAME_0.npy, NAME_1.npy ... (a crop each) or NAME.npy (a video each)"
 SUFFIXES = ("", "_x264", "_i3d", "_x264_i3d")
@@ -88,15 +89,9 @@ class VideoFeatures:
         return features
 
     def _first_not_finite(self, features: np.ndarray) -> str | None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(features.sum()):  # the sum of finite values may overflow, so the reverse does not hold
-                return None
-        bad = ~np.isfinite(features).all(axis=2)
-        if not bad.any():
+        if (flaw := first_not_finite(features)) is None:
             return None
-        snippet = bad.any(axis=0).argmax()
-        crop = bad[:, snippet].argmax()
-        value = features[crop, snippet][~np.isfinite(features[crop, snippet])][0]
+        crop, snippet, value = flaw
         file = self.files[crop if self.crop_axis is None else 0]
         return f"{file.name} has {value} in snippet {snippet} (crop {crop})"
 
@@ -113,13 +108,13 @@ def open_features(folder: str | Path, videos: Sequence[Video], others: Collectio
     """
     folder = Path(folder)
     found = _find_files(folder, {video.name for video in (*videos, *others)})
-    headers = {file: _header(file) for video in videos for files in found[video.name].values() for file in files}
+    headers = {file: header(file) for video in videos for files in found[video.name].values() for file in files}
     conventions = _conventions([found[video.name] for video in videos], headers)
     opened: dict[str, VideoFeatures] = {}
     flaws: dict[str, str] = {}
     for video in videos:
         try:
-            opened[video.name] = _open_video(found[video.name], headers, *conventions)
+            opened[video.name] = open_video(found[video.name], headers, *conventions)
         except InputError as error:
             flaws[video.name] = str(error)
     dims = Counter(features.shape[2] for features in opened.values())
@@ -179,7 +174,7 @@ def _match(stem: str, names: Collection[str]) -> tuple[str, int | None] | None:
     return None
 
 
-def _header(path: Path) -> Header:
+def header(path: Path) -> Header:
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -215,7 +210,7 @@ def _conventions(videos: Sequence[Files], headers: Mapping[Path, Header]) -> tup
     return crops, 0 if first > second else 1
 
 
-def _open_video(files: Files, headers: Mapping[Path, Header], crops: int, crop_axis: int) -> VideoFeatures:
+def open_video(files: Files, headers: Mapping[Path, Header], crops: int, crop_axis: int) -> VideoFeatures:
     """Put one video together. Raises InputError without the video's name."""
     if not files:
         raise InputError("no feature file")

@@ -93,6 +93,17 @@ class Config(magnitude.MagnitudeConfig):
     def patches(self) -> int:
         return sum(grid.patches for grid in self.grids)
 
+    def crops_of(self, rows: int, crops: int | None = None) -> int:
+        """As ever; nor a number that another stage takes as crops that are published with its patches, 4 + 6 for 10 crops."""
+        found = super().crops_of(rows, crops)
+        sizes = self.patch_sizes + type(self).patch_sizes[len(self.patch_sizes):]
+        others = (sum(Grid(size).patches for size in sizes[:stage]) for stage in range(len(sizes) + 1))
+        other = next((patches for patches in others if rows - patches in configuration.PUBLISHED_CROPS), None)
+        if crops is None and found not in configuration.PUBLISHED_CROPS and other is not None:
+            raise InputError(f"N = {rows} on the crop axis: {found} crops and {self.patches} patches, as stage {self.stage} "
+                             f"takes them, or {rows - other} crops and {other} patches, which another stage takes")
+        return found
+
     @property
     def patch_channels(self) -> int:
         """Channels of the patches' convolutions."""
