@@ -23,6 +23,7 @@ from wvad_core.data import bundled_tables, load_table
 from wvad_core.evaluation import percent
 from wvad_core.files import write_json
 from wvad_core.methods import module_name
+from wvad_core.runs import STATE
 
 SHOWN = ("auc", "ap", "auc_sub", "ap_sub")
 
@@ -70,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", metavar="NAME", default=experiments.DEMO,
                         help=f"{', '.join(bundled_tables())}, or a table of one's own, FILE.csv; default: demo")
     parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
-    parser.add_argument("--backend", default="torch", help=f"{', '.join(wv.backends())}; default: torch")
+    parser.add_argument("--backend", default="torch", help=f"one that trains, of {', '.join(wv.backends())}; default: torch")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
     parser.add_argument("--recipe", metavar="NAME", help="the dataset whose recipe is taken; default: that of --dataset")
     parser.add_argument("--seeds", type=int, default=1, metavar="N",
@@ -83,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def planned(arguments: argparse.Namespace) -> experiments.Plan:
-    """What the command line asks for. Raises InputError before any framework starts."""
+    """What the command line asks for. Raises InputError, for what no file is needed to tell before any is read."""
     if not arguments.method:
         raise wv.InputError(f"--method is missing, expected one of {', '.join(wv.methods())}")
     if arguments.seeds < 1:
@@ -107,7 +108,9 @@ def check_new(folder: Path) -> None:
     if int(os.environ.get("RANK", os.environ.get("RANK_ID", "0"))):
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise wv.InputError(f"{folder}: is there already; --resume {folder} goes on with it, --output RUN begins another")
+        saved = [state.parent for state in sorted((folder / STATE, *folder.glob(f"*/{STATE}"))) if state.exists()]
+        goes_on = f"--resume {saved[0]} goes on with it" if saved else "it holds no run to go on with"
+        raise wv.InputError(f"{folder}: is there already; {goes_on}, --output RUN begins another")
     check_writable(folder)
 
 
@@ -133,18 +136,19 @@ def heading(plan: experiments.Plan, folder: Path) -> str:
 
 
 def table(reports: Sequence[dict[str, Any]]) -> str:
-    """Best and last side by side, in percent; over several seeds with mean and standard deviation."""
-    lines = ["", f"{'':<24}" + "".join(f"{name:>16}" for name in SHOWN)]
+    """Best and last side by side, in percent, with the step and the judgement; over several seeds with mean and deviation."""
+    lines = ["", f"{'':<24}" + "".join(f"{name:>16}" for name in ("judged", *SHOWN))]
     for kind in ("best", "last"):
         for report in reports:
-            values = "".join(f"{percent(report[kind]['metrics'][name]):>16}" for name in SHOWN)
+            entry = report[kind]
+            values = "".join(f"{percent(value):>16}" for value in (entry["judged"], *map(entry["metrics"].get, SHOWN)))
             seed = f"   seed {report['seed']}" if len(reports) > 1 else ""
-            lines.append(f"{kind + ', step ' + str(report[kind]['step']):<24}{values}{seed}")
+            lines.append(f"{kind + ', step ' + str(entry['step']):<24}{values}{seed}")
         if len(reports) > 1:
             found = spread(reports)[kind]
-            lines.append(f"{kind + ', mean and std':<24}" + "".join(
+            lines.append(f"{kind + ', mean and std':<40}" + "".join(
                 f"{percent(found[name]['mean']) + ' ± ' + percent(found[name]['std']):>16}" for name in SHOWN))
-    return "\n".join([*lines, "", reports[0]["selected"]])
+    return "\n".join([*lines, "", f"judged by the {reports[0]['best']['judged_by']}; {reports[0]['selected']}"])
 
 
 if __name__ == "__main__":

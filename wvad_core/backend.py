@@ -23,7 +23,12 @@ GROUP = "wvad.backends"
 
 
 class Backend(Protocol):
-    """The functions of a backend. Weights are {canonical name: array}; a network is the framework's own object."""
+    """The functions of a backend. Weights are {canonical name: array}; a network is the framework's own object.
+
+    TRAINS: whether it has a `trainer`.
+    """
+
+    TRAINS: bool
 
     def versions(self) -> dict[str, str]:
         """{package: version} of what computes here."""
@@ -86,6 +91,15 @@ def backend(name: str) -> Backend:
     except ImportError as error:
         raise InputError(f"backend {name} cannot start ({one_line(error)}); install its framework: "
                          f"{pip_command(entries[name])}") from error
+
+
+def training_backend(name: str) -> Backend:
+    """A backend that trains, by its name. Raises InputError for one that does not."""
+    found = backend(name)
+    if not found.TRAINS:
+        others = ", ".join(other for other in backends() if other != name)
+        raise InputError(f"the {name} backend does not train, expected one that does, of {others}")
+    return found
 
 
 def _entries() -> dict[str, EntryPoint]:

@@ -21,6 +21,7 @@ from .data.dataset import Dataset, Item, deal
 from .detector import Detector
 from .errors import InputError
 from .files import plain, write_json, written_whole
+from .methods import specification
 
 Array = np.ndarray
 
@@ -31,6 +32,8 @@ TITLES = {
     "false_alarm_rate": "false-alarm rate at 0.5",
     "false_alarm_rate_abnormal": "false-alarm rate at 0.5, abnormal videos",
     "false_alarm_rate_normal": "false-alarm rate at 0.5, normal videos", "video_accuracy": "video accuracy at 0.5"}
+AT_ONE_HALF = ("false_alarm_rate", "false_alarm_rate_abnormal", "false_alarm_rate_normal", "video_accuracy")
+"""What is taken at the score 0.5, which says something where scores are probabilities, and is left out elsewhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,8 @@ class VideoScores:
 class Report:
     """What `evaluate` found.
 
-    metrics: {key of TITLES: value}; a metric that the videos leave undefined is NaN.
+    metrics: {key of TITLES: value}; a metric that the videos leave undefined is NaN. Those of AT_ONE_HALF are not there
+        where the method's scores are no probabilities.
     intervals: {"auc", "ap": (low, high)}, 95 % over videos.
     categories: {category: {"videos": how many, "auc", "ap": over their frames}}, of the anomalous ones.
     undefined: {group of videos: why some metric of it is NaN}.
@@ -73,9 +77,6 @@ class Report:
             lines += ["", f"{'category':<28}{'videos':>8}{'AUC':>9}{'AP':>9}"]
             lines += [f"{name:<28}{found['videos']:>8}{percent(found['auc']):>9}{percent(found['ap']):>9}"
                       for name, found in self.categories.items()]
-        highest = max(video.scores.max() for video in self.videos)
-        if highest > 1:
-            lines += ["", f"scores go up to {highest:.4g} and are no probabilities: what is taken at 0.5 says little"]
         if self.undefined:
             lines += ["", *(f"nan for {name}: {reason}" for name, reason in self.undefined.items())]
         return "\n".join(lines)
@@ -114,7 +115,8 @@ def evaluate(detector: Detector, dataset: Dataset, replicates: int = 1000, seed:
     check_finite(detector, dataset)
     start = time.perf_counter()
     videos = scored(detector, dataset)
-    return summarise(videos, facts | {"seconds": time.perf_counter() - start}, replicates, seed)
+    return summarise(videos, facts | {"seconds": time.perf_counter() - start}, replicates, seed,
+                     specification(detector.method).PROBABILITIES)
 
 
 def scored(detector: Detector, dataset: Dataset) -> tuple[VideoScores, ...]:
@@ -185,19 +187,10 @@ def _scored(item: Item, scores: Array) -> VideoScores:
     return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, item.share)
 
 
-def summarise(videos: tuple[VideoScores, ...], about: dict[str, Any], replicates: int = 1000, seed: int = 0) -> Report:
-    """The metrics of scored videos."""
-    everything = Frames(videos)
-    abnormal = Frames([v for v in videos if v.abnormal])
-    normal = Frames([v for v in videos if not v.abnormal])
-    found = {
-        "auc": everything.of(metrics.roc_auc), "ap": everything.of(metrics.pr_auc),
-        "average_precision": everything.of(metrics.average_precision),
-        "auc_sub": abnormal.of(metrics.roc_auc), "ap_sub": abnormal.of(metrics.pr_auc),
-        "false_alarm_rate": everything.of(metrics.false_alarm_rate),
-        "false_alarm_rate_abnormal": abnormal.of(metrics.false_alarm_rate),
-        "false_alarm_rate_normal": normal.of(metrics.false_alarm_rate),
-        "video_accuracy": metrics.video_accuracy([v.abnormal for v in videos], [v.scores.max() for v in videos])}
+def summarise(videos: tuple[VideoScores, ...], about: dict[str, Any], replicates: int = 1000, seed: int = 0,
+              probabilities: bool = True) -> Report:
+    """The report of scored videos. probabilities: whether their scores are, as the method's PROBABILITIES says."""
+    everything, abnormal, normal = _groups(videos)
     intervals = metrics.bootstrap_intervals(everything.share, everything.scores, None, everything.video,
                                             replicates, seed)
     parts = {name: Frames([v for v in videos if name in v.categories])
@@ -206,9 +199,30 @@ def summarise(videos: tuple[VideoScores, ...], about: dict[str, Any], replicates
                   for name, part in parts.items()}
     ranked = {"all videos": everything, "abnormal videos": abnormal} | parts
     reasons = {name: part.undefined() for name, part in ranked.items()}
-    reasons["normal videos"] = None if normal.count else normal.undefined()
+    if probabilities and not normal.count:
+        reasons["normal videos"] = normal.undefined()
     undefined = {name: reason for name, reason in reasons.items() if reason}
-    return Report(found, intervals, categories, undefined, about, videos)
+    return Report(metrics_of(videos, probabilities), intervals, categories, undefined, about, videos)
+
+
+def metrics_of(videos: Iterable[VideoScores], probabilities: bool) -> dict[str, float]:
+    """{key of TITLES: value} over all frames of scored videos; without those of AT_ONE_HALF unless scores are probabilities."""
+    videos = list(videos)
+    everything, abnormal, normal = _groups(videos)
+    found = {"auc": everything.of(metrics.roc_auc), "ap": everything.of(metrics.pr_auc),
+             "average_precision": everything.of(metrics.average_precision),
+             "auc_sub": abnormal.of(metrics.roc_auc), "ap_sub": abnormal.of(metrics.pr_auc)}
+    if not probabilities:
+        return found
+    accuracy = metrics.video_accuracy([v.abnormal for v in videos], [v.scores.max() for v in videos])
+    rates = (part.of(metrics.false_alarm_rate) for part in (everything, abnormal, normal))
+    return found | dict(zip(AT_ONE_HALF, (*rates, accuracy)))
+
+
+def _groups(videos: Iterable[VideoScores]) -> tuple[Frames, Frames, Frames]:
+    """The frames of all videos, of the abnormal and of the normal ones."""
+    videos = list(videos)
+    return Frames(videos), Frames([v for v in videos if v.abnormal]), Frames([v for v in videos if not v.abnormal])
 
 
 class Frames:

@@ -12,25 +12,25 @@ import numpy as np
 from tqdm import tqdm
 
 from . import metrics, pictures, recipes
-from .backend import backend as find_backend
+from .backend import training_backend
 from .configuration import Config, configure
 from .data import Dataset, TrainingSet, demo
 from .data.cache import cache_folder
 from .detector import Detector, from_weights
-from .errors import InputError, listing
-from .evaluation import Frames, evaluate, scored
+from .errors import InputError, listing, one_line
+from .evaluation import Frames, VideoScores, describe, metrics_of, scored
 from .files import write_json
 from .methods import specification
 from .recipes import Recipe
-from .runs import Run, read_json
-from .training import Trained, read_training_set, train
+from .runs import BEST, LAST, PLAN, STATE, Run, read_json
+from .training import Journal, Trained, read_training_set, train
 
 DEMO = "demo"
 RANKINGS = {"auc": metrics.roc_auc, "ap": metrics.pr_auc}
 """A recipe's `metric`, over the frames of the test set."""
-PLAN, REPORT, CURVES = "recipe.json", "report.json", "curves.png"
-SELECTED = {"test": "by its {metric} on the test set, as published code does; so its figures there are too good",
-            "holdout": "by the AUC over the {held} training videos held out; the test set took no part"}
+REPORT, CURVES = "report.json", "curves.png"
+SELECTED = {"test": "by its {by}, as published code does; so its figures there are too good",
+            "holdout": "by the {by}; the test set took no part"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def plan(method: str, dataset: str, features: str | Path | None, backend: str, d
     """Find the recipe of a method and a dataset, or the one published for the dataset `by`, and override its values.
 
     The features' D is the configuration's, unless it is given. Raises InputError where there is no recipe, for an
-    override that is none, and for features that are not there.
+    override that is none and a backend that does not train, before any file is read; then for features that are not there.
     """
     spec, overrides = specification(method), dict(overrides or {})
     recipe = spec.RECIPES.get(by or dataset)
@@ -68,32 +68,42 @@ def plan(method: str, dataset: str, features: str | Path | None, backend: str, d
                          "--recipe takes one of them on another dataset")
     if features is None and dataset != DEMO:
         raise InputError(f"dataset {dataset} needs --features; only {DEMO} has its own")
-    if "feature_dim" not in overrides and features is not None:
+    resolved, _ = recipes.resolve(recipe, spec.Config, overrides, method)
+    training_backend(backend)
+    if features is not None and not overrides.keys() & {"feature_dim", "config.feature_dim"}:
         overrides["feature_dim"] = Dataset.open(dataset, features, "train").feature_dim
-    recipe, _ = recipes.resolve(recipe, spec.Config, overrides, method)
-    return Plan(method, dataset, None if features is None else str(features), backend, device, recipe)
+        resolved, _ = recipes.resolve(recipe, spec.Config, overrides, method)
+    return Plan(method, dataset, None if features is None else str(features), backend, device, resolved)
 
 
 def read_plan(folder: Path) -> Plan:
-    """The plan of a run folder. Raises InputError where it is none."""
-    values = read_json(folder / PLAN)
+    """The plan of a run folder that has something to go on from. Raises InputError where there is none."""
+    path = folder / PLAN
+    values = read_json(path)
     try:
-        return Plan(**values | {"recipe": recipes.from_dict(values["recipe"])})
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{folder / PLAN}: not what a training run writes ({error})") from error
+        read = Plan(**values | {"recipe": recipes.from_dict(values["recipe"])})
+        texts = (read.method, read.dataset, read.features or "", read.backend, read.device)
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError("a name that is no text")
+        read.config  # noqa: B018, which checks the method and its settings
+    except (KeyError, TypeError, AttributeError, InputError) as error:
+        raise InputError(f"{path}: not what a training run writes ({one_line(error)})") from error
+    if not (folder / STATE).exists():
+        raise InputError(f"{folder}: has no {STATE} to go on from, the run was stopped before its first step; "
+                         "expected one that was saved, or begin another")
+    return read
 
 
 def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Train by a plan in a folder, from what is saved there or from the start; the report, which is written there too.
 
-    say: takes the notices, a line each. Of several processes only the first one writes.
+    say: takes the notices, a line each. Of several processes only the first one writes, and none before all is checked.
     """
-    rank, _ = find_backend(plan.backend).processes()
+    rank, _ = training_backend(plan.backend).processes()
     start = time.perf_counter()
+    journal = Run(folder, rank == 0, asdict(plan))
     videos, test = plan.open("train"), plan.open("test")
     held = held_out(videos, plan.recipe) if plan.recipe.select == "holdout" else None
-    if rank == 0:
-        write_json(folder / PLAN, asdict(plan))
     training_set = read_training_set(videos, plan.recipe, partial(tqdm, desc="reading features", unit="video", leave=False,
                                                                   disable=rank > 0 or None),
                                      cache_folder() if plan.features else None)
@@ -101,21 +111,31 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[st
         training_set.leave_out(held)
     for line in (found := notices(videos, training_set, plan.recipe)):
         say(f"note: {line}")
-    journal = Run(folder, rank == 0)
     trained = train(plan.method, plan.config, training_set, plan.recipe, plan.backend, plan.device,
                     judge(plan.recipe, test, videos, held), journal)
-    journal.close()
-    report = summary(plan, trained, test, held) | {"notices": found, "seconds": time.perf_counter() - start}
+    journal.close(trained.detector)
+    report = summary(plan, trained, test, held, journal) | {"notices": found, "seconds": time.perf_counter() - start}
     if rank == 0:
         write_json(folder / REPORT, report)
         draw(journal, folder, say)
     return report
 
 
+class Merit(float):
+    """What a judge gives: the more the better. videos: the scores of the test videos that it was taken from, if it was."""
+    videos: tuple[VideoScores, ...] | None = None
+
+
 def judge(recipe: Recipe, test: Dataset, videos: Dataset, held: np.ndarray | None) -> Callable[[Detector], float]:
     """A detector's merit as the recipe has it. held: the numbers of the training videos that are held out."""
+    def on_test(detector: Detector) -> Merit:
+        found = scored(detector, test)
+        merit = Merit(Frames(found).of(RANKINGS[recipe.metric]))
+        merit.videos = found
+        return merit
+
     if held is None:
-        return lambda detector: Frames(scored(detector, test)).of(RANKINGS[recipe.metric])
+        return on_test
     part = Dataset(videos.name, [videos[i] for i in held])
     return lambda detector: video_auc(detector, part)
 
@@ -155,17 +175,31 @@ def notices(videos: Dataset, training_set: TrainingSet, recipe: Recipe) -> list[
     return lines
 
 
-def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None) -> dict[str, Any]:
+def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None, journal: Journal) -> dict[str, Any]:
     """What a run came to: the best and the last weights side by side, on the test set."""
     recipe, position = plan.recipe, trained.position
-    best = last = evaluate(trained.detector, test)
-    if position.best is not None and position.best_step != position.step:
-        best = evaluate(from_weights(plan.method, plan.config, trained.best, plan.backend, plan.device), test)
-    selected = SELECTED[recipe.select].format(metric=recipe.metric.upper(), held=0 if held is None else len(held))
+    by = {"test": f"{recipe.metric.upper()} on the test set",
+          "holdout": f"AUC over the {0 if held is None else len(held)} training videos held out"}[recipe.select]
+    merits = {line["step"]: line["judged"] for line in journal.history
+              if "judged" in line and line["stage"] == position.stage + 1}
+
+    def entry(file: str, step: int, videos: tuple[VideoScores, ...]) -> dict[str, Any]:
+        found = metrics_of(videos, specification(plan.method).PROBABILITIES)
+        return {"file": file, "stage": position.stage + 1, "step": step, "judged_by": by, "judged": merits[step],
+                "metrics": found}
+
+    last = videos_of(journal.last_merit) or scored(trained.detector, test)
+    best = last if position.best_step == position.step else videos_of(journal.best_merit) or scored(
+        from_weights(plan.method, plan.config, trained.best, plan.backend, plan.device), test)
     return {"method": plan.method, "dataset": plan.dataset, "seed": recipe.seed, "backend": plan.backend,
-            "selected": f"best.safetensors was chosen {selected}",
-            "best": {"step": position.best_step, "judged": position.best, "metrics": best.metrics},
-            "last": {"step": position.step, "metrics": last.metrics}, "about": last.about}
+            "selected": f"{BEST} was chosen {SELECTED[recipe.select].format(by=by)}",
+            "best": entry(BEST, position.best_step, best), "last": entry(LAST, position.step, last),
+            "about": describe(trained.detector, test)}
+
+
+def videos_of(merit: float | None) -> tuple[VideoScores, ...] | None:
+    """The scores that a judge has already given for the test videos; None where it has given none."""
+    return merit.videos if isinstance(merit, Merit) else None
 
 
 def draw(journal: Run, folder: Path, say: Callable[[str], None]) -> None:

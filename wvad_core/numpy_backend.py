@@ -15,6 +15,7 @@ from .methods import memory_of, specification
 from .recipes import Recipe
 
 Array = np.ndarray
+TRAINS = False
 
 
 class Network:
@@ -70,7 +71,7 @@ def gradients(network: Network, batch: Batch, deterministic: bool = False) -> No
     raise InputError("the numpy backend has no gradients; take a backend with a framework")
 
 
-def trainer(network: Network, recipe: Recipe) -> Any:
+def trainer(network: Network, recipe: Recipe) -> NoReturn:
     raise InputError("the numpy backend does not train; take a backend with a framework")
 
 

@@ -120,23 +120,42 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
 def resolve(recipe: Recipe, kind: type[Config], overrides: Mapping[str, Any], method: str) -> tuple[Recipe, Config]:
     """A recipe with some of its values replaced, and the configuration that its settings and the others of them make.
 
-    overrides: {name: value} of the recipe's fields, of groups' ("PREFIX.FIELD") and of the method's settings. A method
-    that needs to know `num_segments` trains on `segments`, unless told otherwise.
-    Raises InputError for a name that is none of these, with those that come near.
+    overrides: {name: value} of the recipe's fields, of groups' ("PREFIX.FIELD") and of the method's settings. Where two of
+    these have one name, "recipe.NAME" and "config.NAME" tell them apart. A method that needs to know `num_segments`
+    trains on `segments`, unless told otherwise.
+    Raises InputError for a name that is none of these, with those that come near; for one that is two; and for a value
+    that is given under both its names.
     """
-    own, settings, of_groups = _known(recipe), [f.name for f in fields(kind)], _known_of_groups(recipe)
-    for key in overrides:
-        if key not in (*own, *settings, *of_groups):
-            everything = sorted({*own, *settings, *of_groups})
-            near = difflib.get_close_matches(key, everything, cutoff=0.5) or everything
-            raise InputError(f"{method} and its recipe have no value {key!r}; did you mean {', '.join(near)}?")
-    chosen = {key: overrides[key] for key in settings if key in overrides}
-    if "num_segments" in settings and "segments" in overrides:
-        chosen = {"num_segments": overrides["segments"]} | chosen
+    changed, chosen, of_groups = _told_apart(recipe, kind, overrides, method)
+    if "num_segments" in (f.name for f in fields(kind)) and "segments" in changed:
+        chosen = {"num_segments": changed["segments"]} | chosen
     config = configure(kind, {**recipe.settings, **chosen}, method)
-    groups = tuple(_override(group, overrides, config) for group in recipe.groups)
-    changed = {key: _as_tuple(overrides[key]) for key in own if key in overrides}
-    return replace(recipe, groups=groups, settings=config.as_dict(), **changed), config
+    groups = tuple(_override(group, of_groups, config) for group in recipe.groups)
+    return replace(recipe, groups=groups, settings=config.as_dict(),
+                   **{key: _as_tuple(value) for key, value in changed.items()}), config
+
+
+def _told_apart(recipe: Recipe, kind: type[Config], overrides: Mapping[str, Any], method: str) -> list[dict[str, Any]]:
+    """The overrides of the recipe's fields, those of the method's settings and those of groups, by their short names."""
+    places = (("recipe.", _known(recipe)), ("config.", [f.name for f in fields(kind)]), ("", _known_of_groups(recipe)))
+    meanings: dict[str, list[tuple[int, str]]] = {}
+    for place, (prefix, names) in enumerate(places):
+        for name in names:
+            for key in dict.fromkeys((name, prefix + name)):
+                meanings.setdefault(key, []).append((place, name))
+    found: list[dict[str, Any]] = [{} for _ in places]
+    for key, value in overrides.items():
+        if key not in meanings:
+            short = sorted({name for _, names in places for name in names})
+            near = difflib.get_close_matches(key, short, cutoff=0.5) or short
+            raise InputError(f"{method} and its recipe have no value {key!r}; did you mean {', '.join(near)}?")
+        (place, name), *others = meanings[key]
+        if others:
+            raise InputError(f"{key} is a value of the recipe and a setting of {method}, expected recipe.{key} or config.{key}")
+        if name in found[place]:
+            raise InputError(f"{name} and {places[place][0]}{name} are one value, expected one of them")
+        found[place][name] = value
+    return found
 
 
 def parse(words: Iterable[str]) -> dict[str, Any]:

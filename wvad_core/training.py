@@ -41,6 +41,7 @@ class Position:
         return self.step >= recipe.steps or (recipe.patience is not None and self.waited >= recipe.patience)
 
     def judged(self, value: float) -> Position:
+        """Where it stands after a judgement. Only a better one is the new best: of equal ones the first stays."""
         if self.best is None or value > self.best:
             return replace(self, best=value, best_step=self.step, waited=0)
         return replace(self, waited=self.waited + 1)
@@ -59,11 +60,19 @@ class Journal:
 
     history: a line for each step, {"stage", "step", "total", term ...}, terms as they were before it, and one for each
     judgement, {"stage", "step", "judged"}; stages and steps are counted from 1.
+    best: the weights that were judged best in the stage at hand; None before the first judgement.
+    best_merit, last_merit: what the judge gave for them, and what it gave last, in this process; else None.
     """
 
     def __init__(self) -> None:
         self.history: list[dict[str, Any]] = []
+        self.begin_stage()
+
+    def begin_stage(self) -> None:
+        """Forget the judgements of the stage before."""
         self.best: Mapping[str, Array] | None = None
+        self.best_merit: float | None = None
+        self.last_merit: float | None = None
 
     def saved(self) -> Saved | None:
         """What was saved last; None where training begins."""
@@ -74,10 +83,6 @@ class Journal:
 
     def keep_best(self, detector: Detector) -> None:
         self.best = detector.weights()
-
-    def best_weights(self) -> Mapping[str, Array]:
-        """Those of the stage at hand."""
-        return self.best
 
     def save(self, position: Position, detector: Detector, trainer: Any) -> None:
         """Keep what `saved` is to give."""
@@ -106,7 +111,8 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
 
     The first stage starts from fresh weights, each later one from the best of the one before. The recipe's seed draws the
     weights, the batches, the same ones for every backend, and dropout and noise.
-    judge: a detector's merit, the more the better; without one, the last step of a stage is its best.
+    judge: a detector's merit, the more the better, of equal ones the first; without a judge, the last step of a stage is
+        its best.
     journal: where a history, the best weights and all that resuming needs go; training goes on from what it has saved.
     Raises InputError on a backend that does not train and for a crop axis that is not the configuration's, Failure at a loss that is not finite.
     """
@@ -116,9 +122,10 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
     begun = saved.position.stage if saved else 0
     for number, stage in enumerate(stages[begun:], begun):
         if saved is None:
-            weights = spec.next_stage(journal.best_weights(), stage, recipe.seed) if number else draw(
+            weights = spec.next_stage(journal.best, stage, recipe.seed) if number else draw(
                 spec.parameters(stage), recipe.seed)
             saved = Saved(Position(number), weights, {})
+            journal.begin_stage()
         detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=recipe.seed),
                            later=config.patches - stage.patches)
         trainer = detector.backend.trainer(detector.network, recipe)
@@ -128,7 +135,7 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
             journal.save(saved.position, detector, trainer)
         loop = Loop(detector, trainer, training_set, recipe, judge, journal)
         position, saved = loop.run(saved.position), None
-    return Trained(detector, journal.best_weights(), position)
+    return Trained(detector, journal.best, position)
 
 
 @dataclass(frozen=True)
@@ -189,9 +196,11 @@ class Loop:
         if not math.isfinite(value):
             raise Failure(f"training {self.detector.method}: judged {value} after step {position.step}, expected a number; "
                           "videos to judge by need normal and abnormal ones among them")
-        found = position.judged(value)
-        self.journal.record({"stage": position.stage + 1, "step": position.step, "judged": value})
+        found = position.judged(float(value))
+        self.journal.record({"stage": position.stage + 1, "step": position.step, "judged": float(value)})
+        self.journal.last_merit = value
         if found.best_step == position.step:
+            self.journal.best_merit = value
             self.journal.keep_best(self.detector)
         return found
 

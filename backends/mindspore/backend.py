@@ -20,6 +20,7 @@ from .parallel import gather, processes  # noqa: F401, of the protocol
 from .training import Trainer, losses_and_gradients, training_losses
 
 Array = np.ndarray
+TRAINS = True
 TARGETS = {"cpu": "CPU", "cuda": "GPU", "ascend": "Ascend"}
 
 

@@ -19,6 +19,7 @@ from .parallel import gather, local_rank, processes  # noqa: F401, gather is of 
 from .training import Trainer, full_float32, training_losses
 
 Array = np.ndarray
+TRAINS = True
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 

@@ -8,7 +8,8 @@ import sklearn.metrics
 import wvad_core as wv
 from wvad_core.data import Dataset
 from wvad_core.errors import InputError
-from wvad_core.evaluation import VideoScores, describe, summarise
+from wvad_core.evaluation import AT_ONE_HALF, VideoScores, describe, summarise
+from wvad_core.methods import specification
 
 SMALL = {"feature_dim": 8, "channels": 32, "heads": 2, "head_dim": 4, "feed_forward_dim": 8}
 
@@ -130,10 +131,25 @@ def test_table():
     assert not any("nan" in line for line in lines)
 
 
-def test_table_says_where_a_threshold_of_one_half_means_little():
-    assert "no probabilities" not in summarise(VIDEOS, {}, replicates=2).table()
-    beyond = summarise((*VIDEOS, video("e", [12.5], [0])), {}, replicates=2).table()
-    assert "scores go up to 12.5 and are no probabilities" in beyond
+def test_what_is_taken_at_one_half_is_left_out_where_scores_are_no_probabilities():
+    with_them, without = (summarise(VIDEOS, {}, replicates=2, probabilities=p) for p in (True, False))
+    assert set(with_them.metrics) - set(without.metrics) == set(AT_ONE_HALF)
+    assert without.metrics == {key: value for key, value in with_them.metrics.items() if key not in AT_ONE_HALF}
+    assert "at 0.5" in with_them.table() and "at 0.5" not in without.table() + json.dumps(without.as_dict())
+    assert "no such video" in summarise(VIDEOS[:1], {}, replicates=2).undefined["normal videos"]
+    assert "normal videos" not in summarise(VIDEOS[:1], {}, replicates=2, probabilities=False).undefined
+
+
+@pytest.mark.parametrize("method", wv.methods())
+def test_a_method_whose_scores_are_probabilities_keeps_them_between_0_and_1(method):
+    """Weights far larger than trained ones, features too: only what is bounded by its form stays below 1."""
+    spec = specification(method)
+    made = wv.create(method, seed=1, **spec.DEMO.as_dict())
+    made.network.weights = {name: value if name.endswith("running_var") else 20 * value
+                            for name, value in made.network.weights.items()}
+    features = 50 * np.random.default_rng(0).standard_normal((10 + spec.DEMO.patches, 80, spec.DEMO.feature_dim), np.float32)
+    scores = made.score(features)
+    assert scores.min() >= 0 and (scores.max() <= 1) == spec.PROBABILITIES
 
 
 def test_save(tmp_path):
@@ -183,7 +199,8 @@ def test_evaluate(detector, dataset):
         assert np.array_equal(found.scores, detector.score(item.features.read()))
         assert np.array_equal(found.share, item.share)
         assert (found.abnormal, found.categories) == (item.abnormal, item.video.categories)
-    again = summarise(report.videos, {}, replicates=10)
+    again = summarise(report.videos, {}, replicates=10, probabilities=False)
+    assert not set(AT_ONE_HALF) & set(report.metrics)
     assert (report.metrics, report.intervals, report.categories) == (again.metrics, again.intervals, again.categories)
     assert report.about.pop("seconds") > 0
     assert report.about == describe(detector, dataset) | {"note": "mine"}

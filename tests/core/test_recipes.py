@@ -51,6 +51,32 @@ def test_values_of_the_recipe_the_method_and_a_group_are_overridden():
     assert resolve(recipe, Toy, {"segments": 20, "num_segments": 4}, "toy")[1].num_segments == 4
 
 
+@dataclasses.dataclass(frozen=True)
+class Namesake(Config):
+    steps: int = 5
+    margin: float = 1.0
+
+
+def test_a_name_of_the_recipe_and_of_the_method_is_told_apart():
+    found, config = resolve(PLAIN, Namesake, {"recipe.steps": 7, "config.margin": 3.0}, "toy")
+    assert (found.steps, config) == (7, Namesake(steps=5, margin=3.0))
+    found, config = resolve(PLAIN, Namesake, {"config.steps": 7}, "toy")
+    assert (found.steps, config) == (100, Namesake(steps=7))
+    with pytest.raises(InputError, match="steps is a value of the recipe and a setting of toy, expected recipe.steps or "
+                                         "config.steps"):
+        resolve(PLAIN, Namesake, {"steps": 7}, "toy")
+    with pytest.raises(InputError, match="margin and config.margin are one value, expected one of them"):
+        resolve(PLAIN, Namesake, {"margin": 1.0, "config.margin": 2.0}, "toy")
+    with pytest.raises(InputError, match="no value 'recipe.margin'; did you mean .*margin"):
+        resolve(PLAIN, Namesake, {"recipe.margin": 1.0}, "toy")
+
+
+@pytest.mark.parametrize("method", wv.methods())
+def test_no_setting_of_these_methods_has_the_name_of_a_recipes_value(method):
+    settings = {field.name for field in dataclasses.fields(specification(method).Config)}
+    assert not settings & {field.name for field in dataclasses.fields(Recipe)}
+
+
 @pytest.mark.parametrize("key, near", [("learning_rat", "learning_rate"), ("wam", "warm"), ("head.decoy", "head.decay")])
 def test_an_unknown_key_names_the_near_ones(key, near):
     recipe = dataclasses.replace(PLAIN, groups=(Group("head.", 1e-3),))

@@ -68,7 +68,6 @@ def toy(monkeypatch):
     monkeypatch.setattr(training, "specification", lambda method: spec)
     monkeypatch.setattr(training, "from_weights", from_weights)
     monkeypatch.setattr(training, "draw", lambda parameters, seed: {"w": np.float32(0), "steps": np.int64(0)})
-    monkeypatch.setattr("wvad_core.runs.load", lambda path: SimpleNamespace(weights=lambda: safetensors.read(path).tensors))
     FAULTS.clear()
 
 
@@ -105,6 +104,20 @@ def test_the_end_is_judged_and_saved_wherever_it_is(training_set, tmp_path):
     begin(training_set, dataclasses.replace(RECIPE, steps=5), journal=journal)
     assert [line["step"] for line in journal.history if "judged" in line] == [4, 5]
     assert Run(tmp_path).saved().position.step == 5
+
+
+def test_of_equal_judgements_the_first_is_the_best():
+    position = Position()
+    for step, value, best, best_step, waited in ((1, 0.5, 0.5, 1, 0), (2, 0.5, 0.5, 1, 1), (3, 0.25, 0.5, 1, 2),
+                                                 (4, 0.75, 0.75, 4, 0), (5, 0.75, 0.75, 4, 1), (6, 0.0, 0.75, 4, 2)):
+        position = dataclasses.replace(position, step=step).judged(value)
+        assert (position.best, position.best_step, position.waited) == (best, best_step, waited)
+
+
+def test_of_equal_judgements_the_weights_of_the_first_are_kept(training_set):
+    values = iter([1.0, 2.0, 2.0, 0.5, 2.0])
+    trained = begin(training_set, judge=lambda detector: next(values))
+    assert (trained.position.best_step, trained.best["steps"]) == (8, 8)
 
 
 def test_patience(training_set):
@@ -146,6 +159,58 @@ def test_a_run_stopped_at_any_step_ends_like_one_left_alone(training_set, tmp_pa
         FAULTS.clear()
         begin(training_set, stages=stages, journal=Run(folder))
         assert files(folder) == whole, step
+
+
+def contents(folder):
+    """All there is in a folder, and when it was changed."""
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+def killed(training_set, folder, step=11, garbage='{"stage": 1, "st'):
+    """A run that was stopped at a step, with what a kill may leave behind it."""
+    FAULTS[step] = stop
+    with pytest.raises(Stopped):
+        begin(training_set, journal=Run(folder))
+    FAULTS.clear()
+    with open(folder / HISTORY, "a") as file:
+        file.write(garbage)
+
+
+def test_opening_changes_nothing_and_going_on_cuts_the_history_at_the_first_line(training_set, tmp_path):
+    killed(training_set, tmp_path)
+    before = contents(tmp_path)
+    journal = Run(tmp_path)
+    assert journal.saved().position.step == 9
+    assert contents(tmp_path) == before and any("tfevents" in path for path in before)
+    journal.record({"stage": 1, "step": 10, "total": 0.0})
+    steps = [json.loads(line).get("step") for line in (tmp_path / HISTORY).read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10]
+
+
+def test_a_process_that_does_not_write_leaves_the_folder_alone(training_set, tmp_path):
+    killed(training_set, tmp_path)
+    before = contents(tmp_path)
+    begin(training_set, journal=Run(tmp_path, writes=False))
+    assert contents(tmp_path) == before
+
+
+def test_best_weights_that_a_killed_run_wrote_behind_its_save_are_not_taken(training_set, tmp_path):
+    """What comes after the save may be another thing the second time, where a device computes another sum."""
+    killed(training_set, tmp_path)
+    later = wv.Detector("bn-wvad", SimpleNamespace(as_dict=dict), "toy", SimpleNamespace(weights=dict),
+                        {"w": np.float32(1e9), "steps": np.int64(12)})
+    later.save(tmp_path / BEST)
+    trained = begin(training_set, journal=Run(tmp_path), judge=lambda detector: -1e9)
+    assert trained.best["steps"] == safetensors.read(tmp_path / BEST).tensors["steps"] == trained.position.best_step <= 8
+
+
+def test_best_weights_that_are_gone_are_written_anew(training_set, tmp_path):
+    trained = begin(training_set, journal=Run(tmp_path))
+    whole = files(tmp_path)
+    (tmp_path / BEST).unlink()
+    journal = Run(tmp_path)
+    journal.close(trained.detector)
+    assert files(tmp_path) == whole
 
 
 def test_resuming_loses_no_more_than_the_steps_since_the_last_save(training_set, tmp_path):

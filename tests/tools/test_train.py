@@ -1,5 +1,6 @@
 """tools/train.py on a small dataset: what a run leaves, what it says, and what it refuses."""
 import json
+import shutil
 
 import command_line
 import numpy as np
@@ -8,7 +9,8 @@ import test_10crop
 import train as tool
 
 import wvad_core as wv
-from wvad_core import experiments
+from wvad_core import experiments, recipes, runs
+from wvad_core.methods import specification
 from wvad_core.runs import BEST, HISTORY, LAST, STATE
 
 pytestmark = pytest.mark.needs("torch")
@@ -40,8 +42,10 @@ def videos(tmp_path, monkeypatch):
 
 
 def words(*more, output="run"):
+    """The command line. KEY=VALUE words among `more` take the place of TINY's."""
+    keys = {word.partition("=")[0] for word in more}
     return ["--method", "bn-wvad", "--dataset", "own.csv", "--recipe", "xd-violence", "--features", "features",
-            "--output", output, *TINY, *more]
+            "--output", output, *(word for word in TINY if word.partition("=")[0] not in keys), *more]
 
 
 def ends(status, argv, capsys):
@@ -60,8 +64,15 @@ def test_a_run_leaves_its_files_and_its_best_is_scored(videos, capsys):
     report = json.loads((folder / "report.json").read_text())
     assert "chosen by its AUC on the test set" in report["selected"] and report["selected"] in printed
     assert report["best"]["step"] in (3, 6) and report["last"]["step"] == 6
+    assert (report["best"]["file"], report["last"]["file"]) == (BEST, LAST)
     lines = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
     assert [line["step"] for line in lines if "total" in line] == [1, 2, 3, 4, 5, 6]
+    judged = {line["step"]: line["judged"] for line in lines if "judged" in line}
+    for entry in (report["best"], report["last"]):
+        assert entry["judged_by"] == "AUC on the test set" and entry["stage"] == 1
+        assert entry["judged"] == judged[entry["step"]] == entry["metrics"]["auc"]
+        assert f"{100 * entry['judged']:.2f}" in printed
+    assert report["best"]["judged"] == max(judged.values())
     assert json.loads((folder / "recipe.json").read_text())["recipe"]["settings"]["channels"] == 16
     with pytest.raises(SystemExit) as end:
         command_line.run(test_10crop.main, ["--dataset", "own.csv", "--features", "features", "--checkpoint",
@@ -106,7 +117,7 @@ def test_several_seeds(videos, capsys):
 def test_what_is_unusual_is_said(videos, capsys):
     chosen = VIDEOS | {"Riot02": ("train", "Riot", 16, ""), "Normal02": ("train", "Normal", 90, "")}
     videos(chosen, like={"Normal02": "Riot01"})
-    printed = ends(0, [word if word != "videos=2" else "videos=4" for word in words()], capsys)
+    printed = ends(0, words("videos=4"), capsys)
     assert "3 normal training videos for 4 of them a batch: some come more than once in it" in printed
     assert "1 training videos of a single snippet, which stands for all 6 segments: Riot02" in printed
     assert "same features, so one label is wrong: Normal02 = Riot01" in printed
@@ -116,7 +127,6 @@ def test_what_is_unusual_is_said(videos, capsys):
     (["stepz=3"], "bn-wvad and its recipe have no value 'stepz'; did you mean steps"),
     (["k"], "'k': expected KEY=VALUE"),
     (["select=train"], "setting select: expected test or holdout"),
-    (["--backend", "numpy"], "the numpy backend does not train"),
     (["--backend", "jax"], "unknown backend 'jax'"),
     (["--seeds", "0"], "--seeds 0, expected 1 or more"),
     (["--method", "bn-wvd"], "unknown method 'bn-wvd'"),
@@ -154,7 +164,113 @@ def test_a_folder_that_is_there_already_and_one_that_is_no_run(videos, capsys):
     folder = videos()
     (folder / "run").mkdir()
     (folder / "run" / "mine.txt").write_text("mine")
-    assert "run: is there already; --resume run goes on with it, --output RUN begins another" in ends(2, words(), capsys)
+    error = ends(2, words(), capsys)
+    assert "run: is there already; it holds no run to go on with, --output RUN begins another" in error
     assert "expected the folder of a training run" in ends(2, ["--resume", "run"], capsys)
     assert "it takes no method, no seeds and no KEY=VALUE" in ends(2, ["--resume", "run", "steps=3"], capsys)
     assert [p.name for p in (folder / "run").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_backend_that_does_not_train_is_refused_before_anything_is_read(videos, capsys, resumes):
+    folder = videos()
+    for features in (folder / "features").iterdir():
+        features.write_bytes(b"not to be read")
+    if resumes:
+        (folder / "run").mkdir()
+        plan = {"method": "bn-wvad", "dataset": "own.csv", "features": "features", "backend": "numpy", "device": "auto",
+                "recipe": resolved(*TINY)}
+        (folder / "run" / "recipe.json").write_text(json.dumps(plan))
+        (folder / "run" / STATE).write_bytes(b"")
+    argv = ["--resume", "run"] if resumes else words("--backend", "numpy")
+    before = everything(folder)
+    for _ in range(2):  # the second try says the same
+        error = ends(2, argv, capsys)
+        assert error == "error: the numpy backend does not train, expected one that does, of mindspore, torch"
+    assert everything(folder) == before
+
+
+def resolved(*overrides):
+    spec = specification("bn-wvad")
+    return recipes.resolve(spec.RECIPES["xd-violence"], spec.Config, recipes.parse(overrides), "bn-wvad")[0].as_dict()
+
+
+def everything(folder):
+    """All that is in a folder, and when it was changed."""
+    return {str(path): (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def stopped(videos, monkeypatch, capsys):
+    """A run that was stopped behind its third step, saved after the second."""
+    folder = videos() / "run"
+
+    def stop(self, line, record=runs.Run.record):
+        if line["step"] == 4:
+            raise wv.InputError("stopped")
+        record(self, line)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs.Run, "record", stop)
+        assert ends(2, words("evaluate_every=1"), capsys) == "error: stopped"
+    return folder
+
+
+def test_a_stopped_run_goes_on_to_the_report_of_one_left_alone(stopped, capsys):
+    ends(0, words("evaluate_every=1", output="whole"), capsys)
+    ends(0, ["--resume", "run"], capsys)
+    whole, resumed = (json.loads((stopped.parent / name / "report.json").read_text()) for name in ("whole", "run"))
+    assert (whole["best"], whole["last"]) == (resumed["best"], resumed["last"])
+    assert (stopped / HISTORY).read_bytes() == (stopped.parent / "whole" / HISTORY).read_bytes()
+
+
+def rewritten(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def with_recipe(folder, **values):
+    rewritten(folder / "recipe.json", recipe=json.loads((folder / "recipe.json").read_text())["recipe"] | values)
+
+
+def of_another_run(folder, name, *more):
+    with pytest.raises(SystemExit):
+        command_line.run(tool.main, words(*more, output="other"))
+    shutil.copy(folder.parent / "other" / name, folder / name)
+
+
+SPOILED = {
+    "no state": (lambda run: (run / STATE).unlink(), "run: has no state.safetensors to go on from"),
+    "state cut": (lambda run: (run / STATE).write_bytes((run / STATE).read_bytes()[:-8]), STATE),
+    "state no state": (lambda run: shutil.copy(run / BEST, run / STATE), "not a state that this library has written"),
+    "state of another run": (lambda run: of_another_run(run, STATE, "channels=32"),
+                             "the state of another run, its recipe.settings.channels is 32, that of this one 16"),
+    "state of other steps": (lambda run: of_another_run(run, STATE, "evaluate_every=1", "steps=3"),
+                             "the state of another run, its recipe.steps is 3, that of this one 6"),
+    "no recipe": (lambda run: (run / "recipe.json").unlink(), "recipe.json: cannot be read"),
+    "recipe cut": (lambda run: (run / "recipe.json").write_text("{"), "recipe.json: not JSON"),
+    "recipe a list": (lambda run: (run / "recipe.json").write_text("[]"), "recipe.json: not what a training run writes"),
+    "recipe a number": (lambda run: rewritten(run / "recipe.json", recipe=3), "recipe.json: not what a training run writes"),
+    "recipe of no method": (lambda run: rewritten(run / "recipe.json", method="bn"), "recipe.json: not what"),
+    "recipe with a number for a name": (lambda run: rewritten(run / "recipe.json", features=3), "recipe.json: not what"),
+    "recipe out of range": (lambda run: with_recipe(run, steps=0), "recipe.json: not what a training run writes (setting steps"),
+    "recipe of another run": (lambda run: with_recipe(run, steps=9),
+                              f"{STATE}: the state of another run, its recipe.steps is 6, that of this one 9"),
+    "history cut": (lambda run: (run / HISTORY).write_text(""), f"{HISTORY}: has 0 bytes, expected the"),
+    "history altered": (lambda run: (run / HISTORY).write_text((run / HISTORY).read_text().replace("1", "2")),
+                        f"{HISTORY}: not the history that {STATE} was written with"),
+    "best cut": (lambda run: (run / BEST).write_bytes(b"{"), f"{BEST}: not a whole safetensors file"),
+    "best of another run": (lambda run: of_another_run(run, BEST, "channels=32"),
+                            f"{BEST}: not the weights of this run; without that file, --resume writes it anew")}
+
+
+@pytest.mark.parametrize("spoil, message", SPOILED.values(), ids=SPOILED)
+def test_a_run_that_cannot_go_on_says_so_in_a_line_and_changes_nothing(stopped, capsys, spoil, message):
+    spoil(stopped)
+    capsys.readouterr()
+    before = everything(stopped)
+    with pytest.raises(SystemExit) as end:
+        command_line.run(tool.main, ["--resume", "run"])
+    printed = capsys.readouterr().err
+    assert end.value.code == 2 and printed.startswith("error: ") and len(printed.splitlines()) == 1
+    assert message in printed
+    assert everything(stopped) == before

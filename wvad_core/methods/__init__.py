@@ -7,6 +7,8 @@ Such a module offers
     forward(features, p, config)            anomaly scores, (B, T, D) or (B, N, T, D) -> (B, T)
     losses(batch, p, config)                {"total": ..., term: ...} of a Batch with the normal half first
     published(config)                       the tensor names of its published checkpoints
+    PROBABILITIES                           whether a score is the probability, from 0 to 1, that a snippet is anomalous; where
+                                            it is none, no report has what is taken at the score 0.5
     PAPER                                   where it was published, with which results
     RECIPES                                 how it is trained, {dataset: Recipe}: as published, and on the demo set
     DEMO                                    a small configuration, for the demo set

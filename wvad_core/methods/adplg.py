@@ -95,6 +95,7 @@ class Config(configuration.Config):
         return self.channels // len(self.window_sizes)
 
 
+PROBABILITIES = True  # the sigmoid of the snippet branch, trained by cross-entropy
 # The authors' results could not be checked, so none are given.
 PAPER = Paper("Attention-driven pseudo-label self-training for weakly supervised video anomaly detection",
               "Yang et al.", 2026, "https://www.sciencedirect.com/science/article/abs/pii/S0031320326003146", {})

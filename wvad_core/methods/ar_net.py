@@ -87,6 +87,7 @@ class Config(configuration.Config):
         return max(self.num_segments // 8, 1)
 
 
+PROBABILITIES = True  # a sigmoid, or the softmax of all classes but the background, trained by cross-entropy
 PAPER = Paper("Weakly Supervised Video Anomaly Detection via Center-Guided Discriminative Learning", "Wan et al.", 2020,
               "https://arxiv.org/abs/2104.07268", {"shanghaitech": {"auc": 91.24}})
 DEMO = Config(variant="concatenate", feature_dim=32, dropout=0.3)

@@ -71,6 +71,7 @@ class Config(configuration.Config):
         return int(self.ratio_sample * steps), int(self.ratio_batch * (videos * steps))
 
 
+PROBABILITIES = False  # distances, of any size, times a normal score
 PAPER = Paper("BatchNorm-based Weakly Supervised Video Anomaly Detection", "Zhou et al.", 2023,
               "https://arxiv.org/abs/2311.15367",
               {"xd-violence": {"auc": 94.71, "auc_sub": 83.59, "ap": 84.93, "ap_sub": 85.45}})

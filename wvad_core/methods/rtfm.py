@@ -35,6 +35,7 @@ class Config(magnitude.MagnitudeConfig):
     pass
 
 
+PROBABILITIES = True  # the sigmoid of the classifier, trained by cross-entropy
 PAPER = Paper("Weakly-supervised Video Anomaly Detection with Robust Temporal Feature Magnitude Learning", "Tian et al.",
               2021, "https://arxiv.org/abs/2101.10030",
               {"ucf-crime": {"auc": 84.30}, "shanghaitech": {"auc": 97.21}, "xd-violence": {"ap": 77.81}})

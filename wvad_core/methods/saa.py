@@ -68,6 +68,7 @@ class Config(configuration.Config):
         configuration.require(self.dropout < 1, "dropout", self.dropout, "a share below 1")
 
 
+PROBABILITIES = True  # the product of two sigmoids, itself trained by cross-entropy
 PAPER = Paper("Weakly Supervised Video Anomaly Detection and Localization with Snippet Anomalous Attention",
               "Fan et al.", 2023, "https://arxiv.org/abs/2309.16309",
               {"ucf-crime": {"auc": 86.19}, "xd-violence": {"ap": 83.59}})

@@ -117,6 +117,7 @@ class Config(magnitude.MagnitudeConfig):
         return "aggregate", "classifier", *(f"patch.{i}" for i in range(self.stage - 2))
 
 
+PROBABILITIES = True  # the sigmoid of the classifier, trained by cross-entropy
 PAPER = Paper("Scale-Aware Spatio-Temporal Relation Learning for Video Anomaly Detection", "Li et al.", 2022,
               "https://github.com/nutuniv/SSRL", {"ucf-crime": {"auc": 87.43}, "shanghaitech": {"auc": 97.98}})
 # Features of 32 channels are shorter than those of 2048.

@@ -78,6 +78,7 @@ class Config(configuration.Config):
         return min(count // self.k + 1, count)
 
 
+PROBABILITIES = True  # the sigmoid of the classifier, trained by cross-entropy
 PAPER = Paper("Dual Memory Units with Uncertainty Regulation for Weakly Supervised Video Anomaly Detection",
               "Zhou et al.", 2023, "https://arxiv.org/abs/2302.05160",
               {"ucf-crime": {"auc": 86.97}, "xd-violence": {"ap": 81.66}})
