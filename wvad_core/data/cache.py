@@ -121,19 +121,20 @@ def _opened(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 @contextmanager
 def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a lock that one process has at a time. Its file stays: to remove it would race with those who open it."""
-    import fcntl  # not on every system, and of no use without a cache
+    from filelock import FileLock, Timeout  # imports much that nothing else needs
 
+    lock = FileLock(path)
     with _writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a")
-    with file:
-        with _writing(path.parent):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"waiting for another run that caches the same features in {path.parent}")
-                fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"waiting for another run that caches the same features in {path.parent}")
+            lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _check_space(folder: Path, what: str, size: int, say: Callable[[str], None]) -> None:
