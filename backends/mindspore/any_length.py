@@ -135,10 +135,8 @@ FORMS = {Conv1d: AnyConv1d, SoftmaxAttention: AnySoftmaxAttention, DecayAttentio
 
 def for_any_length(network: VideoNetwork) -> VideoNetwork:
     """A copy of the network, in evaluation mode, whose cells have these forms."""
-    copy = type(network)(network.config)
-    theirs = dict(network.parameters_and_names())
-    for name, parameter in copy.parameters_and_names():
-        parameter.set_data(theirs[name])
+    weights = {name: parameter.asnumpy() for name, parameter in network.parameters_and_names()}
+    copy = type(network)(network.config, weights=weights)
     for _, cell in copy.cells_and_names():
         for kind, form in FORMS.items():
             if isinstance(cell, kind):

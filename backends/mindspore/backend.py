@@ -34,9 +34,7 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
     if precision != "float32":
         raise InputError(f"precision {precision!r}: the mindspore backend computes in float32")
     module = importlib.import_module(f"wvad_mindspore.methods.{module_name(method)}")
-    network = module.Network(config)
-    for name, parameter in network.parameters_and_names():
-        parameter.set_data(Tensor(np.asarray(weights[name]), parameter.dtype))
+    network = module.Network(config, weights=weights)
     network.reseed(seed)
     return network.set_train(False)
 

@@ -1,12 +1,15 @@
 """What all networks of this backend share."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from wvad_core.configuration import Config
 from wvad_core.data.batches import Batch
+from wvad_core.methods import first_weights
 
 from .layers import BatchNorm, Random
 from .parallel import processes
@@ -15,17 +18,28 @@ from .parallel import processes
 class VideoNetwork(nn.Cell):
     """Base of the methods' networks: `network(features)` gives scores, `network.losses(batch)` the training terms.
 
-    A method adds `terms(features, ...)`: the loss terms of (2B, T, D) or (2B, N, T, D), normal videos first; what it
-    takes besides the features are the attributes of the batch that `extras` names.
+    seed: of the fresh weights, those of the specification, the same in every backend.
+    weights: {canonical name: array} in their place; copied.
+
+    A method adds `build_layers(config)`, which makes its cells, and `terms(features, ...)`: the loss terms of (2B, T, D)
+    or (2B, N, T, D), normal videos first; what it takes besides the features are the attributes of the batch that
+    `extras` names. The parameters of the layers get their values afterwards.
     """
 
     extras: tuple[str, ...] = ()
     graphs: tuple[str, ...] = ("terms",)  # the methods of it that a recipe may have compiled
     memory = None  # what training remembers besides the weights, where that is anything
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, seed: int = 0, *, weights: Mapping[str, np.ndarray] | None = None):
         super().__init__()
         self.config = config
+        self.build_layers(config)
+        weights = first_weights(config, seed, weights)
+        for name, parameter in self.parameters_and_names():
+            parameter.set_data(Tensor(np.asarray(weights[name]), parameter.dtype))
+
+    def build_layers(self, config: Config) -> None:
+        raise NotImplementedError
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """{"total": ..., term: ...}, in the mode that the network is in."""

@@ -117,7 +117,7 @@ class PositionEmbedding(nn.Module):
 
     def __init__(self, positions: int, channels: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(positions, channels))
+        self.weight = nn.Parameter(torch.empty(positions, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         check_positions(x.shape[1], len(self.weight))

@@ -34,8 +34,7 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
         raise InputError(f"unknown precision {precision!r}; the torch backend has {', '.join(PRECISIONS)}")
     torch.manual_seed(seed + processes()[0])
     module = importlib.import_module(f"wvad_torch.methods.{module_name(method)}")
-    network = module.Network(config)
-    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+    network = module.Network(config, weights=weights)
     network.precision = PRECISIONS[precision]
     return network.to(place).eval()
 

@@ -21,8 +21,7 @@ class MagnitudeNetwork(VideoNetwork):
     A method adds `clips(features)`: what is aggregated over time, (B, N, T, D).
     """
 
-    def __init__(self, config: MagnitudeConfig):
-        super().__init__(config)
+    def build_layers(self, config: MagnitudeConfig) -> None:
         self.aggregate = PyramidAggregation(config.feature_dim)
         self.classifier = ScoreHead(config.feature_dim, config.hidden_dims, config.dropout)
         self.dropout = Dropout(p=config.dropout)

@@ -1,11 +1,15 @@
 """What all networks of this backend share."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from wvad_core.configuration import Config
 from wvad_core.data.batches import Batch
+from wvad_core.methods import first_weights
 
 from .layers import BatchNorm
 from .parallel import processes
@@ -14,8 +18,13 @@ from .parallel import processes
 class VideoNetwork(nn.Module):
     """Base of the methods' networks: `network(features)` gives scores, `network.losses(batch)` the training terms.
 
-    A method adds `terms(features, ...)`: the loss terms of (2B, T, D) or (2B, N, T, D), normal videos first; what it
-    takes besides the features are the attributes of the batch that `extras` names.
+    seed: of the fresh weights, those of the specification, the same in every backend.
+    weights: {canonical name: array} in their place; copied.
+
+    A method adds `build_layers(config)`, which makes its modules, and `terms(features, ...)`: the loss terms of
+    (2B, T, D) or (2B, N, T, D), normal videos first; what it takes besides the features are the attributes of the batch
+    that `extras` names. While layers are built, tensors have shapes and no values; those of the state dict get theirs
+    afterwards. So building takes no random numbers, and initialises nothing twice.
     """
 
     precision = torch.float32  # of the products in evaluation
@@ -23,9 +32,18 @@ class VideoNetwork(nn.Module):
     graphs: tuple[str, ...] = ("terms",)  # the methods of it that a recipe may have compiled
     memory = None  # what training remembers besides the weights, where that is anything
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, seed: int = 0, *, weights: Mapping[str, np.ndarray] | None = None):
         super().__init__()
         self.config = config
+        with torch.device("meta"):
+            self.build_layers(config)
+        dtypes = {name: value.dtype for name, value in self.state_dict().items()}
+        weights = first_weights(config, seed, weights)
+        self.load_state_dict({name: torch.tensor(value, dtype=dtypes.get(name)) for name, value in weights.items()},
+                             assign=True)
+
+    def build_layers(self, config: Config) -> None:
+        raise NotImplementedError
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """{"total": ..., term: ...}, in the mode that the network is in."""

@@ -27,11 +27,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
+from .. import parameters
 from ..errors import InputError
 
 
@@ -98,3 +102,15 @@ def stages_of(spec: ModuleType, config: Any) -> tuple[Any, ...]:
 def specification(method: str) -> ModuleType:
     """The module that specifies `method`."""
     return importlib.import_module(f"{__name__}.{module_name(method)}")
+
+
+def first_weights(config: Any, seed: int, given: Mapping[str, np.ndarray] | None) -> Mapping[str, np.ndarray]:
+    """What a network of a configuration starts with, {canonical name: array}: fresh weights, or those that are given.
+
+    The configuration's class is of its specification's module. Raises InputError where others are given than it has.
+    """
+    wanted = sys.modules[type(config).__module__].parameters(config)
+    if given is None:
+        return parameters.draw(wanted, seed)
+    parameters.check(given, wanted, "weights")
+    return given

@@ -1,1 +1,1 @@
-"""The methods as MindSpore cells: `NAME.Network(config)` each."""
+"""The methods as MindSpore cells: `NAME.Network(config, seed=0)` each, with fresh weights."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn, ops
 
 from wvad_core.layers import one_crop_each
@@ -65,7 +66,9 @@ class LSTM(nn.LSTM):
     """One layer, forwards in time."""
 
     def __init__(self, size: int):
+        state = np.random.get_state()  # MindSpore draws first weights, which nobody needs, from NumPy's global generator
         super().__init__(size, size, batch_first=True)
+        np.random.set_state(state)
 
     def construct(self, x: Tensor) -> Tensor:
         return super().construct(x)[0]
@@ -105,8 +108,7 @@ HIDDEN = {"single": Single, "mean": Mean, "sequence": Sequence, "concatenate": C
 class Network(VideoNetwork):
     extras = ("true_lengths",)
 
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def build_layers(self, config: Config) -> None:
         if config.variant == "bas":
             self.filter, self.cas = Filter(config), ClassActivation(config)
         else:

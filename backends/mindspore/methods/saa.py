@@ -30,8 +30,7 @@ class Attention(nn.Cell):
 
 
 class Network(VideoNetwork):
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def build_layers(self, config: Config) -> None:
         self.aggregate = PyramidAggregation(config.feature_dim)
         self.attention = Attention(config)
         self.classifier = ScoreHead(config.feature_dim, config.hidden_dims, config.dropout)

@@ -36,8 +36,8 @@ class Patch(nn.Cell):
 
 
 class Network(MagnitudeNetwork):
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def build_layers(self, config: Config) -> None:
+        super().build_layers(config)
         self.patch = nn.CellList([Patch(grid, config) for grid in config.grids])
 
     def clips(self, features: Tensor) -> Tensor:

@@ -39,8 +39,7 @@ class Classifier(nn.Cell):
 
 
 class Network(VideoNetwork):
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def build_layers(self, config: Config) -> None:
         channels = config.channels
         self.embedding = Conv1d(config.feature_dim, channels, 3)
         self.transformer = Transformer(channels, config.depth, config.heads, config.head_dim, config.feed_forward_dim,

@@ -1,1 +1,1 @@
-"""The methods as PyTorch modules: `NAME.Network(config)` each."""
+"""The methods as PyTorch modules: `NAME.Network(config, seed=0)` each, with fresh weights."""

@@ -86,8 +86,7 @@ class Network(VideoNetwork):
     extras = ("videos",)
     graphs = ("video_terms", "snippet_loss")  # around the memory, which is Python's
 
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def build_layers(self, config: Config) -> None:
         self.video, self.snippet = VideoBranch(config), SnippetBranch(config)
         self.memory = memory(config)
 

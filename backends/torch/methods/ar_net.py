@@ -124,8 +124,7 @@ HIDDEN = {"single": Single, "mean": Mean, "sequence": Sequence, "concatenate": C
 class Network(VideoNetwork):
     extras = ("true_lengths",)
 
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def build_layers(self, config: Config) -> None:
         if config.variant == "bas":
             self.filter, self.cas = Filter(config), ClassActivation(config)
         else:

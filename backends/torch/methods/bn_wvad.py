@@ -37,8 +37,7 @@ class Head(nn.Module):
 
 
 class Network(VideoNetwork):
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def build_layers(self, config: Config) -> None:
         self.embedding = Conv1d(config.feature_dim, config.channels, 3)
         self.transformer = Transformer(config.channels, config.depth, config.heads, config.head_dim,
                                        config.feed_forward_dim)

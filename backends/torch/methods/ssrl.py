@@ -31,8 +31,8 @@ class Patch(nn.Module):
 
 
 class Network(MagnitudeNetwork):
-    def __init__(self, config: Config):
-        super().__init__(config)
+    def build_layers(self, config: Config) -> None:
+        super().build_layers(config)
         self.patch = nn.ModuleList(Patch(grid, config) for grid in config.grids)
 
     def clips(self, features: Tensor) -> Tensor:
