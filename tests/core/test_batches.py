@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from wvad_core.data import Batch, SnippetTrainingSet, TrainingSet, drawn, pool_segments
 from wvad_core.errors import InputError
@@ -150,6 +151,53 @@ def test_videos_whose_labels_contradict_each_other():
     videos[3].features = videos[1].features
     assert TrainingSet(videos, 4).contradictions() == [("v1", "v3")]
     assert TrainingSet(dataset(), 4).contradictions() == []
+
+
+def test_videos_that_agree_in_a_part_do_not_contradict():
+    """Neither where the first segment of the first crop is the same, nor the whole crop, nor two of one label."""
+    videos = dataset()
+    normal, abnormal = videos[1].features.read(), videos[3].features.read()
+    for same in (normal[:1, :1], normal[:1]):
+        changed = np.concatenate([abnormal[:, :2]] * 3, 1)[:, :6]
+        changed[:same.shape[0], :same.shape[1]] = same
+        videos[3].features = SimpleNamespace(shape=changed.shape, read=lambda changed=changed: changed)
+        alike = TrainingSet(videos, 6)
+        assert np.array_equal(alike.features[1][0, 0], alike.features[3][0, 0]) and alike.contradictions() == []
+    videos[2].features = videos[1].features
+    assert TrainingSet(videos, 6).contradictions() == []
+
+
+def test_every_pair_that_contradicts_is_named():
+    videos = dataset()
+    videos[0].features = videos[3].features = videos[2].features = videos[1].features
+    assert set(TrainingSet(videos, 4).contradictions()) == {("v1", "v0"), ("v1", "v3"), ("v2", "v0"), ("v2", "v3")}
+
+
+def test_the_classes_are_shuffled_apart():
+    """With as many videos in both, the order of one class says nothing of the other's; nor do those of two seeds."""
+    training = TrainingSet(dataset((0, 1) * 30, crops=1), 1)
+    orders = {}
+    for seed in range(6):
+        videos = np.stack([training.batch(step, 30, seed).videos for step in range(2)])
+        assert (np.sort(videos[:, :30]) == np.arange(0, 60, 2)).all(), "an epoch a step"
+        orders |= {(seed, label): videos[:, 30 * label:30 * label + 30] // 2 for label in (0, 1)}
+    for one in orders:
+        for other in orders:
+            same = (orders[one] == orders[other]).mean()
+            assert same == 1 if one == other else same < 0.25, (one, other)
+
+
+def test_crops_are_drawn_alike_and_apart():
+    """Each of ten crops as often as the others, whatever the row of the batch and the step."""
+    training = TrainingSet(dataset((0, 1), crops=10), 1)
+    places = np.array([[np.flatnonzero((training.features[video] == features).all((1, 2))).item()
+                        for video, features in zip(batch.videos, batch.features)]
+                       for batch in (training.batch(step, 4, 0) for step in range(200))])
+    counts = np.bincount(places.ravel(), minlength=10)
+    assert stats.chisquare(counts).pvalue > 1e-4 and len(counts) == 10
+    assert all(stats.chisquare(np.bincount(row, minlength=10)).pvalue > 1e-4 for row in places.T)
+    assert abs((places[:, 0] == places[:, 5]).mean() - 0.1) < 0.1
+    assert abs((places[1:] == places[:-1]).mean() - 0.1) < 0.05
 
 
 def test_broken_videos_are_reported_all_at_once():

@@ -1,4 +1,5 @@
 """Reports: their metrics against scikit-learn on repeated frames, what is undefined, and what is saved."""
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import sklearn.metrics
 import wvad_core as wv
 from wvad_core.data import Dataset
 from wvad_core.errors import InputError
-from wvad_core.evaluation import AT_ONE_HALF, VideoScores, describe, summarise
+from wvad_core.evaluation import AT_ONE_HALF, VideoScores, describe, scored, summarise
 from wvad_core.methods import specification
 
 SMALL = {"feature_dim": 8, "channels": 32, "heads": 2, "head_dim": 4, "feed_forward_dim": 8}
@@ -221,3 +222,40 @@ def test_scores_that_are_not_finite_name_their_video(detector, dataset):
     detector.network.weights["head.bn1.running_var"][:] = np.nan
     with pytest.raises(InputError, match="^a: the anomaly score of snippet 0 is nan, expected a finite number"):
         wv.evaluate(detector, dataset)
+
+
+class Several:
+    """A backend as one of two processes sees it, with scores of zero. flawed: whether the other one found a flaw."""
+
+    def __init__(self, single, rank: int, flawed: bool):
+        self.single, self.rank, self.flawed, self.scored = single, rank, flawed, 0
+
+    def __getattr__(self, name: str):
+        return getattr(self.single, name)
+
+    def processes(self):
+        return self.rank, 2
+
+    def gather(self, array):
+        other = np.array([self.flawed], np.float32)
+        return [array, other] if self.rank == 0 else [other, array]
+
+    def score(self, network, features):
+        self.scored += 1
+        return np.zeros(features.shape[1], np.float32)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("spoilt", ["a", "b", "c"])
+@pytest.mark.parametrize("calculate", [wv.evaluate, scored])
+def test_a_flaw_that_any_process_finds_is_told_by_all(tmp_path, detector, dataset, rank, spoilt, calculate):
+    """Before anything is scored. Of two processes the first has videos a and b, 5 snippets and 1, the second c, 3."""
+    features = np.load(tmp_path / f"{spoilt}.npy")
+    features[0, 3, 2] = np.nan
+    np.save(tmp_path / f"{spoilt}.npy", features)
+    mine = spoilt in (("a", "b"), ("c",))[rank]
+    backend = Several(detector.backend, rank, flawed=not mine)
+    message = f"1 of 3 videos have features that are not finite\n  {spoilt}: {spoilt}.npy has nan"
+    with pytest.raises(InputError, match=message):
+        calculate(dataclasses.replace(detector, backend=backend), dataset)
+    assert backend.scored == 0

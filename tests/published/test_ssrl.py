@@ -1,4 +1,6 @@
 """SSRL: which inputs and sizes it takes, and how its training goes from stage to stage."""
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -123,3 +125,17 @@ def test_running_statistics_of_frozen_modules_stay(backend):
     moved = {name for name, value in after.items() if not np.array_equal(value, before[name])}
     assert moved and all(name.startswith("patch.1.") for name in moved)
     assert any(name.startswith("patch.1.aggregate") for name in moved) and "patch.1.norm.running_var" in moved
+
+
+@pytest.mark.parametrize("stage, later", [(1, 49), (2, 43), (3, 28), (4, 0)])
+def test_a_detector_of_an_early_stage_drops_the_patches_of_later_ones(backend, stage, later):
+    """Whose features have all patches: 3 crops, and 6, 15 and 28 patches behind them."""
+    made = wv.create("ssrl", backend, stage=stage, **SMALL)
+    video = features(0, "video", (3 + 49, 5, 16))
+    scores = dataclasses.replace(made, later=later).score(video)
+    assert np.array_equal(scores, made.score(video[:52 - later]))
+    changed = video.copy()
+    changed[52 - later:] += 1
+    assert np.array_equal(dataclasses.replace(made, later=later).score(changed), scores)
+    changed[51 - later] += 1
+    assert not np.allclose(dataclasses.replace(made, later=later).score(changed), scores, rtol=1e-5)

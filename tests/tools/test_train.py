@@ -82,6 +82,29 @@ def test_a_run_leaves_its_files_and_its_best_is_scored(videos, capsys):
     assert scored["metrics"]["auc"] == pytest.approx(report["best"]["metrics"]["auc"], abs=1e-6)
 
 
+@pytest.mark.parametrize("metric", ["auc", "ap"])
+def test_the_report_says_of_the_best_and_of_the_last_weights_what_their_files_score(videos, capsys, metric):
+    """Of a run whose first judgements are its best: a high rate moves the weights far."""
+    chosen = VIDEOS | {"Riot12": ("test", "Riot", 160, "40-90"), "Normal12": ("test", "Normal", 150, "")}
+    folder = videos(chosen) / "run"
+    own = {"steps": 8, "evaluate_every": 1, "learning_rate": 0.1, "metric": metric, "seed": 1}
+    others = [word for word in words() if word.partition("=")[0] not in own]
+    ends(0, others + [f"{name}={value}" for name, value in own.items()], capsys)
+    report = json.loads((folder / "report.json").read_text())
+    judged = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
+    judged = {line["step"]: line["judged"] for line in judged if "judged" in line}
+    best = max(judged, key=judged.get)
+    assert judged[best] > judged[8] and list(judged) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert (report["best"]["step"], report["last"]["step"]) == (best, 8)
+    test = experiments.read_plan(folder).open("test")
+    for name, file, step in (("best", BEST, best), ("last", LAST, 8)):
+        metrics = wv.evaluate(wv.load(folder / file), test).metrics
+        for key in ("auc", "ap", "average_precision", "auc_sub", "ap_sub"):
+            assert report[name]["metrics"][key] == pytest.approx(metrics[key], abs=1e-6), (name, key)
+        assert judged[step] == pytest.approx(metrics[metric], abs=1e-6)
+    assert report["best"]["metrics"]["auc"] != report["last"]["metrics"]["auc"]
+
+
 def test_a_finished_run_is_resumed_to_the_same_report(videos, capsys):
     folder = videos() / "run"
     ends(0, words(), capsys)
