@@ -124,22 +124,39 @@ def test_the_checks_notice_what_is_wrong():
         assert_unrelated(np.repeat(rng.standard_normal(COUNT // 2), 2))
 
 
+@pytest.mark.parametrize("way", ["eager", "compiled"])
+@pytest.mark.needs("mindspore")
+def test_the_random_layers_of_a_network_draw_apart(way):
+    network = wv.create("ur-dmu", "mindspore", **SMALL, dropout=0.5).network
+    network.reseed(3)
+    native.set_training(network, True)
+    x, masks = native.to_native("mindspore", np.ones((400, 50), np.float32)), []
+    for layer in native.dropouts(network):
+        def called(x, layer=layer):
+            return layer(x)
+
+        masks.append(native.to_numpy(called(x) if way == "eager" else sys.modules["mindspore"].jit(called)(x)).ravel())
+    assert len(masks) > 1
+    for i, one in enumerate(masks):
+        for other in masks[:i]:
+            assert abs(np.corrcoef(one, other)[0, 1]) < FAR / one.size ** 0.5
+
+
 # Where the dropouts are. Each is made to multiply by known numbers instead, which depend on its p and on the place.
 
 def factors(shape: tuple[int, ...], p: float) -> np.ndarray:
     return (1 + 0.5 * p * np.cos(np.arange(np.prod(shape, dtype=int)))).reshape(shape).astype(np.float32)
 
 
-@pytest.fixture
-def known_dropouts(monkeypatch):
-    """Dropouts that multiply by `factors`, on every backend asked for. Gives the p above 0 of the calls on NumPy."""
+def replace_dropouts(monkeypatch, known) -> list[float]:
+    """Have dropouts multiply by known(shape, p), on every backend there is. Gives the p above 0 of calls on NumPy."""
     original, calls = layers.dropout, []
     for method in wv.methods():
         specification(method)  # imports its module
 
     def multiplied(x, p, rng):
         calls.extend([p] * (p > 0))
-        return x * factors(x.shape, p)
+        return x * known(x.shape, p)
 
     for name, module in list(sys.modules.items()):
         if name.startswith("wvad_core") and getattr(module, "dropout", None) is original:
@@ -147,8 +164,13 @@ def known_dropouts(monkeypatch):
     for framework, call in (("torch", "forward"), ("mindspore", "on_numbers")):
         if home := sys.modules.get(f"wvad_{framework}.layers"):
             monkeypatch.setattr(home.Dropout, call, lambda layer, x, framework=framework: x * native.to_native(
-                framework, factors(tuple(x.shape), layer.p)) if layer.training else x)
+                framework, known(tuple(x.shape), layer.p)) if layer.training else x)
     return calls
+
+
+@pytest.fixture
+def known_dropouts(monkeypatch):
+    return replace_dropouts(monkeypatch, factors)
 
 
 def without_noise(made: wv.Detector, given: wv.Batch) -> wv.Detector:
@@ -187,3 +209,15 @@ def test_dropouts_as_published(method, known_dropouts):
     config = {name: size for name, size in (SIZES | {"warm_up": 0}).items() if name in known}
     detector(method, config, "numpy").losses(batch(method, config, 20))
     assert sorted(known_dropouts) == PLACES[method]
+
+
+@pytest.mark.parametrize("kept", [(2, 5, 7), (0, 18, 19)])
+def test_the_selection_mask_decides_which_snippets_stand_for_a_video(backend, kept, monkeypatch):
+    """A mask with three snippets left: the video scores are those snippets' means, whatever the magnitudes are."""
+    config = {"feature_dim": 16, "hidden_dims": (12, 6), "magnitude_weight": 0.0}
+    given, mask = batch("rtfm", config, 20).normal_first(), np.isin(np.arange(20), kept).astype(np.float32)
+    replace_dropouts(monkeypatch, lambda shape, p: np.broadcast_to(mask if len(shape) == 2 else np.float32(1), shape))
+    scores, _ = native.magnitude_branches(detector("rtfm", config, backend), given.features[:, None], True)
+    of_videos = scores[:, list(kept)].mean(1).astype(np.float64)
+    expected = -np.log(np.where(given.labels == 1, of_videos, 1 - of_videos)).mean()
+    assert detector("rtfm", config, backend).losses(given)["magnitude"] == pytest.approx(expected, rel=1e-5)

@@ -10,6 +10,7 @@ import train as tool
 
 import wvad_core as wv
 from wvad_core import experiments, recipes, runs
+from wvad_core.data import TrainingSet
 from wvad_core.methods import specification
 from wvad_core.runs import BEST, HISTORY, LAST, STATE
 
@@ -114,8 +115,15 @@ def test_a_finished_run_is_resumed_to_the_same_report(videos, capsys):
     assert again["best"] == first["best"] and again["last"] == first["last"] and "best, step" in printed
 
 
-def test_a_held_out_part_chooses_and_is_not_trained_on(videos, capsys):
-    folder = videos() / "run"
+def test_a_held_out_part_chooses_and_is_not_trained_on(videos, capsys, monkeypatch):
+    folder, drawn, whole = videos() / "run", set(), TrainingSet.batch
+
+    def batch(*given, **named):
+        found = whole(*given, **named)
+        drawn.update(found.videos.tolist())
+        return found
+
+    monkeypatch.setattr(TrainingSet, "batch", batch)
     ends(0, words("select=holdout", "holdout=0.4"), capsys)
     report = json.loads((folder / "report.json").read_text())
     assert "by the AUC over the 2 training videos held out; the test set took no part" in report["selected"]
@@ -123,6 +131,7 @@ def test_a_held_out_part_chooses_and_is_not_trained_on(videos, capsys):
     plan = experiments.read_plan(folder)
     held = experiments.held_out(plan.open("train"), plan.recipe)
     assert [plan.open("train")[i].abnormal for i in held].count(True) == 1 and len(held) == 2
+    assert drawn == set(range(6)) - set(held.tolist())
 
 
 def test_several_seeds(videos, capsys):

@@ -1,0 +1,61 @@
+"""Fresh weights: each tensor's law, by PyTorch's defaults and the methods' own starts, written down a second time."""
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import wvad_core as wv
+
+XAVIER = {"rtfm", "saa", "ssrl"}  # their score heads, which have zero biases
+CONFIGS = [(method, {}) for method in ("saa", "ur-dmu")] + [
+    ("bn-wvad", {"feature_dim": 64, "channels": 64, "depth": 1, "kernel_sizes": (3, 1, 1), "ratios": (2, 4)}),
+    ("rtfm", {"feature_dim": 128}), ("ssrl", {"feature_dim": 64, "hidden_dims": (16, 8)}),
+    ("adplg", {"feature_dim": 64, "channels": 64, "positions": 70}),
+    *(("ar-net", {"feature_dim": 64, "variant": variant}) for variant in ("single", "sequence", "lstm", "bas"))]
+
+
+def bound(method: str, name: str, shapes: dict) -> float:
+    """The tensor is uniform in [-bound, bound]; with 0 it is constant."""
+    module, _, kind = name.rpartition(".")
+    shape, last = shapes[f"{module}.weight"] if f"{module}.weight" in shapes else shapes[name], module.split(".")[-1]
+    if kind in ("running_mean", "running_var", "num_batches_tracked") or last in ("norm", "bn1", "bn2"):
+        return 0
+    if method in XAVIER and module.startswith("classifier."):
+        return math.sqrt(6 / sum(shape)) if kind == "weight" else 0
+    if last == "position":
+        return math.sqrt(3)  # of variance 1
+    return 1 / math.sqrt(64 if kind.endswith("_l0") else math.prod(shape[1:]))
+
+
+def constant(name: str) -> float:
+    """1 for scales and running variances, but for the scale of a non-local block, which so starts as the identity."""
+    return float(name.endswith(("norm.weight", "bn1.weight", "bn2.weight", "running_var")) and "non_local" not in name
+                 or name.endswith("non_local.norm.running_var"))
+
+
+@pytest.mark.parametrize("method, config", CONFIGS)
+def test_law_of_every_tensor(method, config):
+    weights = wv.create(method, seed=5, **config).weights()
+    shapes = {name: value.shape for name, value in weights.items()}
+    for name, value in weights.items():
+        limit = bound(method, name, shapes)
+        if not limit:
+            assert (value == constant(name)).all(), name
+            continue
+        assert value.dtype == np.float32 and np.abs(value).max() <= np.float32(limit), name
+        if value.size > 30:
+            some = np.random.default_rng(0).permutation(value.ravel())[:20000].astype(np.float64)
+            assert stats.kstest(some / limit, stats.uniform(-1, 2).cdf).pvalue > 1e-5, name
+
+
+def test_tensors_and_seeds_are_drawn_apart():
+    first, second = (wv.create("ur-dmu", seed=seed).weights() for seed in (0, 1))
+    drawn = [value.ravel()[:60 * 512] for weights in (first, second) for name, value in weights.items()
+             if name.endswith("slots.weight") or name.endswith(("mean.weight", "variance.weight"))]
+    assert len(drawn) == 8
+    for i, one in enumerate(drawn):
+        for other in drawn[:i]:
+            assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
+    again = wv.create("ur-dmu", seed=1).weights()
+    assert all(np.array_equal(again[name], value) for name, value in second.items())
