@@ -16,11 +16,11 @@ from wvad_core.recipes import Recipe
 
 from .network import VideoNetwork
 from .parallel import gather, local_rank, processes  # noqa: F401, gather is of the protocol
+from .precision import product_dtype
 from .training import Trainer, full_float32, training_losses
 
 Array = np.ndarray
 TRAINS = True
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 def versions() -> dict[str, str]:
@@ -30,12 +30,11 @@ def versions() -> dict[str, str]:
 def build(method: str, config: Config, weights: dict[str, Array], device: str = "auto", precision: str = "float32",
           seed: int = 0) -> VideoNetwork:
     place = _device(device)
-    if precision not in PRECISIONS:
-        raise InputError(f"unknown precision {precision!r}; the torch backend has {', '.join(PRECISIONS)}")
+    reduced = product_dtype(precision, place)
     torch.manual_seed(seed + processes()[0])
     module = importlib.import_module(f"wvad_torch.methods.{module_name(method)}")
     network = module.Network(config, weights=weights)
-    network.precision = PRECISIONS[precision]
+    network.precision = reduced
     return network.to(place).eval()
 
 

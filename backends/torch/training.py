@@ -14,6 +14,7 @@ from wvad_core.recipes import Recipe
 from . import parallel
 from .layers import BatchNorm, Noise
 from .network import VideoNetwork
+from .precision import product_dtype
 
 MOMENTS = ("moment1", "moment2")
 
@@ -46,6 +47,7 @@ class Trainer:
     """
 
     def __init__(self, network: VideoNetwork, recipe: Recipe):
+        product_dtype(recipe.precision, next(network.parameters()).device)  # refuses what would be slow
         self.network, self.recipe, self.steps = network, recipe, 0
         self.parameters = network.trainable()
         self.groups = recipe.grouped(self.parameters)

@@ -12,9 +12,9 @@ import pytest
 
 import wvad_core as wv
 from cases import batch, video
-from native import CHANGES, keep_first_kernels
 from wvad_core import magnitude
 from wvad_core.recipes import Recipe
+from weight_changes import CHANGES, keep_first_kernels
 
 STEPS = 70   # so that a convolution of dilation 4 has tiles enough
 HEADS = {"depth": 1, "heads": 2, "head_dim": 8, "feed_forward_dim": 16}

@@ -8,6 +8,7 @@ import command_line
 import numpy as np
 import pytest
 import test_10crop as tool
+from bf16 import BF16_REFUSED
 from safetensors.numpy import save_file
 from worlds import CONFIG, FRAMES, TABLE, World
 
@@ -208,6 +209,15 @@ def test_unknown_device(capsys, world, backend, device):
 def test_unknown_precision(capsys, world, backend):
     world.options |= {"backend": backend, "precision": "int3"}
     assert re.fullmatch("(unknown )?precision 'int3'.* float32.*", message(world, capsys))
+
+
+@pytest.mark.needs("torch")
+def test_bf16_on_a_cpu_without_it(capsys, world, monkeypatch):
+    from wvad_torch import precision
+
+    monkeypatch.setattr(precision, "bf16_instructions", lambda: False)
+    world.options |= {"backend": "torch", "device": "cpu", "precision": "bf16"}
+    assert re.fullmatch(BF16_REFUSED + ".*", message(world, capsys))
 
 
 @pytest.mark.parametrize("words", [["--speed", "9"], ["extra"], ["--features"]])

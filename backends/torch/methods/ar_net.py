@@ -12,6 +12,7 @@ from ..layers import Conv1d, Dropout, Linear
 from ..losses import binary_cross_entropy, top_mean
 from ..network import VideoNetwork
 from ..parallel import gathered
+from ..precision import bf16_instructions
 
 
 class Single(nn.Module):
@@ -70,7 +71,12 @@ class LSTM(nn.LSTM):
 
     def forward(self, x: Tensor) -> Tensor:
         exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
-        return self.scanned(x) if exporting else super().forward(x)[0]
+        if exporting:
+            return self.scanned(x)
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not bf16_instructions():
+            with torch.autocast("cpu", enabled=False):  # oneDNN emulates products in bfloat16, and has no such LSTM
+                return super().forward(x.float())[0]
+        return super().forward(x)[0]
 
     def scanned(self, x: Tensor) -> Tensor:
         """The same step by step: the kernel would be exported for one length alone."""

@@ -1,0 +1,24 @@
+"""Whether the CPU has bf16 instructions, and what tests expect where it has none."""
+from __future__ import annotations
+
+import os
+import re
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+import wvad_core as wv
+
+BF16_REFUSED = r"precision 'bf16': this CPU has no bf16 instructions .*, expected float32"
+
+
+def cpu_has_bf16() -> bool:
+    """By the system's list of the CPU's instructions, where oneDNN is not kept from them."""
+    flags = re.findall(r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)[0].split()
+    return "ONEDNN_MAX_CPU_ISA" not in os.environ and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
+def bf16_or_refusal() -> AbstractContextManager:
+    """Around what computes in bf16 on the CPU: where the CPU cannot, it is to be refused."""
+    return nullcontext() if cpu_has_bf16() else pytest.raises(wv.InputError, match=BF16_REFUSED)
