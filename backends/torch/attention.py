@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from wvad_core.attention import check_positions, rotary_frequencies, window_block
 
-from .layers import Dropout, LayerNorm, Linear, over_time
+from .layers import Dropout, LayerNorm, Linear, eager_cpu, over_time
 
 ATTENTION_BLOCK = 1 << 23  # attention weights held at a time
+DECAY_MATRIX = 256  # snippets up to which the decay attention is a product with a T x T matrix on the CPU
 DECAY_REACH = {torch.float64: 100}  # exp(-reach / e) is below the rounding of a dtype; 50 for all others
 
 
@@ -38,14 +39,24 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def decay_attention(t: Tensor) -> Tensor:
     """out_i = sum_j exp(-|i - j| / e) / s_j t_j, s_j = sum_i exp(-|i - j| / e). t (B, T, C) -> (B, T, C).
 
-    The weights fall below rounding within `reach` snippets, so the product is one depthwise convolution: O(T).
+    The weights fall below rounding within `reach` snippets, so the product is one depthwise convolution: O(T). On the
+    CPU a short video's is faster as a product: 7 against 10 ms for 32 videos of 200 (AVX-512), 7 against 13 (AVX2).
     """
     steps, channels = t.shape[1:]
+    if eager_cpu(t) and steps <= DECAY_MATRIX:
+        return _decay_weights(steps).to(t.dtype) @ t
     reach = DECAY_REACH.get(t.dtype, 50)
     offsets = torch.arange(-reach, reach + 1, device=t.device, dtype=torch.float64)
     taps = torch.exp(-offsets.abs() / math.e)
     u = t / _decay_sums(steps, t.device).to(t.dtype)[:, None]
     return over_time(u, taps.to(t.dtype).expand(channels, 1, -1), groups=channels)
+
+
+def _decay_weights(steps: int) -> Tensor:
+    """The matrix of the weights, (T, T) float64 on the CPU."""
+    places = torch.arange(steps, dtype=torch.float64)
+    weights = torch.exp(-(places[:, None] - places).abs() / math.e)
+    return weights / weights.sum(0)
 
 
 def _decay_sums(steps: int, device: torch.device) -> Tensor:

@@ -1,8 +1,4 @@
-"""The layers of `wvad_core.layers` in PyTorch. Sequences are channel-last, (B, T, C); tensors have the same names.
-
-On the CPU, products run as convolutions of kernel 1: oneDNN, which computes those, is up to half as fast again as the
-BLAS behind `torch.nn.functional.linear` on processors that are not Intel's, and equal on those that are.
-"""
+"""The layers of `wvad_core.layers` in PyTorch. Sequences are channel-last, (B, T, C); tensors have the same names."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,7 +9,7 @@ from torch.nn import functional as F
 
 from wvad_core.layers import BATCH_NORM_MOMENTUM, LAYER_NORM_EPS
 
-from . import parallel, winograd
+from . import kernels, parallel, winograd
 
 
 def eager_cpu(x: Tensor) -> bool:
@@ -32,14 +28,7 @@ class Linear(nn.Linear):
     """x (..., I) -> (..., O)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return _product(x, self.weight, self.bias) if eager_cpu(x) else F.linear(x, self.weight, self.bias)
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + b as a convolution of kernel 1."""
-    rows = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
-    y = F.conv2d(rows, weight[:, :, None, None], bias)
-    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+        return kernels.product(x, self.weight, self.bias) if eager_cpu(x) else F.linear(x, self.weight, self.bias)
 
 
 class Conv1d(nn.Conv1d):
@@ -52,27 +41,21 @@ class Conv1d(nn.Conv1d):
         dilation = self.dilation[0]
         if eager_cpu(x) and winograd.pays(x, self.weight, dilation):
             if torch.is_grad_enabled():
-                return winograd.Convolution.apply(x, self.weight, self.bias, dilation, _product)
-            return winograd.conv1d(x, winograd.transformed(self.weight), self.bias, dilation, _product)
+                return winograd.Convolution.apply(x, self.weight, self.bias, dilation)
+            return winograd.conv1d(x, winograd.transformed(self.weight), self.bias, dilation)
         return over_time(x, self.weight, self.bias, dilation)
 
 
 def over_time(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1, groups: int = 1) -> Tensor:
-    """A convolution of (B, T, I) that keeps the length; on the CPU as one of channels-last images of width 1.
-
-    These need no transposed copy. oneDNN has a slow one for a dilation of 4 alone: snippet t = 4 h + w then becomes
-    pixel (h, w), and the dilation 1.
-    """
-    reach = weight.shape[-1] // 2
+    """A convolution of (B, T, I) that keeps the length."""
     if not eager_cpu(x):
-        return F.conv1d(x.transpose(1, 2), weight, bias, 1, dilation * reach, dilation, groups).transpose(1, 2)
-    batch, steps, inputs = x.shape
-    width = 4 if dilation == 4 else 1
-    missing = -steps % width
-    image = (F.pad(x, (0, 0, 0, missing)) if missing else x).reshape(batch, -1, width, inputs).permute(0, 3, 1, 2)
-    apart = dilation // width
-    y = F.conv2d(image, weight[..., None], bias, 1, (apart * reach, 0), (apart, 1), groups)
-    return y.permute(0, 2, 3, 1).reshape(batch, steps + missing, -1)[:, :steps]
+        reach = dilation * (weight.shape[-1] // 2)
+        return F.conv1d(x.transpose(1, 2), weight, bias, 1, reach, dilation, groups).transpose(1, 2)
+    if groups > 1:
+        return kernels.Image.output(x, weight, bias, dilation, groups)
+    if weight.shape[-1] == 1:
+        return kernels.product(x, weight[..., 0], bias)
+    return kernels.convolution(x, weight, bias, dilation)
 
 
 class Conv2d(nn.Conv2d):

@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .kernels import product, weight_product
+
 ROWS = 1024       # of a product at a time: the transformed inputs of a block are 6 times as many
 GRADIENT_ROWS = 4096
 CHANNELS = 128    # of input and output from which it pays
@@ -37,35 +39,35 @@ def pays(x: Tensor, weight: Tensor, dilation: int) -> bool:
     return taps == 3 and min(inputs, outputs) >= CHANNELS and x.shape[1] >= 4 * TILES * dilation
 
 
-def transformed(weight: Tensor) -> Tensor:
-    """G w: the six kernels of weight (O, I, 3), (6, O, I).
+def transformed(weight: Tensor, reverse: bool = False) -> Tensor:
+    """G w: the six kernels of weight (O, I, 3), (6, O, I); of its taps turned round with `reverse`.
 
     Made anew in each call, some 2 % of a convolution's time: PyTorch does not say when a weight has changed (its
     version counter misses fused optimisers and changes through `.data`), so kept ones could be those of old weights.
     """
-    return torch.einsum("jk,oik->joi", G, weight)
+    return torch.einsum("jk,oik->joi", G.flip(1) if reverse else G, weight)
 
 
 class Convolution(torch.autograd.Function):
     """The convolution of x (B, T, I) by weight (O, I, 3), as `conv1d`, with gradients."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, product) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.dilation, ctx.product = dilation, product
-        return conv1d(x, transformed(weight), bias, dilation, product)
+        ctx.dilation = dilation
+        return conv1d(x, transformed(weight), bias, dilation)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
-        (x, weight), (of_x, of_weight, of_bias, _, _) = ctx.saved_tensors, ctx.needs_input_grad
-        dx = conv1d(dy, transformed(weight.flip(2).transpose(0, 1)), None, ctx.dilation, ctx.product) if of_x else None
+        (x, weight), (of_x, of_weight, of_bias, _) = ctx.saved_tensors, ctx.needs_input_grad
+        dx = conv1d(dy, transformed(weight, reverse=True).transpose(1, 2), None, ctx.dilation) if of_x else None
         dw = kernel_gradient(x, dy, ctx.dilation) if of_weight else None
-        return dx, dw, dy.sum((0, 1)) if of_bias else None, None, None
+        return dx, dw, dy.sum((0, 1)) if of_bias else None, None
 
 
-def conv1d(x: Tensor, kernels: Tensor, bias: Tensor | None, dilation: int, product) -> Tensor:
-    """The convolution of x (B, T, I) that keeps the length, (B, T, O); `product(rows, matrix)` is rows matrix^T.
+def conv1d(x: Tensor, kernels: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    """The convolution of x (B, T, I) that keeps the length, (B, T, O), by kernels (6, O, I).
 
     With a dilation d the snippets r, r + d, r + 2 d ... are a sequence of their own, for each r < d: x is seen as
     (tiles, inputs of a tile, d, I), a view of the padded sequence. Short videos are taken several at a time.
@@ -87,7 +89,8 @@ def kernel_gradient(x: Tensor, dy: Tensor, dilation: int) -> Tensor:
     found = x.new_zeros(6, outputs, inputs)
     for items, places, windows in _blocks(x, dilation, GRADIENT_ROWS):
         m, v = (t.view(6, -1, t.shape[-1]) for t in (_output_gradients(dy[items, places]), _inputs(windows)))
-        found.baddbmm_(m.transpose(1, 2), v)
+        for j in range(6):
+            found[j] += weight_product(m[j], v[j])
     return torch.einsum("jk,joi->oik", G, found)
 
 

@@ -20,7 +20,7 @@ OWN = {"forward", "construct"}  # one thing under the frameworks' two names
 # Known differences, each with its reason. A difference that is gone must leave this table too.
 ONLY = {
     ("layers", "mindspore"): {"gelu", "Random"},                 # its own: the tanh formula; masks that differ each time
-    ("layers", "torch"): {"eager_cpu", "over_time"},                              # oneDNN's convolution for all products
+    ("layers", "torch"): {"eager_cpu", "over_time"},                              # kernels by the processor
     ("attention", "mindspore"): {"SoftmaxAttention", "DecayAttention", "WindowedAttention"},  # cells, for graph mode
     ("attention", "torch"): {"softmax_attention", "decay_attention", "windowed_attention"},  # functions suffice
     ("losses", "mindspore"): {"log_sigmoid"},                                     # it has none
