@@ -6,12 +6,27 @@ The row is chosen by what PyTorch says of the processor, never by timing, so tha
     convolution    over time    "image": oneDNN, channels-last and of width 1; "sequence": oneDNN, channels first, as
                                 F.conv1d, with transposed copies
 
-each with a kernel for the output, the gradient of the input and that of the weight. Milliseconds of the two, the better of
-several runs on 2 cores of an AMD EPYC (Zen 5), whose BLAS (MKL) uses AVX2 alone, by `python benchmarks/routes.py`:
+each with a kernel for the output, the gradient of the input and that of the weight. Milliseconds of the three on 2 cores of an
+AMD EPYC (Zen 5), by `python benchmarks/routes.py`, and held to AVX2; its BLAS, MKL, uses AVX2 alone there:
 
-    FIGURES
+                                                                  AVX-512             held to AVX2
+    product      pixels, 6400 rows, 512 -> 2048               41    28    38         66    54   123
+                 matrix                                       77    64    64         76    64    64
+                 pixels, 6000 rows, 2048 -> 2048             122   121   139        225   222   547
+                 matrix                                      251   249   239        257   255   242
+    convolution  image, 16 x 200, 1024 -> 512, 3 taps         21    22    59         83    83   123
+                 sequence                                     26    30    41         46    51    59
+                 minimal filtering                            26    19    24         28    29    33
+                 image, 40 x 32, 2048 -> 512, dilation 2      23    19    50         68    71    91
+                 sequence                                     21    24    25         38    41    49
+                 minimal filtering                            16    22    27         25    31    29
+                 image, 8 x 200, 1024 -> 1024, 5 taps         44    48   115        142   145   209
+                 sequence                                     43    47    50         71    77    97
 
-Three taps and enough channels take minimal filtering (winograd.py) on both.
+Three taps and enough channels take minimal filtering (winograd.py) on both, in training too: where no ReLU and no pick flips,
+its gradients are as near to float64's as those of the direct way. Relative error of all gradients of a batch of 2 + 2 videos at
+published widths, decisions taken over, largest of three seeds (AVX-512), filtered and direct: bn-wvad 1.5e-6, 1.5e-6; adplg
+1.7e-6, 1.7e-6; rtfm 1.7e-6, 1.7e-6; saa 2.7e-6, 3.3e-6.
 """
 from __future__ import annotations
 
