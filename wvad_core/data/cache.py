@@ -98,7 +98,7 @@ def _names(dataset: Dataset, form: str) -> tuple[str, str]:
         stats = [os.stat(file) for _, files in videos for file in files]
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    state = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+    state = [(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]  # copying with times sets the second
     words = re.sub(r"[^A-Za-z0-9]+", "-", f"{Path(dataset.name).stem}-{form}")
     return f"{words[-80:]}-{_hash(form, videos)}", _hash(FORMAT, layouts, state)
 
