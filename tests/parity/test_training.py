@@ -52,6 +52,28 @@ def test_a_step_is_adam_as_published(method, config, framework):
     assert_all_close({name: found[name] for name in expected}, expected, OUTPUT)
 
 
+def test_the_second_step_has_the_recipes_betas(framework):
+    """By hand: m and v are running means of g and g^2, both corrected for their start; other betas than the default."""
+    method, config = "ur-dmu", CONFIGS["ur-dmu"][1]
+    recipe = dataclasses.replace(RECIPES["unclipped"], learning_rate=1e-2, betas=(0.5, 0.8), weight_decay=0.1)
+    first, second = batch(method, config, 20), batch(method, config, 20, seed=1)
+    made = detector(method, config, framework)
+    weights = [made.weights()]
+    trainer = made.backend.trainer(made.network, recipe)
+    for given in (first, second):
+        trainer.step(given, deterministic=True)
+        weights.append(made.weights())
+    before = detector(method, config, framework)
+    network = before.backend.build(method, before.config, weights[1], "cpu", "float32", 0)
+    gradients = before.gradients(first, True), dataclasses.replace(before, network=network).gradients(second, True)
+    expected = {}
+    for name in gradients[0]:
+        g1, g2 = (g[name].astype(np.float64) + 0.1 * w[name] for g, w in zip(gradients, weights))
+        m, v = (0.5 * 0.5 * g1 + 0.5 * g2) / (1 - 0.5**2), (0.8 * 0.2 * g1**2 + 0.2 * g2**2) / (1 - 0.8**2)
+        expected[name] = weights[1][name] - 1e-2 * m / (np.sqrt(v) + 1e-8)
+    assert_all_close({name: weights[2][name] for name in expected}, expected, OUTPUT)
+
+
 GROUPED = Recipe(segments=20, videos=3, steps=8, learning_rate=1e-3, weight_decay=5e-3,
                  groups=(Group("head.", 1e-2, decay=0.5, decay_steps=2, warm_up=2),))
 
@@ -76,6 +98,20 @@ def test_a_group_waits_for_its_warm_up_and_then_trains_alike():
                 assert waiting == {n for n in made.network.trainable() if n.startswith("head.")}
         trained[name] = made.weights()
     assert_all_close(trained["mindspore"], trained["torch"], TRAINED)
+
+
+def test_a_group_moves_by_its_own_rate(framework):
+    """Adam's first update of a tensor is its rate, times the sign of the gradient: 1e-3 in step 1, 1e-2 in step 3."""
+    method, config = "bn-wvad", CONFIGS["bn-wvad"][0]
+    made = detector(method, config, framework)
+    trainer, weights = made.backend.trainer(made.network, GROUPED), [made.weights()]
+    for step in range(3):
+        trainer.step(batch(method, config, 20, seed=step), deterministic=True)
+        weights.append(made.weights())
+    for name in made.network.trainable():
+        moves = [np.abs(after[name] - before[name]).max() for before, after in zip(weights, weights[1:])]
+        first = [0, 0, 1e-2] if name.startswith("head.") else [1e-3]
+        assert moves[:len(first)] == pytest.approx(first, rel=1e-2), name
 
 
 @pytest.mark.needs("torch", "mindspore")
