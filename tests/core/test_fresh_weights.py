@@ -51,11 +51,8 @@ def test_law_of_every_tensor(method, config):
 
 def test_tensors_and_seeds_are_drawn_apart():
     first, second = (wv.create("ur-dmu", seed=seed).weights() for seed in (0, 1))
-    drawn = [value.ravel()[:60 * 512] for weights in (first, second) for name, value in weights.items()
-             if name.endswith("slots.weight") or name.endswith(("mean.weight", "variance.weight"))]
-    assert len(drawn) == 8
-    for i, one in enumerate(drawn):
-        for other in drawn[:i]:
-            assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
+    drawn = [value.ravel()[:5000] for weights in (first, second) for value in weights.values() if value.size >= 5000]
+    related = np.abs(np.corrcoef(drawn)) > 0.1
+    assert len(drawn) >= 20 and np.array_equal(related, np.eye(len(drawn), dtype=bool))
     again = wv.create("ur-dmu", seed=1).weights()
     assert all(np.array_equal(again[name], value) for name, value in second.items())

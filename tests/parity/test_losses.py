@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import native
-from compare import GRADIENT, OUTPUT, assert_close
+from compare import GRADIENT, OUTPUT, SPECIFICATION, assert_close
 from wvad_core import losses
 
 EDGES = np.array([0, 1e-30, 1e-13, 1e-12, 1e-7, 0.3, 0.5, 1 - 1e-7, 1], np.float32)
@@ -16,6 +16,12 @@ MASKS = {"all": np.ones((4, 9), bool), "some": SCORES < 0.6, "few": SCORES < np.
 
 def native_losses(framework: str):
     return importlib.import_module(f"wvad_{framework}.losses")
+
+
+def test_cross_entropy_is_at_most_100():
+    """As PyTorch's: each logarithm is clamped, the other factor decides whether it counts."""
+    p, labels = np.array([0, 0, 1, 1, 0.25, 1e-40]), np.array([0, 1, 0, 1, 1, 1.0])
+    assert_close(losses.binary_cross_entropy(p, labels), [0, 100, 100, 0, 2 * np.log(2), 40 * np.log(10)], SPECIFICATION)
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
