@@ -31,6 +31,16 @@ def test_crops_lengths_and_videos():
     assert Batch(FEATURES, [0, 0, 1, 1]).lengths is None
 
 
+@pytest.mark.parametrize("shape", [(4, 6, 2), (4, 3, 6, 2)])
+def test_a_video_goes_up_to_its_last_snippet_that_is_not_zero(shape):
+    """Snippets of zeros before it belong to it, and one value in one crop is enough; a video of zeros has one."""
+    features = np.zeros(shape, np.float32)
+    for video, places in enumerate(([0, 1], [3], [], [0, 5])):
+        features.reshape(4, -1, 6, 2)[video, -1, places, 1] = 1
+    assert Batch(features, [0, 1, 0, 1]).true_lengths().tolist() == [2, 4, 1, 6]
+    assert Batch(features, [0, 1, 0, 1], lengths=[6, 5, 4, 3]).true_lengths().tolist() == [6, 5, 4, 3]
+
+
 @pytest.mark.parametrize("change, message", [
     (dict(features=np.zeros((4, 3))), r"features have shape \(4, 3\), expected \(2B, T, D\) or \(2B, N, T, D\)"),
     (dict(labels=[0, 0, 1]), r"labels have shape \(3,\), expected \(4,\)"),

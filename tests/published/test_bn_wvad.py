@@ -5,6 +5,7 @@ import pytest
 import native
 from compare import assert_close
 from test_golden import CASES, detector, having, tolerance, training_batch
+from wvad_core.methods.bn_wvad import Config
 
 WITH_CROPS = [name for name in having("scores_crops") if CASES[name].about["method"] == "bn-wvad"]
 
@@ -62,3 +63,10 @@ def test_crops_are_scored_one_by_one_and_averaged(name, backend):
     assert_close(native.network_scores(made, features), expected, tolerance(case, backend))
     with pytest.raises(AssertionError):
         assert_close(native.bn_wvad_averaged_before_product(made, features), expected, 1e-3)
+
+
+@pytest.mark.parametrize("videos, steps, expected", [
+    (64, 200, (40, 5120)), (3, 9, (1, 10)), (2, 3, (0, 2)), (1, 1, (0, 0))])
+def test_how_many_snippets_are_screened(videos, steps, expected):
+    """int(0.2 T) of every abnormal video, and int(0.4 B T) of all of them together: rounded down once, not by video."""
+    assert Config().screened(videos, steps) == expected

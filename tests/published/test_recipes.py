@@ -124,3 +124,17 @@ def test_rates_of_adplg_over_its_20000_steps():
     for step, rate in ((1001, 1e-3), (5000, 1e-3), (5001, 9e-4), (9001, 8.1e-4), (20000, 6.561e-4)):
         assert recipe.rates(step)[1:] == [1e-4, pytest.approx(rate, rel=1e-12)]
     assert recipe.grouped(["video.q.weight", "snippet.norm.bias"]) == [[], ["video.q.weight"], ["snippet.norm.bias"]]
+
+
+@pytest.mark.parametrize("method, config, count, arguments, expected", [
+    ("ur-dmu", {}, "largest", (60,), 4), ("ur-dmu", {}, "largest", (200,), 13), ("ur-dmu", {}, "largest", (15,), 1),
+    ("ur-dmu", {"k": 1}, "largest", (3,), 3),                                     # n // 16 + 1, at most all
+    ("rtfm", {}, "selected", (32,), 3), ("rtfm", {}, "selected", (2,), 2),
+    ("rtfm", {"num_segments": 9}, "selected", (9,), 1), ("ssrl", {"num_segments": 199}, "selected", (199,), 19)])
+def test_how_many_snippets_stand_for_a_video(method, config, count, arguments, expected):
+    assert getattr(specification(method).Config(**config), count)(*arguments) == expected
+
+
+@pytest.mark.parametrize("segments, expected", [(300, 37), (40, 5), (7, 1)])
+def test_how_many_activations_of_a_class_are_averaged(segments, expected):
+    assert specification("ar-net").Config(variant="bas", num_segments=segments).highest == expected
