@@ -1,7 +1,8 @@
 """Training steps in MindSpore."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -48,6 +49,22 @@ def losses_and_gradients(network: VideoNetwork, batch: Batch, named: dict[str, m
     return dict(zip(names, values)), dict(zip(named, gradients))
 
 
+def in_graphs(function: Callable, graphs: Mapping[str, Callable]) -> Callable:
+    """function(network, ...) with compiled functions, {name: function}, for methods of the network while it computes.
+
+    A network keeps none of them: they are bound to it, so that a copy would compute with its weights.
+    """
+    def computed(network: VideoNetwork, *given: object) -> Any:
+        vars(network).update(graphs)
+        try:
+            return function(network, *given)
+        finally:
+            for name in graphs:
+                del vars(network)[name]
+
+    return computed
+
+
 class Trainer:
     """Adam with L2 weight decay, for each group of the recipe by its own rate; clips the gradient where the recipe does.
 
@@ -86,7 +103,8 @@ class Trainer:
 
     def _differentiated(self, batch: Batch, deterministic: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         try:
-            return losses_and_gradients(self.network, batch, self.parameters, deterministic, REDUCED[self.recipe.precision])
+            return in_graphs(losses_and_gradients, self.graphs)(self.network, batch, self.parameters, deterministic,
+                                                                REDUCED[self.recipe.precision])
         except RuntimeError as error:
             if not self.recipe.compile:
                 raise
@@ -131,5 +149,4 @@ class Trainer:
 
     def _compile(self) -> None:
         """Have the network's graphs compiled when they are next called; in a graph a seed is a constant."""
-        for name in self.network.graphs if self.recipe.compile else ():
-            setattr(self.network, name, ms.jit(getattr(type(self.network), name).__get__(self.network)))
+        self.graphs = {name: ms.jit(getattr(self.network, name)) for name in self.network.graphs} if self.recipe.compile else {}

@@ -1,8 +1,9 @@
 """Training steps in PyTorch."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +41,22 @@ def training_losses(network: VideoNetwork, batch: Batch, deterministic: bool = F
     return network.losses(batch)
 
 
+def in_graphs(function: Callable, graphs: Mapping[str, Callable]) -> Callable:
+    """function(network, ...) with compiled functions, {name: function}, for methods of the network while it computes.
+
+    A network keeps none of them: they are bound to it, so that a copy would compute with its weights.
+    """
+    def computed(network: VideoNetwork, *given: object) -> Any:
+        vars(network).update(graphs)
+        try:
+            return function(network, *given)
+        finally:
+            for name in graphs:
+                del vars(network)[name]
+
+    return computed
+
+
 class Trainer:
     """Adam with L2 weight decay, for each group of the recipe by its own rate; clips the gradient where the recipe does.
 
@@ -54,9 +71,9 @@ class Trainer:
         for module in network.modules():
             if isinstance(module, BatchNorm):
                 module.synchronised = recipe.batch_norm == "synchronised"
-        for name in network.graphs if recipe.compile else ():
-            setattr(network, name, torch.compile(getattr(network, name)))
-        self.losses = parallel.averaging(training_losses, network, self.parameters.values(), network.memory is not None)
+        graphs = {name: torch.compile(getattr(network, name)) for name in network.graphs} if recipe.compile else {}
+        self.losses = parallel.averaging(in_graphs(training_losses, graphs), network, self.parameters.values(),
+                                         network.memory is not None)
         on_cpu = next(network.parameters()).device.type == "cpu"
         self.optimiser = torch.optim.Adam([{"params": [self.parameters[name] for name in names]} for names in self.groups],
                                           lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay,

@@ -1,5 +1,7 @@
 """Ten optimiser steps from equal weights on equal batches leave equal weights."""
+import copy
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -168,3 +170,24 @@ def test_mindspore_has_no_bfloat16_on_the_cpu():
     made = detector("rtfm", CONFIGS["rtfm"][0], "mindspore")
     with pytest.raises(wv.InputError, match="precision 'bf16': MindSpore has no bfloat16 on the CPU, expected float32"):
         made.backend.trainer(made.network, dataclasses.replace(RECIPES["clipped"], precision="bf16"))
+
+
+def test_a_compiled_step_leaves_nothing_with_the_network(framework, monkeypatch):
+    """What is compiled is bound to the network: a copy that took it along would compute with the other's weights."""
+    if framework == "torch":
+        import torch
+
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    method, config = next(case for case in NETWORKS if case[1].get("variant") == "mean")
+    given, made, plain = batch(method, config, 20), detector(method, config, framework), detector(method, config, framework)
+    recipe = dataclasses.replace(RECIPES["unclipped"], compile=True)
+    trainers = [x.backend.trainer(x.network, r) for x, r in ((made, recipe), (plain, RECIPES["unclipped"]))]
+    for _ in range(2):
+        found, expected = (trainer.step(given, deterministic=True) for trainer in trainers)
+        assert_all_close(found, expected, OUTPUT, 1e-7)
+    assert not set(made.network.graphs) & set(vars(made.network))
+    copied = dataclasses.replace(made, network=copy.deepcopy(made.network))
+    copied.backend.trainer(copied.network, RECIPES["unclipped"]).step(given, deterministic=True)
+    saved = made.backend.build(method, made.config, copied.weights(), "cpu", "float32", 0)
+    expected = dataclasses.replace(made, network=saved).losses(given, True)
+    assert copied.losses(given, True) == expected != made.losses(given, True)
