@@ -4,17 +4,15 @@ A backend that is asked for and cannot start ends the run with an error; nothing
 """
 from __future__ import annotations
 
-import os
 import sys
 
+import economy
 import pytest
 
-import wvad_core as wv
-from wvad_core.backend import backend
+economy.take_one_core()  # before what is imported next
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two frameworks' thread pools share the cores
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, with a core each
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+import wvad_core as wv  # noqa: E402
+from wvad_core.backend import backend  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,6 +26,7 @@ def asked(config: pytest.Config) -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*backends): a test for runs that ask for all of these backends")
+    config.pluginmanager.register(economy.Economy())
     try:
         config.wvad_versions = {name: backend(name).versions() for name in asked(config)}
     except wv.InputError as error:

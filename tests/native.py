@@ -3,13 +3,15 @@ from __future__ import annotations
 
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
 import wvad_core as wv
-from wvad_core import magnitude
+from wvad_core import magnitude, parameters
 from wvad_core.layers import Scope
+from wvad_core.methods import memory_of, specification
 
 
 def to_native(backend: str, array: np.ndarray):
@@ -22,6 +24,36 @@ def to_numpy(value) -> np.ndarray:
     if hasattr(value, "detach"):
         value = value.detach().numpy()
     return value.asnumpy() if hasattr(value, "asnumpy") else np.asarray(value)
+
+
+def tensors(detector: wv.Detector) -> dict[str, Any]:
+    """{canonical name: native tensor}, of which no copy is made."""
+    network = detector.network
+    if detector.backend_name == "numpy":
+        return network.weights
+    return network.state_dict() if hasattr(network, "state_dict") else dict(network.parameters_and_names())
+
+
+def moving(detector: wv.Detector) -> dict[str, np.ndarray]:
+    """Copies of the running statistics."""
+    return {name: np.array(to_numpy(value)) for name, value in tensors(detector).items()
+            if name.rpartition(".")[2] in ("running_mean", "running_var", parameters.COUNTER)}
+
+
+def rewind(detector: wv.Detector, statistics: dict[str, np.ndarray]) -> wv.Detector:
+    """A network as it was built: what calls in training mode move goes back to `statistics`, and it remembers nothing."""
+    network, held = detector.network, tensors(detector)
+    network.memory = memory_of(specification(detector.method), detector.config)
+    for name, value in statistics.items():
+        if detector.backend_name == "numpy":
+            held[name] = value.copy()
+        elif hasattr(network, "set_train"):
+            held[name].set_data(to_native("mindspore", value))
+        else:
+            held[name].copy_(to_native("torch", value))
+    if detector.backend_name != "numpy":
+        set_training(network, False)
+    return detector
 
 
 def network_scores(detector: wv.Detector, features: np.ndarray) -> np.ndarray:

@@ -20,12 +20,13 @@ import json
 import math
 import zlib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent / "golden"
+DRAWN: dict[tuple, np.ndarray] = {}
+"""Hundreds of megabytes: the tensors of one case, by what they were drawn from."""
 
 
 def _normal(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -33,7 +34,6 @@ def _normal(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return state.standard_normal(math.prod(shape)).reshape(shape)
 
 
-@cache
 def weight(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Draw the float32 tensor that the published checkpoint calls `name`."""
     z = _normal(seed, name, tuple(shape))
@@ -49,7 +49,7 @@ def weight(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
     else:
         value = z / math.sqrt(math.prod(shape[1:]))
     value = value.astype(dtype)
-    value.flags.writeable = False  # the cases share it
+    value.flags.writeable = False  # cases share it
     return value
 
 
@@ -65,8 +65,14 @@ class Case:
     outputs: dict[str, np.ndarray]
 
     def weights(self) -> dict[str, np.ndarray]:
-        seed = self.about["seed"]
-        return {n: weight(seed, n, tuple(s)) for n, s in self.about["weights"]}
+        """As drawn; the tensors of the case that was asked for last are kept, so that the next one may have them."""
+        keys = {n: (self.about["seed"], n, tuple(s)) for n, s in self.about["weights"]}
+        for key in DRAWN.keys() - set(keys.values()):
+            del DRAWN[key]
+        for key in keys.values():
+            if key not in DRAWN:
+                DRAWN[key] = weight(*key)
+        return {n: DRAWN[key] for n, key in keys.items()}
 
     def inputs(self) -> dict[str, np.ndarray]:
         """Features as drawn; a case with "scales" multiplies each video of an input by its factor."""

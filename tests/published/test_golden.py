@@ -1,8 +1,11 @@
 """Every backend against what the published implementations give on reproducible weights (golden/)."""
+import gc
+
 import numpy as np
 import pytest
 
 import golden
+import native
 import wvad_core as wv
 from compare import GRADIENT, OUTPUT, SPECIFICATION, assert_all_close, assert_close, assert_gradients_close
 from wvad_core.methods import specification
@@ -18,7 +21,23 @@ ACROSS_A_RELU = {"rtfm_train": 1e-3, "ssrl_stage3_train": 1e-3}
 """Cases with a pre-activation so near 0 that float32 has it on the other side (see test_magnitude)."""
 
 
+SHARED: dict[tuple, tuple[wv.Detector, dict]] = {}
+"""The detector that was asked for last, of hundreds of megabytes, and its running statistics."""
+
+
 def detector(case: golden.Case, backend: str) -> wv.Detector:
+    """A case's detector, as built; tests of a case and backend that follow one another share its tensors."""
+    key = case.name, str(case.about["config"]), backend
+    if key not in SHARED:
+        SHARED.clear()
+        gc.collect()  # cells refer to each other
+        made = fresh(case, backend)
+        SHARED[key] = made, native.moving(made)
+    return native.rewind(*SHARED[key])
+
+
+def fresh(case: golden.Case, backend: str) -> wv.Detector:
+    """A case's detector for a test that changes more than what calls in training mode move."""
     return wv.from_published(case.about["method"], case.weights(), backend=backend, device="cpu", **case.about["config"])
 
 
@@ -110,15 +129,28 @@ def test_names_are_total_and_one_to_one(name):
 @pytest.mark.parametrize("name", CASES)
 def test_every_tensor_arrives_under_its_name(name, backend):
     case, found = CASES[name], published(CASES[name])
-    weights = detector(case, backend).weights()
+    weights = dict(native.tensors(detector(case, backend)))  # no copy: the largest have 192 million numbers
     for theirs, value in case.weights().items():
         if theirs not in found.unused:
-            arrived = weights.pop(found.names[theirs])
+            arrived = native.to_numpy(weights.pop(found.names[theirs]))
             assert arrived.size == value.size and np.array_equal(arrived.ravel(), value.ravel())
     spec = specification(case.about["method"])
-    fresh = draw({n: p for n, p in spec.parameters(spec.Config(**case.about["config"])).items() if n in weights}, 0)
+    drawn = draw({n: p for n, p in spec.parameters(spec.Config(**case.about["config"])).items() if n in weights}, 0)
     for ours, value in weights.items():  # what a release lacks is zero, a part published elsewhere is fresh
-        assert np.array_equal(value, fresh[ours]) if ours.startswith(found.parts) else not value.any()
+        value = native.to_numpy(value)
+        assert np.array_equal(value, drawn[ours]) if ours.startswith(found.parts) else not value.any()
+
+
+@pytest.mark.parametrize("name", ["adplg_video_train", "ar_net_mean", "bn_wvad_train"])
+def test_a_shared_detector_is_as_it_was_built(name, backend):
+    case = CASES[name]
+    first = detector(case, backend)
+    expected = fresh(case, backend).weights()
+    first.losses(training_batch(case, backend))
+    again = detector(case, backend)
+    assert again is first
+    assert all(np.array_equal(value, expected[name]) for name, value in again.weights().items())
+    assert again.network.memory is None or again.network.memory.steps == 0
 
 
 def change(state: dict, name: str, value) -> dict:

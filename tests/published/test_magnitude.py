@@ -1,10 +1,13 @@
 """What the golden cases of the methods that learn from feature magnitudes hold beyond scores and losses."""
+from functools import lru_cache
+
 import numpy as np
 import pytest
 
 import native
 from compare import SPECIFICATION, assert_close
-from test_golden import CASES, DTYPE, detector, expected_losses, having, published, tolerance, training_batch
+from test_golden import CASES, DTYPE, detector, expected_losses, fresh, having, published, tolerance, training_batch
+from wvad_core.methods import specification
 
 METHODS = ("rtfm", "ssrl")
 
@@ -15,17 +18,25 @@ def of_methods(output: str, given: str) -> list[str]:
 
 @pytest.mark.parametrize("name", of_methods("feature_magnitudes", "features"))
 def test_magnitudes_in_evaluation(name, backend):
-    check_branches(CASES[name], backend, CASES[name].inputs()["features"].astype(DTYPE.get(backend, np.float32)), False)
+    check_branches(name, backend, False)
 
 
 @pytest.mark.parametrize("name", of_methods("scores", "batch"))
 def test_scores_and_magnitudes_in_training(name, backend):
-    check_branches(CASES[name], backend, training_batch(CASES[name], backend).features, True)
+    check_branches(name, backend, True)
 
 
-def check_branches(case, backend: str, features: np.ndarray, training: bool) -> None:
-    found = native.magnitude_branches(detector(case, backend), features, training)
-    for key, values in zip(("scores", "feature_magnitudes"), found):
+@lru_cache(maxsize=1)
+def branches(name: str, backend: str, training: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and magnitudes (B, T) of the case's training batch, or of its videos in evaluation."""
+    case = CASES[name]
+    features = training_batch(case, backend).features if training else case.inputs()["features"]
+    return native.magnitude_branches(detector(case, backend), features.astype(DTYPE.get(backend, np.float32)), training)
+
+
+def check_branches(name: str, backend: str, training: bool) -> None:
+    case = CASES[name]
+    for key, values in zip(("scores", "feature_magnitudes"), branches(name, backend, training)):
         if key in case.outputs:
             assert_close(values.reshape(case.outputs[key].shape), case.outputs[key], tolerance(case, backend), name=key)
 
@@ -33,9 +44,9 @@ def check_branches(case, backend: str, features: np.ndarray, training: bool) -> 
 @pytest.mark.parametrize("name", of_methods("score_abnormal", "batch"))
 def test_the_snippets_that_stand_for_a_video(name, backend):
     case = CASES[name]
-    made = detector(case, backend)
-    scores, magnitudes = native.magnitude_branches(made, training_batch(case, backend).features, True)
-    picks = np.argsort(-magnitudes, axis=1)[:, :made.config.selected(scores.shape[1])]
+    scores, magnitudes = branches(name, backend, True)
+    config = specification(case.about["method"]).Config(**case.about["config"])
+    picks = np.argsort(-magnitudes, axis=1)[:, :config.selected(scores.shape[1])]
     of_videos = np.take_along_axis(scores, picks, 1).mean(1)
     expected = np.concatenate([case.outputs["score_normal"], case.outputs["score_abnormal"]])
     assert picks.shape[1] == 3
@@ -49,8 +60,7 @@ def test_gradients_in_float64(name):
     import torch
 
     case = CASES[name]
-    made = detector(case, "torch")
-    network = made.network.double().train()
+    network = fresh(case, "torch").network.double().train()
     for module in native.dropouts(network):
         module.eval()
     terms = network.losses(training_batch(case, "numpy"))

@@ -1,0 +1,120 @@
+"""How a test run spends cores and memory: a core for each process, what is shared together, the longest first, peaks counted.
+
+With `pytest --numprocesses N` the unit of work is a file; of the published cases, whose networks are large, it is a method.
+"""
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+MOST = 3 << 30
+"""Bytes that no process of a run may take, nor a process that it starts."""
+
+FIRST = ("ssrl", "test_training", "rtfm", "test_demo_training", "test_parallel", "test_kills", "test_graph_mode",
+         "test_networks", "adplg", "test_export")
+"""The units that take longest, in the order in which they are begun; the others follow as collected."""
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+"""gw0, gw1, ...: which of several processes this one is; None where it is the only one, or the one that hands out tests."""
+
+CASES = {path.stem for path in (Path(__file__).parent / "published" / "golden").glob("*.json")}
+
+
+def take_one_core() -> None:
+    """One thread, on a core of its own; to be called before anything is imported that computes.
+
+    MindSpore's threads wait for each other busily. On a core each, they take time from the other processes, and wait for
+    it; on one core they hand over at once.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if WORKER:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        if hasattr(os, "sched_setaffinity"):
+            cores = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {cores[int(WORKER.removeprefix("gw")) % len(cores)]})
+
+
+def case_of(nodeid: str) -> str:
+    """The published case that a test's parameters name, or ""."""
+    return next(iter(CASES & set(re.split(r"[\[\]-]", nodeid))), "")
+
+
+@cache
+def methods() -> tuple[str, ...]:
+    """As file names have them; the longer names first."""
+    import wvad_core as wv
+    from wvad_core.methods import module_name
+
+    return tuple(map(module_name, wv.methods()))
+
+
+def unit(nodeid: str) -> str:
+    """What runs in one process: what tests/published has of a method, or a file."""
+    path = Path(nodeid.partition("::")[0])
+    name = case_of(nodeid) or path.stem.removeprefix("test_")
+    of_method = [method for method in methods() if f"{name}_".startswith(f"{method}_") and path.parent.name == "published"]
+    return of_method[0] if of_method else path.stem
+
+
+def order(item: pytest.Item) -> tuple[int, str, str]:
+    """The longest units first; in one of a method, case by case and backend by backend."""
+    name, given = unit(item.nodeid), getattr(item, "callspec", None)
+    rank = FIRST.index(name) if name in FIRST else len(FIRST)
+    if name not in methods():
+        return rank, "", ""
+    return rank, case_of(item.nodeid), str(given and (given.params.get("backend") or given.params.get("framework")))
+
+
+def peak() -> int:
+    """The most bytes that this process, or one that it started, has had in memory so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+class Economy:
+    """The plugin: order, distribution, and the peak of every process with the test that reached it."""
+
+    def __init__(self) -> None:
+        self.own, self.peaks = (0, ""), {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=order)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log):
+        from xdist.scheduler import LoadScopeScheduling
+
+        class ByUnit(LoadScopeScheduling):
+            def _split_scope(self, nodeid: str) -> str:
+                return unit(nodeid)
+
+        config.option.loadscopereorder = False  # by number of tests
+        return ByUnit(config, log)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        if peak() > self.own[0]:
+            self.own = peak(), nodeid
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node) -> None:
+        self.peaks[node.gateway.id] = getattr(node, "workeroutput", {}).get("peak", (0, "no report"))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if WORKER:
+            session.config.workeroutput["peak"] = self.own
+        self.peaks = self.peaks or {"": self.own}
+        if max(size for size, _ in self.peaks.values()) > MOST and not session.exitstatus:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter) -> None:
+        for name, (size, nodeid) in sorted(self.peaks.items()):
+            over = f"; at most {MOST / 2**30:.0f} GiB are allowed" if size > MOST else ""
+            terminalreporter.write_line(f"peak memory {name} {size / 2**30:.2f} GiB, {nodeid}{over}", red=bool(over))
