@@ -9,11 +9,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+import devices
+
 SPECIFICATION = 1e-10  # float64 against float64
-OUTPUT = 1e-5          # float32 scores, loss terms and running statistics
-GRADIENT = 1e-4        # float32 gradients
-TRAINED = 1e-4         # weights after ten optimiser steps
 NOISE = 1e-12          # absolute
+OUTPUT, GRADIENT, TRAINED, REDUCED = (devices.TOLERANCES[devices.kind()][name]
+                                      for name in ("OUTPUT", "GRADIENT", "TRAINED", "REDUCED"))
 
 
 def error(actual: np.ndarray, expected: np.ndarray) -> float:

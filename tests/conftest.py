@@ -1,6 +1,7 @@
-"""The backends that a test run asks for: `pytest --backends numpy,torch`; all of them by default.
+"""The backends and the device that a test run asks for: `pytest --backends numpy,torch --device cuda`; by default all, and
+the CPU.
 
-A backend that is asked for and cannot start ends the run with an error; nothing is skipped in its place.
+A backend or device that is asked for and cannot start ends the run with an error; nothing is skipped in its place.
 """
 from __future__ import annotations
 
@@ -11,12 +12,15 @@ import pytest
 
 economy.take_one_core()  # before what is imported next
 
+import devices  # noqa: E402
 import wvad_core as wv  # noqa: E402
 from wvad_core.backend import backend  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backends", default=",".join(wv.backends()), help="backends to test, separated by commas")
+    parser.addoption("--device", default="cpu", help="cuda[:INDEX] or ascend[:INDEX]: where its framework computes, the "
+                     "others on the CPU")
     parser.addoption("--slow", action="store_true", help="also what takes minutes")
 
 
@@ -26,11 +30,17 @@ def asked(config: pytest.Config) -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*backends): a test for runs that ask for all of these backends")
+    config.addinivalue_line("markers", "on_the_cpu: a test of what exists on the CPU alone")
+    config.addinivalue_line("markers", "on_a_device: a test of what exists on other devices alone")
     config.pluginmanager.register(economy.Economy())
     try:
         config.wvad_versions = {name: backend(name).versions() for name in asked(config)}
     except wv.InputError as error:
         raise pytest.UsageError(f"--backends: {error}") from error
+    try:
+        devices.choose(config.getoption("--device"), asked(config))
+    except wv.InputError as error:
+        raise pytest.UsageError(f"--device: {error}") from error
     if "mindspore" in sys.modules:  # its threads wait busily otherwise, in tests that build no network too
         sys.modules["mindspore"].runtime.launch_blocking()
 
@@ -38,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     versions = [f"{name} ({', '.join(f'{p} {v}' for p, v in found.items())})"
                 for name, found in config.wvad_versions.items()]
-    return f"wvad backends: {', '.join(versions)}"
+    return f"wvad backends: {', '.join(versions)}; device: {devices.asked()}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -51,7 +61,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a backend that was not asked for."""
-    missing = [item for item in items if any(set(m.args) - set(asked(config)) for m in item.iter_markers("needs"))]
+    """Leave out what needs a backend that was not asked for, and on a device what is the CPU's."""
+    missing = [item for item in items if any(set(m.args) - set(asked(config)) for m in item.iter_markers("needs"))
+               or item.get_closest_marker("on_a_device" if devices.kind() == "cpu" else "on_the_cpu")]
     config.hook.pytest_deselected(items=missing)
     items[:] = [item for item in items if item not in missing]

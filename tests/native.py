@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+import devices
 import wvad_core as wv
 from wvad_core import magnitude, parameters
 from wvad_core.layers import Scope
@@ -15,14 +16,14 @@ from wvad_core.methods import memory_of, specification
 
 
 def to_native(backend: str, array: np.ndarray):
-    return {"numpy": lambda x: x, "torch": lambda x: sys.modules["torch"].from_numpy(x),
+    return {"numpy": lambda x: x, "torch": lambda x: sys.modules["torch"].from_numpy(x).to(devices.of("torch")),
             "mindspore": lambda x: sys.modules["mindspore"].Tensor(x)}[backend](np.array(array))
 
 
 def to_numpy(value) -> np.ndarray:
     """A native tensor as an array."""
     if hasattr(value, "detach"):
-        value = value.detach().numpy()
+        value = value.detach().cpu().numpy()
     return value.asnumpy() if hasattr(value, "asnumpy") else np.asarray(value)
 
 
@@ -265,7 +266,7 @@ def dropouts(network) -> list:
 def set_weights(layer, weights: dict[str, np.ndarray]) -> None:
     """Fill a native layer's tensors, all of them, by name."""
     if not hasattr(layer, "set_train"):  # what only MindSpore's cells have
-        layer.load_state_dict({name: to_native("torch", value) for name, value in weights.items()})
+        layer.to(devices.of("torch")).load_state_dict({n: to_native("torch", value) for n, value in weights.items()})
         return
     named = dict(layer.parameters_and_names())
     assert set(named) == set(weights)

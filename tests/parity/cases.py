@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
+import devices
 import wvad_core as wv
 from wvad_core.backend import backend as find_backend
 from wvad_core.methods import specification
@@ -72,7 +73,8 @@ def detector(method: str, config: dict, backend: str, seed: int = 3) -> wv.Detec
     rng = np.random.default_rng(seed)
     weights = {name: perturbed(name, value, rng) for name, value in made.weights().items()}
     found = find_backend(backend)
-    return wv.Detector(method, made.config, backend, found, found.build(method, made.config, weights, "cpu", "float32", 0))
+    network = found.build(method, made.config, weights, devices.of(backend), "float32", 0)
+    return wv.Detector(method, made.config, backend, found, network)
 
 
 def perturbed(name: str, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+import devices
 from cases import CONFIGS, batch, video
-from wvad_core.backend import backend
 from wvad_core.methods import specification
 from wvad_core.recipes import Group, Recipe, resolve
 from wvad_core.runs import HISTORY, Run
@@ -56,7 +56,7 @@ def written(folder: Path) -> int:
 
 
 def main(method: str, framework: str, kills: int, folder: Path) -> None:
-    backend(framework)
+    devices.settle(framework)
     for module in LATER.get(framework, ()):
         importlib.import_module(module)
     process = begun(method, framework, folder / "whole")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+import devices
 import wvad_core as wv
 from cases import CONFIGS, activations, batch, detector
 from wvad_core.backend import backend as find_backend
@@ -54,7 +55,7 @@ def evaluate(backend: str, data: Dataset, spoilt: bool = False) -> dict[str, Any
     if spoilt:
         weights = {name: value * np.float32("nan") if name.endswith("fc3.bias") else value
                    for name, value in made.weights().items()}
-        made = dataclasses.replace(made, network=made.backend.build(SAME, made.config, weights, "cpu", "float32", 0))
+        made = dataclasses.replace(made, network=made.backend.build(SAME, made.config, weights, devices.of(backend), "float32", 0))
     try:
         report = wv.evaluate(made, data, replicates=20)
     except wv.InputError as error:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ml_dtypes import bfloat16
 
+import devices
 import golden
 import wvad_core as wv
 from cases import CONFIGS, NETWORKS, detector, video
@@ -43,7 +44,7 @@ def test_the_same_scores_in_every_format_on_every_backend(method, config, tmp_pa
         assert digest(checkpoints.read(paths[-1])[1].tensors) == digest(made.weights())
     expected = made.score(features.astype(np.float64))
     for name, path in zip(request.config.wvad_versions, cycle(paths[1:])):
-        loaded = wv.load(path, backend=name, device="cpu")
+        loaded = wv.load(path, backend=name, device=devices.of(name))
         assert loaded.config == made.config
         assert_close(loaded.score(features), expected, OUTPUT)
 
@@ -101,7 +102,7 @@ def test_from_torch_to_mindspore_and_back(method, config, dtype, tmp_path):
     features = video(method, config, 20)
     score = wv.load(tmp_path / "d.pt").score(features)
     assert score.dtype == np.float32
-    assert_close(wv.load(tmp_path / "c.ckpt", backend="torch", device="cpu").score(features), score, OUTPUT)
+    assert_close(wv.load(tmp_path / "c.ckpt", backend="torch", device=devices.of("torch")).score(features), score, OUTPUT)
 
 
 @pytest.mark.needs("mindspore")

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+import devices
 import wvad_core as wv
 from cases import CONFIGS, NETWORKS
 from wvad_core import parameters
@@ -48,7 +49,7 @@ def test_given_weights_are_copied_and_none_is_drawn(method, framework, monkeypat
     made = wv.create(method, backend="numpy", seed=1, **CONFIGS[method][0])
     given = {name: np.array(value) for name, value in made.weights().items()}
     monkeypatch.setattr(parameters, "draw", None)
-    built = find_backend(framework).build(method, made.config, given, "cpu", "float32", 0)
+    built = find_backend(framework).build(method, made.config, given, devices.of(framework), "float32", 0)
     for value in given.values():
         value += 1
     for name, value in find_backend(framework).weights(built).items():
@@ -67,4 +68,4 @@ def test_weights_of_another_network_are_refused(method, framework, wrong):
         value = weights.pop(name)
         weights |= {name: value[1:]} if wrong == "shape" else {}
     with pytest.raises(wv.InputError, match=f"{wrong if wrong != 'shape' else 'tensor'}.*"):
-        find_backend(framework).build(method, made.config, weights, "cpu", "float32", 0)
+        find_backend(framework).build(method, made.config, weights, devices.of(framework), "float32", 0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ml_dtypes import bfloat16
 
+import devices
 import wvad_core as wv
 from wvad_core.data import TrainingSet
 from wvad_core.recipes import Recipe
@@ -30,7 +31,7 @@ def whole_numbers(*shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize("given", [np.int64, np.int8, np.uint8, np.float16, np.float32, bfloat16, list, tuple, "float list"])
 def test_numbers_of_every_type_give_the_same_float32_scores(given, backend):
-    made, values = wv.create("saa", backend, "cpu", **SAA), whole_numbers(2, 6, 16)
+    made, values = wv.create("saa", backend, devices.of(backend), **SAA), whole_numbers(2, 6, 16)
     expected = made.score(values.astype(np.float32))
     features = {list: values.tolist(), tuple: tuple(values.tolist()),
                 "float list": values.astype(float).tolist()}[given] if not isinstance(given, type) or given in (
@@ -47,7 +48,7 @@ def test_an_array_of_float64_is_scored_in_the_type_of_the_backend():
 @pytest.mark.parametrize("value, shown", [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (1e39, "1e\\+39")])
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_features_that_are_not_finite(value, shown, kind, backend):
-    made, features = wv.create("saa", backend, "cpu", **SAA), np.ones((3, 8, 16), kind)
+    made, features = wv.create("saa", backend, devices.of(backend), **SAA), np.ones((3, 8, 16), kind)
     with np.errstate(over="ignore"):
         features[2, 5, 7] = features[0, 6, 0] = value
     with warnings.catch_warnings():
@@ -58,7 +59,7 @@ def test_features_that_are_not_finite(value, shown, kind, backend):
 
 
 def test_finite_features_whose_sum_is_not(backend):
-    made = wv.create("saa", backend, "cpu", **SAA)
+    made = wv.create("saa", backend, devices.of(backend), **SAA)
     features = np.zeros((1, 4, 16), np.float32)
     features[0, 0, :2] = 3e38
     assert len(made.score(features)) == 4
@@ -77,14 +78,14 @@ def test_finite_features_whose_sum_is_not(backend):
     (np.zeros((0, 16)), "features of shape (0, 16): expected"), (np.zeros((1, 2, 3, 16)), "features of shape (1, 2, 3, 16)"),
     (np.zeros((4, 15)), "features have D = 15, this saa detector takes D = 16")])
 def test_what_are_no_features(features, expected, backend):
-    assert message(wv.create("saa", backend, "cpu", **SAA).score, features).startswith(expected)
+    assert message(wv.create("saa", backend, devices.of(backend), **SAA).score, features).startswith(expected)
 
 
 @pytest.mark.parametrize("stage", PATCHES)
 @pytest.mark.parametrize("crops, of_stage", [(10, 1), (10, 2), (10, 3), (10, 4), (5, 1), (5, 2), (5, 3), (5, 4), (11, 4), (0, 4),
                                              (1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2)])
 def test_patches_of_another_stage_are_never_scored(stage, crops, of_stage, backend):
-    made, rows = wv.create("ssrl", backend, "cpu", stage=stage, **SSRL), crops + PATCHES[of_stage]
+    made, rows = wv.create("ssrl", backend, devices.of(backend), stage=stage, **SSRL), crops + PATCHES[of_stage]
     features = np.ones((rows, 3, 16), np.float32)
     batch = wv.Batch(np.ones((2, rows, 3, 16), np.float32), np.array([0, 1]))
     if stage == of_stage and 1 <= crops <= 10:
@@ -102,7 +103,7 @@ def test_patches_of_another_stage_are_never_scored(stage, crops, of_stage, backe
 
 
 def test_crops_whose_number_is_known(backend):
-    made = wv.create("saa", backend, "cpu", **SAA)
+    made = wv.create("saa", backend, devices.of(backend), **SAA)
     many = np.tile(whole_numbers(1, 3, 16).astype(np.float32), (20, 1, 1))
     assert message(made.score, many).endswith("N = 20 on the crop axis, expected 1 to 10 crops")
     known = dataclasses.replace(made, crops=20)
@@ -116,7 +117,7 @@ LOOKS = "; they look like (T, N, D), wvad_core.data.read_features(path) gives (N
 @pytest.mark.parametrize("shape, looks", [((300, 10, 16), True), ((11, 10, 16), True), ((300, 5, 16), True),
                                           ((300, 7, 16), False), ((12, 40, 16), False)])
 def test_axes_that_look_exchanged(shape, looks, backend):
-    found = message(wv.create("saa", backend, "cpu", **SAA).score, np.ones(shape, np.float32))
+    found = message(wv.create("saa", backend, devices.of(backend), **SAA).score, np.ones(shape, np.float32))
     assert found.endswith(LOOKS) == looks and f"N = {shape[0]} on the crop axis" in found
 
 

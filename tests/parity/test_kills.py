@@ -1,6 +1,5 @@
 """Runs that are killed at any moment and then resumed end as if nothing had happened: same weights, same history."""
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import devices
 from wvad_core.checkpoints import safetensors
 from wvad_core.runs import BEST, HISTORY, LAST, STATE
 
@@ -20,8 +20,7 @@ HERE = Path(__file__).parent
     pytest.param("mindspore", "ur-dmu", 4, marks=pytest.mark.needs("mindspore"))])  # noise
 def test_killed_runs_end_like_one_left_alone(name, method, kills, tmp_path):
     command = [sys.executable, HERE / "killed_runs.py", method, name, str(kills), tmp_path]
-    paths = os.pathsep.join([str(HERE), str(HERE.parent)])
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}, capture_output=True,
+    done = subprocess.run(command, env=devices.environment() | {"OMP_NUM_THREADS": "1"}, capture_output=True,
                           text=True)
     assert done.returncode == 0, done.stderr
     lines = json.loads(done.stdout.splitlines()[-1])

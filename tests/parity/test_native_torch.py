@@ -2,9 +2,11 @@
 import numpy as np
 import pytest
 
+import devices
 from bf16 import bf16_or_refusal
 from cases import NETWORKS, detector, items, video
-from compare import OUTPUT, SPECIFICATION, assert_close
+from compare import OUTPUT, REDUCED, SPECIFICATION, assert_close
+from native import to_native, to_numpy
 
 pytestmark = [pytest.mark.needs("torch"), pytest.mark.parametrize("method, config", NETWORKS)]
 
@@ -23,23 +25,23 @@ def test_the_state_dict_is_the_weights(torch, method, config):
     assert set(state) == set(made.weights())
     fresh = type(made.network)(made.config)
     fresh.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in made.weights().items()})
-    features = torch.from_numpy(items(method, config, 9, 2))
-    assert torch.equal(fresh.eval()(features), made.network(features))
+    features = to_native("torch", items(method, config, 9, 2))
+    assert torch.equal(fresh.to(features.device).eval()(features), made.network(features))
 
 
 def test_float64(torch, method, config):
     features = items(method, config, 70, 2).astype(np.float64)
     network = detector(method, config, "torch").network.double()
     expected = detector(method, config, "numpy").network(features)
-    assert_close(network(torch.from_numpy(features)).numpy(), expected, SPECIFICATION)
+    assert_close(to_numpy(network(to_native("torch", features))), expected, SPECIFICATION)
 
 
 def test_export_with_any_length(torch, method, config):
     network = detector(method, config, "torch").network
-    first, other = (torch.from_numpy(items(method, config, steps, 2)) for steps in (30, 77))
+    first, other = (to_native("torch", items(method, config, steps, 2)) for steps in (30, 77))
     steps = torch.export.Dim("steps", min=2, max=10000)
     exported = torch.export.export(network, (first,), dynamic_shapes={"features": {first.ndim - 2: steps}})
-    assert_close(exported.module()(other).numpy(), network(other).numpy(), OUTPUT)
+    assert_close(to_numpy(exported.module()(other)), to_numpy(network(other)), OUTPUT)
 
 
 def test_bf16_is_near_and_leaves_the_weights_alone(torch, method, config):
@@ -47,10 +49,10 @@ def test_bf16_is_near_and_leaves_the_weights_alone(torch, method, config):
 
     exact = detector(method, config, "torch")
     with bf16_or_refusal():
-        network = exact.backend.build(method, exact.config, exact.weights(), "cpu", "bf16", 0)
+        network = exact.backend.build(method, exact.config, exact.weights(), devices.of("torch"), "bf16", 0)
         reduced = wv.Detector(method, exact.config, "torch", exact.backend, network)
         features = video(method, config, 90, 2)
         scores = reduced.score(features)
         assert scores.dtype == np.float32 and not np.array_equal(scores, exact.score(features))
-        assert_close(scores, exact.score(features), 0.02)
+        assert_close(scores, exact.score(features), REDUCED)
         assert all(np.array_equal(value, exact.weights()[name]) for name, value in reduced.weights().items())

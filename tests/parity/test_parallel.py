@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import devices
 import parallel_worker
 from cases import CONFIGS
 from compare import OUTPUT, TRAINED, assert_all_close, assert_close, error
 from parallel_worker import CASES, DEVICE, HANGS, SAME, twice
 
 BIN = Path(sys.executable).parent
+pytestmark = pytest.mark.on_the_cpu  # of a device it takes two
 
 
 def torchrun(folder: Path) -> list[str]:
@@ -49,7 +51,7 @@ def launched(tmp_path_factory):
 def launch(backend: str, folder: Path) -> tuple[subprocess.CompletedProcess, Path]:
     for spoilt in (False, True):
         parallel_worker.dataset(folder, spoilt=spoilt)  # no process is to write what another one reads
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment = devices.environment() | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     command = [*LAUNCHERS[backend](folder), parallel_worker.__file__, backend, str(folder)]
     done = subprocess.run(command, env=environment, cwd=folder, text=True, timeout=2 * HANGS, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)

@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
+import devices
 import wvad_core as wv
 from bf16 import BF16_REFUSED, bf16_or_refusal, cpu_has_bf16
-from compare import error
+from compare import REDUCED, error
 from wvad_core.data import demo
 from wvad_core.methods import specification
 
@@ -24,10 +25,10 @@ def test_bf16_on_the_demo_set(method):
 
 
 def nearly_as_in_float32(method: str, dataset: wv.data.Dataset) -> None:
-    reduced, exact = (wv.evaluate(wv.load(demo.demo_checkpoint(method), "torch", "cpu", precision), dataset, replicates=1)
-                      for precision in ("bf16", "float32"))
+    reduced, exact = (wv.evaluate(wv.load(demo.demo_checkpoint(method), "torch", devices.of("torch"), precision), dataset,
+                                  replicates=1) for precision in ("bf16", "float32"))
     scores = [np.concatenate([video.scores for video in report.videos]) for report in (reduced, exact)]
-    assert 0 < error(*scores) < 0.02
+    assert 0 < error(*scores) < REDUCED
     assert abs(reduced.metrics["auc"] - exact.metrics["auc"]) < 0.001
     assert (exact.about["precision"], reduced.about["precision"]) == ("float32", "bf16")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import devices
 import wvad_core as wv
 from cases import batch, video
 from wvad_core import magnitude
@@ -40,7 +41,7 @@ def blocks(monkeypatch):
 
 
 def made_for(method: str, config: dict, framework: str) -> wv.Detector:
-    return wv.create(method, backend=framework, device="cpu", seed=3, **config)
+    return wv.create(method, backend=framework, device=devices.of(framework), seed=3, **config)
 
 
 def moved(weights: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
@@ -55,7 +56,7 @@ def moved(weights: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
 def assert_scores_are_those_of_the_file(made: wv.Detector, features: np.ndarray, folder: Path) -> None:
     path = folder / "weights.safetensors"
     made.save(path)
-    loaded = wv.load(path, backend=made.backend_name, device="cpu")
+    loaded = wv.load(path, backend=made.backend_name, device=devices.of(made.backend_name))
     assert loaded.config == made.config
     scores = made.score(features)
     assert len(np.unique(scores)) > STEPS // 2, "scores that differ by snippet"

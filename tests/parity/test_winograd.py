@@ -5,7 +5,7 @@ import pytest
 from compare import OUTPUT, assert_close
 from wvad_core import layers
 
-pytestmark = pytest.mark.needs("torch")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.on_the_cpu]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from compare import GRADIENT, OUTPUT, assert_close
 from native import set_weights
 from wvad_core import layers
 
-pytestmark = pytest.mark.needs("mindspore")
+pytestmark = [pytest.mark.needs("mindspore"), pytest.mark.on_the_cpu]
 
 
 @pytest.fixture

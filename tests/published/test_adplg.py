@@ -4,6 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import devices
 import native
 import wvad_core as wv
 from compare import OUTPUT, SPECIFICATION, assert_all_close, assert_close
@@ -75,7 +76,7 @@ def test_losses_of_exactly_zero_do_not_count():
 
 def test_both_branches_of_a_checkpoint_together(backend):
     together = VIDEO.weights() | EVALUATED.weights() | {f"vars_s.{i}": np.zeros(3) for i in range(4)}
-    made = wv.from_published("adplg", together, backend, "cpu", **EVALUATED.about["config"])
+    made = wv.from_published("adplg", together, backend, devices.of(backend), **EVALUATED.about["config"])
     scores = [made.score(video) for video in EVALUATED.inputs()["features"]]
     assert_close(np.stack(scores), EVALUATED.outputs["scores"], OUTPUT)
     assert made.losses(training_batch(VIDEO, "torch"), True)["total"] == pytest.approx(VIDEO.outputs["loss:total"], rel=1e-5)

@@ -7,6 +7,7 @@ from math import log
 import numpy as np
 import pytest
 
+import devices
 import native
 import wvad_core as wv
 from compare import OUTPUT, assert_all_close, assert_close
@@ -49,7 +50,7 @@ def passing_through(backend: str, step: int) -> wv.Detector:
     weights["attention.conv3.bias"][0] = weights["classifier.fc3.bias"][0] = -10
     weights["aggregate.merge.norm.num_batches_tracked"] += step
     found = find_backend(backend)
-    network = found.build("saa", made.config, weights, "cpu", "float32", 0)
+    network = found.build("saa", made.config, weights, devices.of(backend), "float32", 0)
     return wv.Detector("saa", made.config, backend, found, network)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import devices
 import wvad_core as wv
 from golden import features
 from wvad_core import magnitude
@@ -17,7 +18,7 @@ RECIPE = Recipe(segments=12, videos=2, steps=3, learning_rate=1e-3, weight_decay
 
 def build(config: Config, weights: dict, backend: str) -> wv.Detector:
     found = find_backend(backend)
-    return wv.Detector("ssrl", config, backend, found, found.build("ssrl", config, weights, "cpu", "float32", 0))
+    return wv.Detector("ssrl", config, backend, found, found.build("ssrl", config, weights, devices.of(backend), "float32", 0))
 
 
 def small_batch(config: Config, seed: int = 0) -> wv.Batch:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import devices
 import numpy as np
 import pytest
 import test_10crop as tool
@@ -29,7 +30,7 @@ def expected(world):
 
 
 def test_every_backend_gives_the_same(capsys, world, backend):
-    run(capsys, world, backend=backend, device="cpu")
+    run(capsys, world, backend=backend, device=devices.of(backend))
     reference = expected(world)
     report = json.loads((world.root / "results" / "report.json").read_text())
     assert report["about"]["backend"] == backend
