@@ -33,8 +33,8 @@ def run(method: str, framework: str, folder: Path) -> None:
     published = next(iter(specification(method).RECIPES.values()))
     recipe, config = resolve(dataclasses.replace(RECIPE, groups=published.groups), specification(method).Config,
                              settings, method)
-    training_set = SimpleNamespace(batch=lambda step, *_: batch(method, settings, 16, seed=step))
     features = video(method, settings, 16)
+    training_set = SimpleNamespace(features=[features], batch=lambda step, *_: batch(method, settings, 16, seed=step))
 
     def judge(detector):
         """How much the scores vary: a number that any change of the weights changes."""

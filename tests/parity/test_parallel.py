@@ -28,8 +28,8 @@ def msrun(folder: Path) -> list[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    return [str(BIN / "msrun"), "--worker_num=2", "--local_worker_num=2", "--join=True", f"--log_dir={folder / 'log'}",
-            f"--master_port={port}"]
+    return [sys.executable, "-m", "mindspore.parallel.cluster.run", "--worker_num=2", "--local_worker_num=2", "--join=True",
+            f"--log_dir={folder / 'log'}", f"--master_port={port}"]
 
 
 LAUNCHERS = {"torch": torchrun, "mindspore": msrun}
