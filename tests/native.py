@@ -57,6 +57,16 @@ def rewind(detector: wv.Detector, statistics: dict[str, np.ndarray]) -> wv.Detec
     return detector
 
 
+def gradient_norms(detector: wv.Detector, batch: wv.Batch) -> dict[str, float]:
+    """Of what `detector.gradients` gives, without dropout; MindSpore's are read one by one, since each is copied then."""
+    if detector.backend_name != "mindspore":
+        return {name: np.linalg.norm(value) for name, value in detector.gradients(batch, deterministic=True).items()}
+    named = {name: p for name, p in detector.network.parameters_and_names() if p.requires_grad}
+    compute = sys.modules["wvad_mindspore.training"].losses_and_gradients
+    found = compute(detector.network, batch, named, deterministic=True)[1]
+    return {name: np.linalg.norm(to_numpy(found.pop(name))) for name in named}
+
+
 def network_scores(detector: wv.Detector, features: np.ndarray) -> np.ndarray:
     """`network(features)` in evaluation mode."""
     return to_numpy(detector.network(to_native(detector.backend_name, features)))

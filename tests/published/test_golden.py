@@ -165,16 +165,23 @@ APART = {("ssrl_stage3_train", "mindspore")}
 """What runs in a process that ends: MindSpore keeps the gigabytes that gradients of 128 million numbers take."""
 
 
+def without_the_drawn(case: golden.Case, backend: str) -> wv.Detector:
+    """The case's detector, and room for gradients, which are as many as the tensors that were drawn for it."""
+    made = detector(case, backend)
+    golden.DRAWN.clear()
+    return made
+
+
 def gradient_norms(name: str, framework: str) -> dict[str, float]:
-    case = CASES[name]
-    made = detector(case, framework)
-    golden.DRAWN.clear()  # the gradients are as many
-    found = made.gradients(training_batch(case, framework), deterministic=True)
-    return {name: np.linalg.norm(gradient) for name, gradient in found.items()}
+    return native.gradient_norms(without_the_drawn(CASES[name], framework), training_batch(CASES[name], framework))
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_norm_of_every_gradient(name, framework):
     """The last test of this file, for which nothing needs to be drawn again."""
-    compute = economy.apart if (name, framework) in APART else lambda function, *given: function(*given)
-    assert_gradient_norms(compute(gradient_norms, name, framework), CASES[name])
+    case = CASES[name]
+    if (name, framework) in APART:
+        found = economy.apart(gradient_norms, name, framework)
+    else:
+        found = without_the_drawn(case, framework).gradients(training_batch(case, framework), deterministic=True)
+    assert_gradient_norms(found, case)
