@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+import devices
 import wvad_core as wv
 from bf16 import bf16_or_refusal
 from cases import CONFIGS, NETWORKS, batch, detector
@@ -66,7 +67,7 @@ def test_the_second_step_has_the_recipes_betas(framework):
         trainer.step(given, deterministic=True)
         weights.append(made.weights())
     before = detector(method, config, framework)
-    network = before.backend.build(method, before.config, weights[1], "cpu", "float32", 0)
+    network = before.backend.build(method, before.config, weights[1], devices.of(framework), "float32", 0)
     gradients = before.gradients(first, True), dataclasses.replace(before, network=network).gradients(second, True)
     expected = {}
     for name in gradients[0]:
