@@ -120,7 +120,8 @@ def test_a_trainer_with_a_restored_state_goes_on_as_the_first_one(method, framew
         if number == 3:
             weights, state = made.weights(), {name: np.array(value) for name, value in trainer.state().items()}
         terms.append(trainer.step(one, deterministic=True))
-    again = dataclasses.replace(made, network=made.backend.build(method, made.config, weights, "cpu", "float32", 9))
+    network = made.backend.build(method, made.config, weights, devices.of(framework), "float32", 9)
+    again = dataclasses.replace(made, network=network)
     restored = again.backend.trainer(again.network, recipe)
     restored.restore(state)
     for one, expected in zip(given[3:], terms[3:]):

@@ -57,7 +57,8 @@ DEFAULTS = {
                              "kl_weight": 0.001, "distance_weight": 0.0001},
     "adplg": {"feature_dim": 1024, "hidden": 512, "channels": 1024, "window_sizes": (2, 4, 6, 8), "local_heads": 8,
               "local_head_dim": 64, "positions": 6750, "depth": 2, "heads": 4, "head_dim": 256,
-              "feed_forward_dim": 1024, "classifier_dim": 32, "dropout": 0.5, "classifier_dropout": 0.7, "num_segments": 64, "history": 3,
+              "feed_forward_dim": 1024, "classifier_dim": 32, "dropout": 0.5, "classifier_dropout": 0.7,
+              "num_segments": 64, "history": 3,
               "label_threshold": 0.25, "variance_threshold": 0.4, "warm_up": 1000},
 }
 RESULTS = {  # in percent
