@@ -22,4 +22,6 @@ def cpu_has_bf16() -> bool:
 
 def bf16_or_refusal() -> AbstractContextManager:
     """Around what PyTorch computes in bf16: where that is on a CPU that cannot, it is to be refused."""
-    return nullcontext() if devices.kind() == "cuda" or cpu_has_bf16() else pytest.raises(wv.InputError, match=BF16_REFUSED)
+    if devices.kind() == "cuda" or cpu_has_bf16():
+        return nullcontext()
+    return pytest.raises(wv.InputError, match=BF16_REFUSED)

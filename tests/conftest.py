@@ -1,7 +1,7 @@
-"""The backends and the device that a test run asks for: `pytest --backends numpy,torch --device cuda`; by default all, and
-the CPU.
+"""The backends and the device that a test run asks for: `pytest --backends numpy,torch --device cuda`.
 
-A backend or device that is asked for and cannot start ends the run with an error; nothing is skipped in its place.
+By default these are all of them, and the CPU. A backend or device that is asked for and cannot start ends the run with an
+error; nothing is skipped in its place.
 """
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from wvad_core.backend import backend  # noqa: E402
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backends", default=",".join(wv.backends()), help="backends to test, separated by commas")
-    parser.addoption("--device", default="cpu", help="cuda[:INDEX] or ascend[:INDEX]: where its framework computes, the "
-                     "others on the CPU")
+    parser.addoption("--device", default="cpu", help="cuda[:INDEX] or ascend[:INDEX]: where the "
+                     "framework that has it computes, the others on the CPU")
     parser.addoption("--slow", action="store_true", help="also what takes minutes")
 
 

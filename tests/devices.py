@@ -39,13 +39,14 @@ def of(backend: str) -> str:
 
 
 def choose(device: str, backends: list[str]) -> None:
-    """Take the device for this run. Raises InputError where it is not known, not there, or where no backend computes on it."""
+    """Take the device for this run. Raises InputError where it is not known or not there, or no backend computes on it."""
     if device.partition(":")[0] not in FRAMEWORKS:
         raise wv.InputError(f"unknown device {device!r}, expected cpu, cuda[:INDEX] or ascend[:INDEX]")
     os.environ[VARIABLE] = device
     users = [backend for backend in backends if backend in FRAMEWORKS[kind()]]
     if not users and device != "cpu":
-        raise wv.InputError(f"none of {', '.join(backends)} computes on {device!r}; expected {', '.join(FRAMEWORKS[kind()])}")
+        expected = ", ".join(FRAMEWORKS[kind()])
+        raise wv.InputError(f"none of {', '.join(backends)} computes on {device!r}; expected {expected}")
     for backend in users:
         settle(backend)
         if device != "cpu":  # one that cannot start shows here

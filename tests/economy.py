@@ -1,6 +1,6 @@
-"""How a test run spends cores and memory: a core for each process, what is shared together, the longest first, peaks counted.
+"""How a test run spends cores and memory: a core for each process, what is shared together, the longest first.
 
-With `pytest --numprocesses N` the unit of work is a file; of the published cases, whose networks are large, it is a method.
+With `pytest --numprocesses N` the unit of work is a file, or, of the published cases, whose networks are large, a method.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIRST = ("ssrl", "test_training", "rtfm", "test_demo_training", "test_parallel",
 """The units that take longest, in the order in which they are begun; the others follow as collected."""
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
-"""gw0, gw1, ...: which of several processes this one is; None where it is the only one, or the one that hands out tests."""
+"""gw0, gw1, ...: which of several processes this is; None where it is the only one, or hands out the tests."""
 
 STATUS = Path("/proc/self/status")
 CASES = sorted(path.stem for path in (Path(__file__).parent / "published" / "golden").glob("*.json"))
@@ -37,8 +37,8 @@ BACKENDS = ("numpy", "torch", "mindspore")
 def take_one_core() -> None:
     """One thread, on a core of its own; to be called before anything is imported that computes.
 
-    MindSpore's threads wait for each other busily. On a core each, they take time from the other processes, and wait for
-    it; on one core they hand over at once.
+    MindSpore's threads wait for each other busily. On several cores they take time from the other processes, and wait
+    for it; on one core they hand over at once.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if WORKER:
@@ -55,7 +55,7 @@ def case_of(nodeid: str) -> str:
 
 @cache
 def methods() -> tuple[str, ...]:
-    """As file names have them; the longer names first."""
+    """As file names have them."""
     import wvad_core as wv
     from wvad_core.methods import module_name
 
@@ -66,8 +66,8 @@ def unit(nodeid: str) -> str:
     """What runs in one process: what tests/published has of a method, or a file."""
     path = Path(nodeid.partition("::")[0])
     name = case_of(nodeid) or path.stem.removeprefix("test_")
-    of_method = [method for method in methods() if f"{name}_".startswith(f"{method}_") and path.parent.name == "published"]
-    return of_method[0] if of_method else path.stem
+    of_method = [method for method in methods() if f"{name}_".startswith(f"{method}_")]
+    return of_method[0] if of_method and path.parent.name == "published" else path.stem
 
 
 def order(item: pytest.Item) -> tuple[int, int, int]:

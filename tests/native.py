@@ -42,7 +42,7 @@ def moving(detector: wv.Detector) -> dict[str, np.ndarray]:
 
 
 def rewind(detector: wv.Detector, statistics: dict[str, np.ndarray]) -> wv.Detector:
-    """A network as it was built: what calls in training mode move goes back to `statistics`, and it remembers nothing."""
+    """A network as it was built: what calls in training mode move goes back to `statistics`; it remembers nothing."""
     network, held = detector.network, tensors(detector)
     network.memory = memory_of(specification(detector.method), detector.config)
     for name, value in statistics.items():
@@ -58,7 +58,7 @@ def rewind(detector: wv.Detector, statistics: dict[str, np.ndarray]) -> wv.Detec
 
 
 def gradient_norms(detector: wv.Detector, batch: wv.Batch) -> dict[str, float]:
-    """Of what `detector.gradients` gives, without dropout; MindSpore's are read one by one, since each is copied then."""
+    """Of what `detector.gradients` gives, without dropout; MindSpore's one by one, since each is copied when read."""
     if detector.backend_name != "mindspore":
         return {name: np.linalg.norm(value) for name, value in detector.gradients(batch, deterministic=True).items()}
     named = {name: p for name, p in detector.network.parameters_and_names() if p.requires_grad}

@@ -1,4 +1,4 @@
-"""What holds on the device of a run, `pytest --device cuda` or `ascend`: nothing is computed elsewhere, and memory is linear."""
+"""What holds on the device of a run, `pytest --device cuda`: nothing is computed elsewhere, and memory is linear."""
 import re
 from pathlib import Path
 from types import SimpleNamespace

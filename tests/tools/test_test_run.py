@@ -92,7 +92,8 @@ def test_all_is_built_on_the_device_of_the_run():
     ("tests/published/test_golden.py::test_scores[numpy-ssrl_stage4_eval]", "ssrl"),
     ("tests/published/test_magnitude.py::test_magnitudes_in_evaluation[rtfm_eval-torch]", "rtfm"),
     ("tests/published/test_golden.py::test_loss_terms[numpy-ar_net_mean-False]", "ar_net"),
-    ("tests/published/test_adplg.py::test_pseudo_labels", "adplg"), ("tests/parity/test_networks.py::test_x[ssrl]", "test_networks")])
+    ("tests/published/test_adplg.py::test_pseudo_labels", "adplg"),
+    ("tests/parity/test_networks.py::test_x[ssrl]", "test_networks")])
 def test_what_runs_in_one_process(nodeid, unit):
     assert economy.unit(nodeid) == unit
 
