@@ -54,13 +54,13 @@ def choose(device: str, backends: list[str]) -> None:
 
 
 def settle(backend: str) -> None:
-    """Have the networks that tests build without naming a device built on the run's."""
+    """Have the networks that tests build on the CPU, or without naming a device, built on the run's."""
     module = find_backend(backend)
     build = getattr(module.build, "__wrapped__", module.build)
 
     @functools.wraps(build)
     def on_the_device(method, config, weights, device="auto", *more, **named):
-        return build(method, config, weights, of(backend) if device == "auto" else device, *more, **named)
+        return build(method, config, weights, of(backend) if device in ("auto", "cpu") else device, *more, **named)
 
     module.build = on_the_device
 

@@ -13,6 +13,7 @@ from wvad_core.backend import backend as find_backend
 from wvad_core.export import export, formats
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.on_the_cpu  # from where networks are exported
 SIZES = [(1, 1), (5, 2), (1, 5), (10, 200), (2, 433)]  # crops and snippets
 # A configuration of every method, and more of one whose networks differ.
 CASES = [("adplg", CONFIGS["adplg"][1] | {"depth": 1, "window_sizes": (3,)}), ("ar-net", CONFIGS["ar-net"][4]),
