@@ -98,6 +98,29 @@ def test_what_runs_in_one_process(nodeid, unit):
     assert economy.unit(nodeid) == unit
 
 
+ONE_CORE = """
+import os, sys
+os.sched_setaffinity(0, range(os.cpu_count()))
+cores = sorted(os.sched_getaffinity(0))
+import economy
+economy.take_one_core()
+computing = {"numpy", "torch", "mindspore"} & set(sys.modules)
+print(cores, sorted(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS"), computing or None)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a core")
+@pytest.mark.parametrize("number", [0, 1, None])
+def test_each_of_several_processes_has_a_core_and_a_thread(number):
+    own = {name: value for name, value in os.environ.items() if name not in ("PYTEST_XDIST_WORKER", "OMP_NUM_THREADS")}
+    own |= {} if number is None else {"PYTEST_XDIST_WORKER": f"gw{number}"}
+    done = subprocess.run([sys.executable, "-c", ONE_CORE], env=own, cwd=ROOT / "tests", check=True, capture_output=True,
+                          text=True)
+    cores = ast.literal_eval(done.stdout.partition("]")[0] + "]")
+    taken, threads = (cores, None) if number is None else ([cores[number % len(cores)]], "1")
+    assert done.stdout == f"{cores} {taken} {threads} None\n"
+
+
 def test_the_units_begun_first_are_there():
     files = {path.stem for path in (ROOT / "tests").glob("*/test_*.py")}
     assert set(economy.FIRST) <= files | set(economy.methods())
