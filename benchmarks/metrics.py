@@ -57,6 +57,15 @@ def seconds(function, *arguments) -> float:
     return time.perf_counter() - start
 
 
+def instruction_set() -> str:
+    """The widest vectors that NumPy's own loops use on this CPU."""
+    try:
+        from numpy._core._multiarray_umath import __cpu_features__ as features
+    except ImportError:  # before NumPy 2
+        from numpy.core._multiarray_umath import __cpu_features__ as features
+    return next((shown for name, shown in (("AVX512F", "AVX-512"), ("AVX2", "AVX2")) if features.get(name)), "neither AVX")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7, help="runs of each side; the median is shown (default 7)")
@@ -79,7 +88,8 @@ def main() -> int:
     our_time, their_time = (statistics.median(side) for side in zip(*times))
     bootstrap_time = seconds(metrics.bootstrap_intervals, labels, scores, weights, videos, arguments.replicates)
 
-    print(f"{videos[-1] + 1} videos, {len(labels)} snippets, {len(truth)} frames; largest difference {difference:.1e}")
+    print(f"{videos[-1] + 1} videos, {len(labels)} snippets, {len(truth)} frames; largest difference {difference:.1e}; "
+          f"NumPy with {instruction_set()}")
     print(f"{'scikit-learn, two curves and their areas':44}{their_time * 1e3:10.1f} ms")
     print(f"{'wvad_core, two curves and three areas':44}{our_time * 1e3:10.1f} ms")
     print(f"{'ratio':44}{their_time / our_time:10.1f}")

@@ -87,10 +87,15 @@ def score_head(w: Weights, x: Tensor, dropout: float = 0.0) -> Tensor:
 
 def halves(batch: Batch) -> tuple[Tensor, Tensor]:
     """The labels (2B,) float32 of a batch, normal videos first, and its features (2B, ..., T, D)."""
-    return torch.from_numpy(batch.labels.astype(np.float32)), torch.from_numpy(batch.features)
+    return on_device(batch.labels.astype(np.float32)), on_device(batch.features)
+
+
+def on_device(values: np.ndarray) -> Tensor:
+    """On the device of the `with torch.device(...)` around; the CPU without one."""
+    return torch.from_numpy(values).to(torch.get_default_device())
 
 
 def one_crop_after_another(crop_scores: Callable[[Tensor], Tensor], video: np.ndarray) -> np.ndarray:
     """The mean of the crops' scores. video (N, T, D) -> (T,)."""
     with torch.inference_mode():
-        return torch.stack([crop_scores(crop) for crop in torch.from_numpy(video)]).mean(0).numpy()
+        return torch.stack([crop_scores(crop) for crop in on_device(video)]).mean(0).cpu().numpy()

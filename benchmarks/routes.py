@@ -44,7 +44,8 @@ def products() -> None:
 def convolutions() -> None:
     for batch, steps, inputs, outputs, taps, dilation in CONVOLUTIONS:
         x, weight = torch.randn(batch, steps, inputs), torch.randn(outputs, inputs, taps)
-        dy, title = torch.randn(batch, steps, outputs), f"{batch} x {steps}, {inputs} -> {outputs}, {taps} taps, dilation {dilation}"
+        dy = torch.randn(batch, steps, outputs)
+        title = f"{batch} x {steps}, {inputs} -> {outputs}, {taps} taps, dilation {dilation}"
         for name, kernel in kernels.CONVOLUTIONS.items():
             line(f"{name}, {title}", lambda: kernel.output(x, weight, None, dilation).contiguous(),
                  lambda: kernel.of_input(dy, x, weight, dilation).contiguous(),
@@ -57,7 +58,8 @@ def convolutions() -> None:
 
 def main() -> None:
     torch.set_num_threads(THREADS)
-    print(f"{torch.backends.cpu.get_cpu_capability()}, {THREADS} threads\n\n{'':<52}{'output':>10}{'of input':>10}{'of weight':>10}")
+    print(f"{torch.backends.cpu.get_cpu_capability()}, {THREADS} threads\n")
+    print(f"{'':<52}{'output':>10}{'of input':>10}{'of weight':>10}")
     with torch.no_grad():
         products()
         convolutions()

@@ -1,7 +1,8 @@
-"""Scoring speed and memory on the true shape of the UCF-Crime test set, on the CPU.
+"""Scoring speed and memory on the true shape of the UCF-Crime test set.
 
     python benchmarks/scoring.py                  every method of published/, a seeded sample of the videos
     python benchmarks/scoring.py METHOD ... --full    some methods, all 290 videos
+    python benchmarks/scoring.py --device cuda        PyTorch's rows on a GPU; NumPy and MindSpore are left out
 
 290 videos of the table's lengths (the longest, 6750 snippets, is always in a sample), 10 crops, random features and
 weights. Reference is the way that each method's authors evaluate it, written down in published/. PyTorch rows are timed
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -35,7 +36,7 @@ from wvad_core.data import load_table
 from wvad_core.data.annotations import SNIPPET
 
 CROPS = 10
-CHOICES = {"threads": 2, "strata": 12, "seed": 0}
+CHOICES = {"threads": 2, "strata": 12, "seed": 0, "device": "cpu"}
 PUBLISHED = sorted(path.stem.replace("_", "-") for path in Path(__file__).with_name("published").glob("*.py"))
 
 
@@ -58,8 +59,39 @@ def published(method: str) -> ModuleType:
     return importlib.import_module(f"published.{method.replace('-', '_')}")
 
 
+def instruction_set() -> str:
+    """Of the CPU, as PyTorch takes it: AVX-512 or AVX2, which the environment may hold it to; or the device that computes."""
+    import torch
+
+    if CHOICES["device"] != "cpu":
+        return torch.cuda.get_device_name(CHOICES["device"])
+    name = torch.backends.cpu.get_cpu_capability().replace("AVX512", "AVX-512")
+    return f"held to {name}" if {"ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"} & set(os.environ) else name
+
+
+def computing() -> AbstractContextManager:
+    """Where the published way makes its tensors."""
+    import torch
+
+    return nullcontext() if CHOICES["device"] == "cpu" else torch.device(CHOICES["device"])
+
+
+def synchronised(function: Callable) -> Callable:
+    """The function, and on a GPU the wait for what it has asked for."""
+    if CHOICES["device"] == "cpu":
+        return function
+    import torch
+
+    def waited(*arguments):
+        result = function(*arguments)
+        torch.cuda.synchronize()
+        return result
+
+    return waited
+
+
 def detector(method: str, backend: str, precision: str = "float32") -> wv.Detector:
-    return wv.create(method, backend, "cpu", precision, **getattr(published(method), "CONFIG", {}))
+    return wv.create(method, backend, CHOICES["device"] if backend == "torch" else "cpu", precision, **getattr(published(method), "CONFIG", {}))
 
 
 def features(made: wv.Detector, steps: int) -> np.ndarray:
@@ -90,8 +122,13 @@ def pytorch_worker(method: str, videos: list[tuple[int, int]]) -> dict:
 
     torch.set_num_threads(CHOICES["threads"])
     exact = detector(method, "torch")
-    weights = {name: torch.from_numpy(value) for name, value in exact.weights().items()}
-    ways = {"published": lambda x: published(method).scores(weights, x), "torch": exact.score}
+    weights = {name: torch.from_numpy(value).to(CHOICES["device"]) for name, value in exact.weights().items()}
+
+    def as_published(video: np.ndarray) -> np.ndarray:
+        with computing():
+            return published(method).scores(weights, video)
+
+    ways = {"published": as_published, "torch": exact.score}
     with suppress(wv.InputError):  # a CPU without bf16 instructions
         ways["torch bf16"] = detector(method, "torch", "bf16").score
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -117,12 +154,14 @@ def product_rates() -> dict[str, float]:
     import torch
     from torch.nn import functional as F
 
-    x, w = torch.randn(2400, 512), torch.randn(2048, 512)
-    image, kernel = torch.randn(1, 1024, 2400), torch.randn(512, 1024, 3)
+    with computing():
+        x, w = torch.randn(2400, 512), torch.randn(2048, 512)
+        image, kernel = torch.randn(1, 1024, 2400), torch.randn(512, 1024, 3)
     found = {}
     with torch.inference_mode():
         for name, function, count in (("linear", lambda: F.linear(x, w), 2 * 2400 * 512 * 2048),
                                       ("convolution", lambda: F.conv1d(image, kernel, padding=1), 2 * 2400 * 1024 * 512 * 3)):
+            function = synchronised(function)
             function()
             spent = []
             for _ in range(3):
@@ -148,6 +187,8 @@ def memory_worker(method: str, videos: list[tuple[int, int]]) -> dict:
     torch.set_num_threads(CHOICES["threads"])
     made = detector(method, "torch")
     made.score(features(made, videos[-1][0]))
+    if CHOICES["device"] != "cpu":
+        return {"peak": torch.cuda.max_memory_allocated()}
     return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
@@ -157,7 +198,7 @@ WORKERS = {"torch": pytorch_worker, "memory": memory_worker, "numpy": partial(ba
 
 def in_own_process(worker: str, method: str, full: bool) -> dict:
     threads = str(CHOICES["threads"])
-    command = [sys.executable, __file__, method, "--worker", worker, *(["--full"] if full else [])]
+    command = [sys.executable, __file__, method, "--worker", worker, "--device", CHOICES["device"], *(["--full"] if full else [])]
     environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
     done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -168,7 +209,9 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"{', '.join(PUBLISHED)}; default: all of them")
     parser.add_argument("--full", action="store_true", help="all videos instead of a sample")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; default: cpu")
     arguments = parser.parse_args()
+    CHOICES["device"] = arguments.device
     unknown = set(arguments.methods) - set(PUBLISHED)
     if unknown:
         parser.error(f"no published way of {', '.join(sorted(unknown))}, expected some of {', '.join(PUBLISHED)}")
@@ -176,16 +219,17 @@ def main() -> None:
     if arguments.worker:
         print(json.dumps(WORKERS[arguments.worker](arguments.methods[0], videos)))
         return
+    workers = [name for name in WORKERS if arguments.device == "cpu" or name in ("torch", "memory")]
     for method in arguments.methods or PUBLISHED:
-        report(method, videos, {name: in_own_process(name, method, arguments.full) for name in WORKERS})
+        report(method, videos, {name: in_own_process(name, method, arguments.full) for name in workers})
 
 
 def report(method: str, videos: list[tuple[int, int]], found: dict[str, dict]) -> None:
     share = np.array([count for _, count in videos])
-    seconds = found["torch"]["seconds"] | {name: found[name]["seconds"] for name in ("numpy", "mindspore")}
+    seconds = found["torch"]["seconds"] | {name: found[name]["seconds"] for name in ("numpy", "mindspore") if name in found}
     total = {name: float(np.dot(values, share)) for name, values in seconds.items()}
     print(f"\n{method}, UCF-Crime test set: {share.sum()} videos ({len(videos)} timed), {CROPS} crops, "
-          f"{CHOICES['threads']} threads\n")
+          f"{instruction_set()}, {CHOICES['threads']} threads\n")
     print(f"{'':<14}{'whole set':>12}{'published /':>14}{'longest':>12}{'published /':>14}{'/ torch':>10}")
     for name, values in seconds.items():
         print(f"{name:<14}{total[name]:>10.1f} s{total['published'] / total[name]:>14.2f}{values[-1]:>10.1f} s"

@@ -1,8 +1,9 @@
-"""Speed of training on the CPU: an optimiser step, and the loading of a batch.
+"""Speed of training: an optimiser step, and the loading of a batch.
 
     python benchmarks/training.py                    every method of published/, in the batches of its published recipe
     python benchmarks/training.py METHOD ... --small some methods, in batches of 4 + 4 videos
     python benchmarks/training.py bn-wvad --loading  the loading of a batch instead
+    python benchmarks/training.py --device cuda      on a GPU, which is waited for at the end of each step
 
 Reference is the way that each method's authors train it, written down in published/: PyTorch's own layers, the loss as
 published, torch.optim.Adam. Steps of both ways take turns in one process, on the same batch and from the same weights,
@@ -24,7 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scoring import CHOICES, CROPS, PUBLISHED, detector, product_rates, published
+from scoring import (CHOICES, CROPS, PUBLISHED, computing, detector, instruction_set, product_rates, published,
+                     synchronised)
 from tqdm import tqdm
 
 import wvad_core as wv
@@ -63,7 +65,7 @@ class Published:
     def __init__(self, made: wv.Detector, recipe: Recipe):
         self.loss, self.config, self.recipe = published(made.method).loss, made.config, recipe
         self.past: dict[int, Any] = {}
-        self.weights = {name: torch.from_numpy(value) for name, value in made.weights().items()}
+        self.weights = {name: torch.from_numpy(value).to(CHOICES["device"]) for name, value in made.weights().items()}
         self.parameters = {name: self.weights[name].requires_grad_() for name, _ in made.network.named_parameters()}
         groups = [[self.parameters[name] for name in names] for names in recipe.grouped(self.parameters)]
         self.optimiser = torch.optim.Adam(
@@ -71,7 +73,8 @@ class Published:
             betas=recipe.betas, weight_decay=recipe.weight_decay)
 
     def step(self, batch: wv.Batch) -> None:
-        loss = self.loss(self.weights, batch, self.config, True, self.past)
+        with computing():
+            loss = self.loss(self.weights, batch, self.config, True, self.past)
         self.optimiser.zero_grad()
         loss.backward()
         if self.recipe.clip_norm is not None:
@@ -81,9 +84,10 @@ class Published:
 
     def first(self, batch: wv.Batch) -> tuple[float, dict[str, Array]]:
         """The loss without dropout and noise, and its gradients."""
-        loss = self.loss(self.weights, batch, self.config, False, self.past)
+        with computing():
+            loss = self.loss(self.weights, batch, self.config, False, self.past)
         found = torch.autograd.grad(loss, list(self.parameters.values()), allow_unused=True, materialize_grads=True)
-        return loss.item(), {name: gradient.numpy() for name, gradient in zip(self.parameters, found)}
+        return loss.item(), {name: gradient.cpu().numpy() for name, gradient in zip(self.parameters, found)}
 
 
 def disagreement(method: str, recipe: Recipe, batch: wv.Batch) -> tuple[float, float]:
@@ -101,7 +105,7 @@ def in_turn(ways: dict[str, Callable[[], Any]], rounds: int, title: str) -> dict
     for turn in tqdm(range(rounds + 1), desc=title, leave=False, disable=None):
         for name, function in ways.items():
             start = time.perf_counter()
-            function()
+            synchronised(function)()
             if turn:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
@@ -168,7 +172,9 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help=f"{SMALL} + {SMALL} videos instead of the recipe's")
     parser.add_argument("--loading", action="store_true", help="the loading of batches instead of steps")
     parser.add_argument("--rounds", type=int, default=5, help="steps of each way; default: 5")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; default: cpu")
     arguments = parser.parse_args()
+    CHOICES["device"] = arguments.device
     unknown = set(arguments.methods) - set(PUBLISHED)
     if unknown:
         parser.error(f"no published way of {', '.join(sorted(unknown))}, expected some of {', '.join(PUBLISHED)}")
@@ -180,7 +186,7 @@ def main() -> None:
         for method in methods:
             loading(method, arguments.rounds)
     else:
-        print(f"one optimiser step, {CHOICES['threads']} threads\n\n{'':<10}{'batch':>17}{'published':>14}{'torch':>10}"
+        print(f"one optimiser step, {instruction_set()}, {CHOICES['threads']} threads\n\n{'':<10}{'batch':>17}{'published':>14}{'torch':>10}"
               f"{'published /':>14}{'':>16}{'of rate':>10}{'apart: loss':>14}{'gradient':>10}")
         for method in methods:
             steps(method, arguments.small, arguments.rounds)

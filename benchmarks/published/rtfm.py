@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from published_layers import Weights, aggregated, halves, score_head
+from published_layers import Weights, aggregated, halves, on_device, score_head
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,8 +14,8 @@ from wvad_core.magnitude import MagnitudeConfig
 def scores(weights: Weights, video: np.ndarray) -> np.ndarray:
     """video (N, T, D) -> (T,), averaged over crops."""
     with torch.inference_mode():
-        x = aggregated(weights, torch.from_numpy(video).transpose(1, 2)).transpose(1, 2)
-        return score_head(weights, x).mean(0).numpy()
+        x = aggregated(weights, on_device(video).transpose(1, 2)).transpose(1, 2)
+        return score_head(weights, x).mean(0).cpu().numpy()
 
 
 def selected(x: Tensor, picks: Tensor) -> Tensor:
