@@ -106,6 +106,30 @@ def test_the_report_says_of_the_best_and_of_the_last_weights_what_their_files_sc
     assert report["best"]["metrics"]["auc"] != report["last"]["metrics"]["auc"]
 
 
+@pytest.mark.parametrize("select, times", [("test", [2, 2]), ("holdout", [2, 2, 2, 2])])
+def test_no_more_is_scored_than_judgements_need(videos, capsys, monkeypatch, select, times):
+    """Two judgements; the report takes their scores, or with others held out those of best and last, one network each."""
+    folder, counted, merits = videos() / "run", [], iter([0.5, 0.25])
+    monkeypatch.setattr(experiments, "scored", lambda detector, dataset, scored=experiments.scored:
+                        counted.append(len(dataset)) or scored(detector, dataset))
+    monkeypatch.setattr(experiments.metrics, "roc_auc", lambda *_: next(merits))  # so best is not last
+    monkeypatch.setitem(experiments.RANKINGS, "auc", lambda *_: next(merits))
+    monkeypatch.setattr(experiments, "metrics_of", lambda found, probabilities: {name: 0.0 for name in tool.SHOWN})
+    ends(0, words(f"select={select}", "holdout=0.4"), capsys)
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["best"]["step"], report["last"]["step"]) == (3, 6) and counted == times
+
+
+def test_the_report_is_of_the_files_that_it_names_where_others_were_held_out(videos, capsys):
+    folder = videos() / "run"
+    ends(0, words("select=holdout", "evaluate_every=1"), capsys)
+    report = json.loads((folder / "report.json").read_text())
+    dataset = wv.data.Dataset.open("own.csv", "features")
+    for entry in (report["best"], report["last"]):
+        detector = wv.load(folder / entry["file"], "torch", "cpu")
+        assert wv.evaluate(detector, dataset, replicates=2).metrics == entry["metrics"]
+
+
 def test_a_finished_run_is_resumed_to_the_same_report(videos, capsys):
     folder = videos() / "run"
     ends(0, words(), capsys)
@@ -214,7 +238,7 @@ def test_a_backend_that_does_not_train_is_refused_before_anything_is_read(videos
                 "recipe": resolved(*TINY)}
         (folder / "run" / "recipe.json").write_text(json.dumps(plan))
         (folder / "run" / STATE).write_bytes(b"")
-    argv = ["--resume", "run"] if resumes else words("--backend", "numpy")
+    argv = ["--resume", "run"] if resumes else [word for word in words("--backend", "numpy") if "feature_dim" not in word]
     before = everything(folder)
     for _ in range(2):  # the second try says the same
         error = ends(2, argv, capsys)
