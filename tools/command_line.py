@@ -4,11 +4,12 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from wvad_core.errors import Failure, InputError
+from wvad_core.errors import AssumedWarning, Failure, InputError
 
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> NoReturn:
@@ -16,10 +17,13 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
 
     0: done. 2: bad input, with the message of its InputError on stderr. 1: a failure, with that of its Failure.
     130: interrupted from the keyboard. 141: nobody reads the output any more (as in `| head`). Other exceptions go
-    through: a traceback, status 1.
+    through: a traceback, status 1. What a checkpoint leaves open is a note on stderr.
     """
     try:
-        main(sys.argv[1:] if argv is None else argv)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", AssumedWarning)
+            warnings.showwarning = _shown(warnings.showwarning)
+            main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except (InputError, Failure) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -31,6 +35,16 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     sys.exit(0)
+
+
+def _shown(others: Callable[..., None]) -> Callable[..., None]:
+    """What warnings are shown by: those of checkpoints as one line, all others as before."""
+    def show(message: Warning, category: type[Warning], *rest: object, **named: object) -> None:
+        if issubclass(category, AssumedWarning):
+            print(f"note: {message}", file=sys.stderr)
+        else:
+            others(message, category, *rest, **named)
+    return show
 
 
 def check_writable(folder: Path) -> None:

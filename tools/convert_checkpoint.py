@@ -19,9 +19,9 @@ from command_line import check_writable, run
 
 import wvad_core as wv
 from wvad_core import checkpoints, export
+from wvad_core.checkpoints.assumed import text
 from wvad_core.checkpoints.contents import Contents, describe
 from wvad_core.checkpoints.identification import Checkpoint, identify
-from wvad_core.checkpoints.search import text
 from wvad_core.detector import from_checkpoint
 from wvad_core.errors import one_line
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     if arguments.check:
         check(arguments.source, arguments.method, given)
     else:
-        convert(arguments.source, Path(targets[0]), arguments.method, given, arguments.published)
+        convert(arguments.source, Path(targets[0]), arguments.method, given, arguments.published, arguments.allow_fresh)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,6 +67,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", help=f"{', '.join(wv.methods())}; where the tensors fit several")
     parser.add_argument("--published", action="store_true",
                         help="write the tensors under the names of the method's published checkpoints")
+    parser.add_argument("--allow-fresh", action="store_true",
+                        help="draw the weights of a part that IN lacks and scores are computed from, to train further")
     parser.add_argument("--check", action="store_true", help="say what IN is and what it holds, and write nothing")
     return parser
 
@@ -82,7 +84,8 @@ def setting(word: str) -> tuple[str, Any]:
         return name, value
 
 
-def convert(source: Path, target: Path, method: str | None, given: dict[str, Any], published: bool) -> None:
+def convert(source: Path, target: Path, method: str | None, given: dict[str, Any], published: bool,
+            allow_fresh: bool) -> None:
     if target.suffix not in export.formats():
         check_suffix(target)
     if source.exists() and target.exists() and source.samefile(target):
@@ -92,12 +95,13 @@ def convert(source: Path, target: Path, method: str | None, given: dict[str, Any
     check_writable(target.parent)
     kind, contents = checkpoints.read(source)
     found = identify(contents, str(source), method, given)
+    found.check_whole(str(source), allow_fresh)
     print("\n".join([*about_file(source, kind.NAME), *about(found, contents)]), flush=True)
     if target.suffix in export.formats():
-        export.export(from_checkpoint(found, str(source)), target)
+        export.export(from_checkpoint(found, str(source), allow_fresh=allow_fresh), target)
     else:
         checkpoints.by_suffix(target).write(target, as_published(found) if published else describe(
-            found.weights, found.method, found.config.as_dict()))
+            found.weights, found.method, found.config.as_dict(), found.assumed))
     print(line("written", f"{target}, {size(target)}"))
 
 
@@ -135,13 +139,15 @@ def about(found: Checkpoint, contents: Contents) -> list[str]:
     behind = f" behind {found.prefix}" if found.prefix else ""
     how = f"by its metadata, written by version {one_line(contents.metadata['version'], 20)}" if found.described else (
         f"by its tensors, which have {found.names} names{behind}")
-    shown = {name: value for name, value in found.config.as_dict().items() if name not in found.by_default}
-    default = {name: value for name, value in found.config.as_dict().items() if name in found.by_default}
+    assumed = found.assumed
+    shown = {name: value for name, value in found.config.as_dict().items() if name not in assumed.settings}
     lines = [line("method", f"{found.method}, {how}"), line("settings", settings(shown)),
-             line("by default", settings(default) + "; no tensor shows these" if default else ""),
+             line("by default", settings(assumed.settings) + "; no tensor shows these" if assumed.settings else ""),
+             line("or", "; ".join(assumed.alternatives) + ", whose scores are the same" if assumed.alternatives else ""),
              line("tensors", counted(contents.tensors)), line("not used", some(found.dropped)),
-             line("zeros", some(found.zeros) + ", which the file does not have" if found.zeros else ""),
-             line("fresh", some(found.fresh) + ", a part that the file does not have" if found.fresh else "")]
+             line("zeros", some(assumed.zeros) + ", which the file does not have" if assumed.zeros else ""),
+             line("fresh", some(assumed.fresh) + ", a part that the file does not have" if assumed.fresh else ""),
+             line("note", f"scores depend on what the file does not say: {assumed.in_scores()}" if assumed.scored else "")]
     return [text for text in lines if text]
 
 

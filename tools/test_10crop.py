@@ -5,6 +5,7 @@ Without arguments: the bundled demo set with its bundled checkpoint on NumPy, in
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
@@ -37,7 +38,9 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser().parse_args(argv)
     check(arguments)
     checkpoint = arguments.checkpoint or demo.demo_checkpoint(arguments.method or wv.methods()[0])
-    detector = wv.load(checkpoint, arguments.backend, arguments.device, arguments.precision, method=arguments.method)
+    detector = wv.load(checkpoint, arguments.backend, arguments.device, arguments.precision, method=arguments.method,
+                       allow_fresh=arguments.allow_fresh)
+    detector = dataclasses.replace(detector, crops=arguments.crops)
     features = arguments.features or demo.demo_features(layout=detector.config.layout)
     dataset = Dataset.open(arguments.dataset, features, ground_truth=arguments.ground_truth,
                            feature_dim=detector.config.feature_dim)
@@ -61,6 +64,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE",
                         help="weights of this library, or published ones, in any format; the demo has its own")
+    parser.add_argument("--allow-fresh", action="store_true",
+                        help="score with random weights where the checkpoint lacks a part that scores need")
+    parser.add_argument("--crops", type=int, metavar="N",
+                        help="how many crops a video has, where that is known; without it from 1 to 10")
     parser.add_argument("--ground-truth", type=Path, metavar="FILE",
                         help=".npy, 0 or 1 for each frame of all videos, instead of the table's intervals")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ... as the backend has them; "

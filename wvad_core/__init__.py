@@ -9,9 +9,9 @@ from . import data, metrics
 from .backend import backends
 from .data.batches import Batch
 from .detector import Detector, create, from_published, load, published_names
-from .errors import InputError
+from .errors import AssumedWarning, InputError
 from .evaluation import Report, evaluate
 from .methods import names as methods
 
-__all__ = ["Batch", "Detector", "InputError", "Report", "backends", "create", "data", "evaluate", "from_published",
-           "load", "methods", "metrics", "published_names"]
+__all__ = ["AssumedWarning", "Batch", "Detector", "InputError", "Report", "backends", "create", "data", "evaluate",
+           "from_published", "load", "methods", "metrics", "published_names"]

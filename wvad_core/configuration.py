@@ -50,6 +50,11 @@ class Config:
         """The modules that training leaves as they are, by the names before their tensors' names."""
         return ()
 
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        """The settings that scores do not depend on, whatever their values."""
+        return ()
+
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from . import checkpoints, parameters
 from .backend import Backend
 from .backend import backend as find_backend
+from .checkpoints.assumed import Assumed
 from .checkpoints.contents import describe
-from .checkpoints.identification import Checkpoint, identify
-from .checkpoints.naming import as_computed, canonical
+from .checkpoints.identification import Checkpoint, identify, of_published
+from .checkpoints.naming import as_computed
 from .configuration import PUBLISHED_CROPS, Config, configure
 from .data.arrays import as_features
 from .data.batches import Batch
@@ -30,6 +31,7 @@ class Detector:
     later: how many of the patches at the end of the features' crop axis are for later stages of training; they are dropped.
     crops: how many crops videos have, where that is known: any other number is an error. Where it is not, a number that is
         not from 1 to 10 is (`Config.crops_of`); `dataclasses.replace(detector, crops=20)` takes more.
+    assumed: what the file that it was loaded from does not say.
     """
     method: str
     config: Config
@@ -39,6 +41,7 @@ class Detector:
     precision: str = "float32"
     later: int = 0
     crops: int | None = None
+    assumed: Assumed = Assumed()
 
     def score(self, features: Any) -> Array:
         """Anomaly scores of one video: (T, D) or (N, T, D), N crops -> (T,) float32, one score for 16 frames.
@@ -79,7 +82,7 @@ class Detector:
         other, before anything is written.
         """
         kind = checkpoints.by_suffix(Path(path))
-        kind.write(Path(path), describe(self.weights(), self.method, self.config.as_dict()))
+        kind.write(Path(path), describe(self.weights(), self.method, self.config.as_dict(), self.assumed))
 
     def _check_batch(self, features: Array) -> None:
         self._check_width(features)
@@ -110,40 +113,45 @@ def create(method: str, backend: str = "numpy", device: str = "auto", precision:
 
 
 def load(path: str | Path, backend: str = "numpy", device: str = "auto", precision: str = "float32", seed: int = 0,
-         method: str | None = None, **config: Any) -> Detector:
+         method: str | None = None, allow_fresh: bool = False, **config: Any) -> Detector:
     """A detector from a checkpoint file: this library's or a published one, in any format.
 
     What a file does not say is seen from its tensors. `method` and settings decide where several detectors fit; a file
-    of another method is an error. seed: of what is random in training, and of the weights of a part that is published
-    in a file of its own and is not in this one. Raises InputError.
+    of another method is an error. What neither shows is assumed: `detector.assumed` has it, and an AssumedWarning says
+    so where scores depend on it. A file without a part that scores are computed from is an error, unless allow_fresh draws
+    its weights, to train further. seed: of what is random in training, and of weights that are drawn. Raises InputError.
     """
     _, contents = checkpoints.read(Path(path))
     found = identify(contents, str(path), method, config, seed)
-    return from_checkpoint(found, str(path), backend, device, precision, seed)
+    detector = from_checkpoint(found, str(path), backend, device, precision, seed, allow_fresh)
+    detector.assumed.warn(str(path))
+    return detector
 
 
 def from_checkpoint(found: Checkpoint, source: str, backend: str = "numpy", device: str = "auto",
-                    precision: str = "float32", seed: int = 0) -> Detector:
-    """A detector from what a file was found to hold. Raises InputError, which names `source`, for wrong dtypes."""
+                    precision: str = "float32", seed: int = 0, allow_fresh: bool = False) -> Detector:
+    """A detector from what a file was found to hold. Raises InputError, which names `source`, as `load`; it does not warn."""
+    found.check_whole(source, allow_fresh)
     weights = as_computed(found.weights, specification(found.method).parameters(found.config), source)
-    return from_weights(found.method, found.config, weights, backend, device, precision, seed)
+    made = from_weights(found.method, found.config, weights, backend, device, precision, seed)
+    return replace(made, assumed=found.assumed)
 
 
 def from_published(method: str, state: Mapping[str, Array], backend: str = "numpy", device: str = "auto",
-                   precision: str = "float32", seed: int = 0, **config: Any) -> Detector:
-    """A detector from the tensors of a published checkpoint, {published name: array}.
+                   precision: str = "float32", seed: int = 0, allow_fresh: bool = False, **config: Any) -> Detector:
+    """A detector from the tensors of a published checkpoint, {published name: array}. Settings are the defaults or given.
 
     A tensor whose sizes agree once axes of length 1 are dropped (MindSpore's (out, in, 1, k) kernels) is taken.
     Where a method's parts are published in files of their own, `state` may hold one of them or several; a part that
-    it does not hold keeps fresh weights, drawn from `seed`.
+    it does not hold has fresh weights, drawn from `seed`: an error where scores are computed from it, unless allow_fresh.
+    `assumed`, and the warning, are as `load`'s.
     """
-    spec = specification(method)
-    configured = configure(spec.Config, config, method)
-    wanted = spec.parameters(configured)
-    weights = canonical(state, spec.published(configured), wanted, seed)
+    configured = configure(specification(method).Config, config, method)
     source = f"published {method} checkpoint"
-    parameters.check(weights, wanted, source)
-    return from_weights(method, configured, as_computed(weights, wanted, source), backend, device, precision, seed)
+    detector = from_checkpoint(of_published(method, configured, state, config, source, seed), source, backend, device,
+                               precision, seed, allow_fresh)
+    detector.assumed.warn(source)
+    return detector
 
 
 def published_names(method: str, **config: Any) -> dict[str, str]:

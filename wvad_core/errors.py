@@ -16,6 +16,10 @@ class Failure(RuntimeError):
     """
 
 
+class AssumedWarning(UserWarning):
+    """A checkpoint was loaded whose scores depend on what it does not say: `detector.assumed` has what was assumed."""
+
+
 def listing(lines: list[str], most: int = 10) -> str:
     """Join `lines` one under another, at most `most` of them, then a count of the rest."""
     shown = list(lines[:most])

@@ -33,6 +33,7 @@ def export(detector: Detector, path: str | Path) -> None:
         raise InputError(f"{path}: cannot export to {path.suffix or 'a file without a suffix'}; the formats are "
                          f"{', '.join(known)}")
     metadata = {"method": detector.method, "config": json.dumps(detector.config.as_dict()), "version": version("wvad")}
+    metadata |= detector.assumed.metadata()
     try:
         backend: Backend = known[path.suffix].load()
         network = backend.build(detector.method, detector.config, detector.weights(), "cpu", "float32", 0)

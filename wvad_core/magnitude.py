@@ -49,6 +49,10 @@ class MagnitudeConfig(configuration.Config):
         configuration.require(self.feature_dim % 8 == 0, "feature_dim", self.feature_dim, "a multiple of 8")
         configuration.require(self.dropout < 1, "dropout", self.dropout, "a share below 1")
 
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        return ("num_segments", "dropout", "margin", "magnitude_weight", "smooth_weight", "sparsity_weight")
+
     def selected(self, steps: int) -> int:
         """k: how many of a video's snippets stand for it, at least 1 and at most all."""
         return min(max(1, self.num_segments // 10), steps)

@@ -114,7 +114,8 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
     judge: a detector's merit, the more the better, of equal ones the first; without a judge, the last step of a stage is
         its best.
     journal: where a history, the best weights and all that resuming needs go; training goes on from what it has saved.
-    Raises InputError on a backend that does not train and for a crop axis that is not the configuration's, Failure at a loss that is not finite.
+    Raises InputError on a backend that does not train and for a crop axis that is not the configuration's, Failure at a
+    loss that is not finite.
     """
     spec, journal = specification(method), journal or Journal()
     config.crops_of(len(training_set.features[0]))

@@ -10,7 +10,7 @@ import wvad_core as wv
 from wvad_core.checkpoints.contents import Contents, describe
 from wvad_core.checkpoints.identification import identify
 from wvad_core.checkpoints.naming import CANONICAL, PUBLISHED, as_computed, squeezed
-from wvad_core.methods import specification
+from wvad_core.methods import Published, specification
 
 CASES = {name: golden.load(name) for name in golden.names()}
 SAA = {"feature_dim": 16, "attention_dim": 4, "hidden_dims": (4, 2)}
@@ -37,7 +37,7 @@ def assert_configured(result, expected) -> None:
     """What the tensors show is right, and what they do not show is the default."""
     for name, value in expected.as_dict().items():
         default = getattr(type(expected)(), name)
-        assert getattr(result.config, name) == (default if name in result.by_default else value), name
+        assert getattr(result.config, name) == (default if name in result.assumed.settings else value), name
 
 
 def zeros(shapes: dict) -> dict:
@@ -57,8 +57,9 @@ def test_published_tensors(name):
     assert {name: value.shape for name, value in result.weights.items()} == {name: p.shape for name, p in wanted.items()}
     assert set(result.dropped) == set(state) & published.unused
     here = {published.names[n] for n in state if n not in published.unused}
-    assert {*result.zeros, *result.fresh} == {n for n in set(wanted) - here if not n.endswith("num_batches_tracked")}
-    assert all(result.weights[name].any() for name in result.fresh if name.endswith("weight") and ".norm." not in name)
+    assumed = result.assumed
+    assert {*assumed.zeros, *assumed.fresh} == {n for n in set(wanted) - here if not n.endswith("num_batches_tracked")}
+    assert all(result.weights[name].any() for name in assumed.fresh if name.endswith("weight") and ".norm." not in name)
 
 
 @pytest.mark.parametrize("method", wv.methods())
@@ -75,14 +76,41 @@ def test_published_configurations(method, behind):
 
 
 def test_several_methods_fit():
+    """Those whose scores are the same are one to who wants scores: the simpler one is taken, and the other is told of."""
     tensors = fresh("rtfm", feature_dim=16, hidden_dims=(12, 6))
-    message = refusal(tensors)
-    assert message.startswith("the tensors fit more than one detector; choose by method and settings\n")
-    assert "\n  rtfm feature_dim=16 hidden_dims=12,6 (this library's names)" in message
-    assert "\n  ssrl feature_dim=16 hidden_dims=12,6 stage=1 (this library's names)" in message
-    assert found(tensors, "rtfm").config.hidden_dims == (12, 6)
+    for prefix, behind in (("", ""), ("module.", " behind module.")):
+        result = found({prefix + name: value for name, value in tensors.items()})
+        assert (result.method, result.config.hidden_dims) == ("rtfm", (12, 6))
+        assert result.assumed.alternatives == (
+            f"ssrl feature_dim=16 hidden_dims=12,6 stage=1 (this library's names{behind})",)
+    features = np.random.default_rng(0).random((3, 7, 16), np.float32)
+    scores = [wv.from_published("rtfm", {n: tensors[c] for n, c in wv.published_names("rtfm", **config).items()},
+                                **config).score(features) for config in [{"feature_dim": 16, "hidden_dims": (12, 6)}]]
+    assert np.array_equal(scores[0], wv.create("ssrl", stage=1, feature_dim=16, hidden_dims=(12, 6)).score(features))
+    assert not found(tensors, "rtfm").assumed.alternatives
     assert found(tensors, stage=1).method == "ssrl"
     assert found(tensors, "ssrl").config.stage == 1
+
+
+def test_several_methods_fit_whose_scores_differ(monkeypatch):
+    tensors = fresh("rtfm", feature_dim=16, hidden_dims=(12, 6))
+    forward = specification("rtfm").forward
+    monkeypatch.setattr(specification("rtfm"), "forward", lambda *given: forward(*given) / 2)
+    assert refusal(tensors).splitlines() == [
+        "the names and shapes of the tensors are those of more than one detector, whose scores differ; choose by method and "
+        "settings", "  rtfm feature_dim=16 hidden_dims=12,6 (this library's names)",
+        "  ssrl feature_dim=16 hidden_dims=12,6 stage=1 (this library's names)"]
+    assert found(tensors, "rtfm").method == "rtfm" and found(tensors, "ssrl").method == "ssrl"
+
+
+@pytest.mark.parametrize("theirs", ["module.", "a.b."])
+def test_published_names_that_are_its_own_behind_a_prefix(theirs, monkeypatch):
+    """A file may then have two kinds of names at once, which are one detector."""
+    spec, tensors = specification("saa"), fresh("saa", **SAA)
+    monkeypatch.setattr(spec, "published", lambda config: Published({theirs + n: n for n in spec.parameters(config)}))
+    for prefix in (theirs, "", f"net.{theirs}", "net."):
+        result = found({prefix + name: value for name, value in tensors.items()})
+        assert result.method == "saa" and all(np.array_equal(result.weights[n], w) for n, w in tensors.items())
 
 
 def test_settings_that_tensors_leave_open():
@@ -93,12 +121,12 @@ def test_settings_that_tensors_leave_open():
     for given in ({"heads": 2}, {"head_dim": 8}):
         result = found(tensors, ratios=[4, 8], **given)
         assert result.config == specification("bn-wvad").Config(**BN)
-        assert result.by_default == ("ratio_sample", "ratio_batch", "margin", "level_weights")
+        assert list(result.assumed.settings) == ["ratio_sample", "ratio_batch", "margin", "level_weights"]
 
 
 def test_settings_that_defaults_settle():
     result = found(fresh("bn-wvad", **BN | {"heads": 4, "head_dim": 128, "ratios": (1, 4), "kernel_sizes": (3, 1, 5)}))
-    assert {"heads", "head_dim"} <= set(result.by_default)
+    assert {"heads", "head_dim"} <= set(result.assumed.settings)
     assert (result.config.ratios, result.config.kernel_sizes) == ((1, 4), (3, 1, 5))
 
 
@@ -118,7 +146,7 @@ def test_lists_of_any_length():
 def test_given_settings_must_agree():
     tensors = fresh("saa", **SAA)
     assert found(tensors, k=3, attention_dim=4).config.k == 3
-    assert "k" not in found(tensors, k=3).by_default
+    assert "k" not in found(tensors, k=3).assumed.settings
     message = refusal(tensors, attention_dim=5)
     assert "comes nearest is saa feature_dim=16 attention_dim=5 hidden_dims=4,2 (this library's names)\n" in message
     assert "  tensor attention.conv1.weight has shape (4, 16, 3), expected (5, 16, 3)\n" in message
@@ -209,7 +237,11 @@ def described(tensors: dict, method: str = "saa", source: str = "x.pt", given: d
 def test_metadata_are_believed_as_far_as_the_tensors_agree():
     tensors = fresh("saa", **SAA)
     result = described(tensors, k=5)
-    assert (result.described, result.config.k, result.by_default, result.zeros) == (True, 5, (), ())
+    assert (result.described, result.config.k, result.assumed.zeros) == (True, 5, ())
+    lacking = {"dropout", "leaky_slope", "suppression", "branch_weights", "guide_steps", "guide_threshold", "norm_weight",
+               "smooth_weight", "sparse_weight"}  # as in files of a version that has not had them yet
+    assert (set(result.assumed.settings), result.assumed.scored) == (lacking, ("leaky_slope",))
+    assert not described(tensors, **{name: getattr(result.config, name) for name in lacking | {"k"}}).assumed
     assert described(tensors, k=5, given={"k": 6}).config.k == 6
     for changes, message in (({"attention_dim": 5}, "tensor attention.conv1.weight has shape"),
                              ({"given": {"attention_dim": 5}}, "tensor attention.conv1.weight has shape"),

@@ -82,7 +82,8 @@ def test_what_are_no_features(features, expected, backend):
 
 
 @pytest.mark.parametrize("stage", PATCHES)
-@pytest.mark.parametrize("crops, of_stage", [(10, 1), (10, 2), (10, 3), (10, 4), (5, 1), (5, 2), (5, 3), (5, 4), (11, 4), (0, 4),
+@pytest.mark.parametrize("crops, of_stage", [(10, 1), (10, 2), (10, 3), (10, 4), (5, 1), (5, 2), (5, 3), (5, 4),
+                                             (11, 4), (0, 4),
                                              (1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2)])
 def test_patches_of_another_stage_are_never_scored(stage, crops, of_stage, backend):
     made, rows = wv.create("ssrl", backend, devices.of(backend), stage=stage, **SSRL), crops + PATCHES[of_stage]

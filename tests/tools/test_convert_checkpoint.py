@@ -81,16 +81,19 @@ settings    feature_dim=16 attention_dim=4 hidden_dims=4,2 k=5
 by default  dropout=0.7 leaky_slope=0.2 suppression=0.2 branch_weights=0.8,0.2 guide_steps=400
             guide_threshold=0.5 norm_weight=0.8 smooth_weight=0.01 sparse_weight=0.01; no tensor shows these
 tensors     48, of 1924 numbers: 48 float32
+note        scores depend on what the file does not say: leaky_slope=0.2 (by default)
 written     x.pt, {(folder / "x.pt").stat().st_size} bytes
 """, "")
-    assert checkpoints.read(folder / "x.pt")[1].metadata == safetensors.read(folder / "own.safetensors").metadata
+    written, own = (checkpoints.read(folder / name)[1].metadata for name in ("x.pt", "own.safetensors"))
+    assert written.pop("assumed").startswith('{"settings": ["dropout", "leaky_slope", ') and written == own
 
 
 def test_what_a_release_lacks(capsys, folder):
     status, out, _ = run(capsys, "without.safetensors", "x.pt")
     assert status == 0
-    assert re.search(r"\nzeros       aggregate.scale1.conv.bias, .* and \d+ more,\s+which the file does not have\nwritten",
-                     out, re.DOTALL)
+    assert re.search(r"\nzeros       aggregate.scale1.conv.bias, .* and \d+ more,\s+which the file does not have\n"
+                     r"note        scores depend on what the file does not say: leaky_slope=0.2 \(by default\), "
+                     r"10 tensors that it\s+lacks \(zeros\)\nwritten", out, re.DOTALL)
 
 
 @pytest.mark.parametrize("name", ["own.safetensors", "bare.safetensors", "official.ckpt"])
@@ -127,14 +130,37 @@ def test_check_of_what_is_not_whole(capsys, folder):
 
 def test_ambiguous_ones_are_decided(capsys, folder):
     status, out, error = run(capsys, "rtfm.safetensors", "x.ckpt")
-    assert (status, out) == (2, "") and error == """\
-error: rtfm.safetensors: the tensors fit more than one detector; choose by method and settings
-  rtfm feature_dim=16 (this library's names)
-  ssrl feature_dim=16 stage=1 (this library's names)
-"""
+    assert (status, error) == (0, "") and "\nmethod      rtfm, by its tensors" in out
+    assert "\nor          ssrl feature_dim=16 stage=1 (this library's names), whose scores are the same\n" in out
     for words, method in ((["--method", "rtfm"], "rtfm"), (["--method", "ssrl"], "ssrl"), (["stage=1"], "ssrl")):
         assert run(capsys, "rtfm.safetensors", f"{method}.ckpt", *words)[::2] == (0, "")
         assert wv.load(folder / f"{method}.ckpt").method == method
+
+
+def test_a_part_that_scores_need(capsys, folder):
+    config = {"feature_dim": 16, "hidden": 12, "channels": 32, "positions": 100, "depth": 1, "feed_forward_dim": 20}
+    weights, names = wv.create("adplg", **config).weights(), wv.published_names("adplg", **config)
+    safetensors.write(folder / "video.safetensors", Contents({n: weights[c] for n, c in names.items() if c[:2] == "vi"}, {}))
+    before, given = files(folder), [f"{name}={value}" for name, value in config.items() if name not in ("feature_dim", "hidden")]
+    status, out, error = run(capsys, "video.safetensors", "x.pt", *given)
+    assert (status, out, files(folder)) == (2, "", before) and error == (
+        "error: video.safetensors: has no tensors of snippet, without which the scores of adplg are random; to train further, "
+        "allow_fresh=True (--allow-fresh) draws them\n")
+    status, out, _ = run(capsys, "video.safetensors", "--check", *given)
+    assert status == 0 and re.search(r"note +scores depend on .*tensors of a part that\s+it\s+lacks", out, re.DOTALL)
+    assert run(capsys, "video.safetensors", "x.pt", "--allow-fresh", *given)[0] == 0
+    with pytest.warns(wv.AssumedWarning, match="tensors of a part that it lacks"):
+        assert wv.load(folder / "x.pt").assumed.fresh
+
+
+def test_what_a_checkpoint_leaves_open_is_a_note(capsys, world):
+    made = wv.create("saa", feature_dim=8)
+    safetensors.write(world.root / "bare.safetensors", Contents(made.weights(), {}))
+    world.options["checkpoint"] = world.root / "bare.safetensors"
+    with pytest.raises(SystemExit) as end:
+        command_line.run(test_10crop.main, world.argv)
+    error = capsys.readouterr().err
+    assert end.value.code == 0 and error.count("note: ") == 1 and "leaky_slope=0.2 (by default)" in error
 
 
 SUFFIXES = r"\.ckpt \(MindSpore\), \.pt \.pth \.pkl \(PyTorch\), \.safetensors \(safetensors\)"

@@ -1,7 +1,8 @@
 """What a checkpoint file holds, whatever its format.
 
 A file of this library says in its metadata what it is: `method`, `config` (JSON), `version` (of the library that wrote
-it), `sha256` (of the tensors). Other files have tensors only, or metadata of their own.
+it), `sha256` (of the tensors); and, where it was made of one that leaves something open, `assumed` (JSON). Other files
+have tensors only, or metadata of their own.
 """
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, one_line
+from .assumed import Assumed
 
 KEYS = ("method", "config", "version", "sha256")
 
@@ -26,10 +28,11 @@ class Contents:
     metadata: dict[str, str]
 
 
-def describe(tensors: Mapping[str, np.ndarray], method: str, config: Mapping[str, Any]) -> Contents:
-    """The contents of a checkpoint of this library."""
+def describe(tensors: Mapping[str, np.ndarray], method: str, config: Mapping[str, Any],
+             assumed: Assumed = Assumed()) -> Contents:
+    """The contents of a checkpoint of this library. assumed: what is not certain of it."""
     metadata = {"method": method, "config": json.dumps(config), "version": version("wvad"), "sha256": digest(tensors)}
-    return Contents(dict(tensors), metadata)
+    return Contents(dict(tensors), metadata | assumed.metadata())
 
 
 def description(contents: Contents, source: str) -> tuple[str, dict[str, Any]] | None:

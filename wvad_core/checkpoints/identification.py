@@ -13,10 +13,12 @@ import numpy as np
 from .. import parameters
 from ..configuration import Config, configure, typed
 from ..errors import InputError, listing
+from ..layers import Scope
 from ..methods import names, specification
-from . import search
+from . import assumed, search
+from .assumed import Assumed
 from .contents import Contents, description
-from .naming import CANONICAL, PUBLISHED, absent_parts, canonical, check_kinds, misfits, naming, squeezed
+from .naming import CANONICAL, PUBLISHED, absent_parts, as_computed, canonical, check_kinds, misfits, naming, squeezed
 
 Array = np.ndarray
 MOST_NUMBERS = 10
@@ -27,10 +29,10 @@ MOST_NUMBERS = 10
 class Checkpoint:
     """weights: {canonical name: array}, in the file's dtypes. described: whether the file itself says what it is.
 
-    names: whose names its tensors have, CANONICAL or PUBLISHED, behind `prefix`. by_default: the settings that neither
-    metadata nor tensors show and nobody gave. dropped: tensors of the file that the network does not use. zeros, fresh:
-    weights that the file lacks, as a release may: a part that is published in a file of its own has fresh weights.
-    Counters of training forwards that it lacks begin at 0, and are not listed.
+    names: whose names its tensors have, CANONICAL or PUBLISHED, behind `prefix`. dropped: tensors of the file that the
+    network does not use. assumed: what neither metadata nor tensors show and nobody gave, and the weights that the file
+    lacks, as a release may: a part that is published in a file of its own has fresh weights. Counters of training forwards
+    that it lacks begin at 0, and are not listed. absent: the parts it lacks that scores are computed from.
     """
     method: str
     config: Config
@@ -38,10 +40,16 @@ class Checkpoint:
     described: bool
     names: str = CANONICAL
     prefix: str = ""
-    by_default: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    zeros: tuple[str, ...] = ()
-    fresh: tuple[str, ...] = ()
+    assumed: Assumed = Assumed()
+    absent: tuple[str, ...] = ()
+
+    def check_whole(self, source: str, allow_fresh: bool) -> None:
+        """Raise InputError where scores would be random and that is not allowed."""
+        if self.absent and not allow_fresh:
+            parts = ", ".join(part.rstrip(".") for part in self.absent)
+            raise InputError(f"{source}: has no tensors of {parts}, without which the scores of {self.method} are random; to "
+                             "train further, allow_fresh=True (--allow-fresh) draws them")
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Candidate:
         default, config = type(self.solution.config)(), self.solution.config
         shown = [f"{f.name}={search.text(value)}" for f in dataclasses.fields(config)
                  if (value := getattr(config, f.name)) not in (getattr(default, f.name), ())]
-        return " ".join([self.method, *shown]) + f" ({self.names} names)"
+        return " ".join([self.method, *shown]) + f" ({self.names} names{f' behind {self.prefix}' if self.prefix else ''})"
 
 
 def identify(contents: Contents, source: str, method: str | None = None, given: Mapping[str, Any] | None = None,
@@ -86,7 +94,16 @@ def identify(contents: Contents, source: str, method: str | None = None, given: 
     _check_plausible(spec, vars(config), contents.tensors, source)
     parameters.check(contents.tensors, spec.parameters(config), source)
     check_kinds(contents.tensors, spec.parameters(config), source)
-    return Checkpoint(found[0], config, contents.tensors, described=True)
+    return Checkpoint(found[0], config, contents.tensors, described=True,
+                      assumed=_described(contents.metadata, config, {*found[1]}, {*given}, source))
+
+
+def _described(metadata: dict[str, str], config: Config, written: set[str], given: set[str], source: str) -> Assumed:
+    """What the metadata say was assumed, and the settings that they lack, as those of an earlier version may."""
+    found = assumed.read(metadata, config, given, source)
+    lacking = {name: value for name, value in config.as_dict().items() if name not in written | given}
+    scored = *found.scored, *(name for name in lacking if name not in config.training_only)
+    return replace(found, settings=found.settings | lacking, scored=scored)
 
 
 def _check_plausible(spec: ModuleType, settings: Mapping[str, Any], tensors: Mapping[str, Array], source: str) -> None:
@@ -103,23 +120,76 @@ def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, g
     if not tensors:
         raise InputError(f"{source}: it has no tensors")
     tried = list(candidates(tensors, method, given, source))
-    fitting = _best([candidate for candidate in tried if not candidate.wrong])
+    fitting = _different(_best([candidate for candidate in tried if not candidate.wrong]), tensors)
     if not fitting:
         raise InputError(f"{source}: {_nothing_fits(tensors, given, tried)}")
     if len(fitting) > 1:
-        raise InputError(f"{source}: the tensors fit more than one detector; choose by method and settings\n  "
-                         + listing([str(candidate) for candidate in fitting]))
-    (found,) = fitting
+        fitting = _simplest_first(fitting, tensors, source)
+    found, *others = fitting
     solution = found.solution
     if solution.unsettled:
         raise InputError(f"{source}: the tensors are those of {found.method}, but leave settings open; choose\n  "
                          + listing(list(solution.unsettled)))
-    return _whole(found, _without(found.prefix, tensors), source, seed)
+    whole = _whole(found, tensors, source, seed)
+    return replace(whole, assumed=replace(whole.assumed, alternatives=tuple(map(str, others))))
 
 
-def _whole(found: Candidate, state: Mapping[str, Array], source: str, seed: int) -> Checkpoint:
+def _different(fitting: Sequence[Candidate], tensors: Mapping[str, Array]) -> list[Candidate]:
+    """Those that differ in method, configuration or weights: a file's names may be two kinds at once, behind a prefix."""
+    found: dict[tuple, Candidate] = {}
+    for candidate in fitting:
+        spec, config = specification(candidate.method), candidate.solution.config
+        names = naming(spec, config, candidate.names).names
+        renamed = tuple(names.get(name.removeprefix(candidate.prefix)) for name in tensors)
+        found.setdefault((candidate.method, str(config), renamed), candidate)
+    return list(found.values())
+
+
+def _simplest_first(fitting: Sequence[Candidate], tensors: Mapping[str, Array], source: str) -> list[Candidate]:
+    """Candidates whose scores are the same, the one with the fewest settings first. Raises InputError where they are not."""
+    def settings(candidate: Candidate) -> tuple[int, int]:
+        return str(candidate).count("="), len(dataclasses.fields(candidate.solution.config))
+
+    ordered = sorted(fitting, key=settings)
+    if not any(c.solution.unsettled for c in fitting) and settings(ordered[0]) < settings(ordered[1]):
+        first, *others = (_scores(_whole(candidate, tensors, source, 0)) for candidate in ordered)
+        if first is not None and all(np.array_equal(first, other) for other in others):
+            return ordered
+    raise InputError(f"{source}: the names and shapes of the tensors are those of more than one detector, whose scores "
+                     "differ; choose by method and settings\n  " + listing([str(candidate) for candidate in fitting]))
+
+
+def _scores(found: Checkpoint) -> Array | None:
+    """The scores of two random crops; None where the detector takes none without more behind them."""
+    spec = specification(found.method)
+    weights = as_computed(found.weights, spec.parameters(found.config), found.method)
+    crops = np.random.default_rng(0).random((1, 2, 5, found.config.feature_dim), np.float32)
+    try:
+        return spec.forward(crops, Scope(weights), found.config)
+    except InputError:
+        return None
+
+
+def of_published(method: str, config: Config, state: Mapping[str, Array], given: Mapping[str, Any], source: str,
+                 seed: int = 0) -> Checkpoint:
+    """The checkpoint that the tensors of a published one are, {published name: array}, in this configuration.
+
+    given: the settings that are known, the others of it are assumed. Raises InputError unless the tensors fit.
+    """
+    spec = specification(method)
+    names, wanted = spec.published(config), spec.parameters(config)
+    parameters.check(canonical(state, names, wanted, seed), wanted, source)
+    shapes = {names.names[n]: _aligned(np.shape(v), len(wanted[names.names[n]].shape)) for n, v in state.items()
+              if n in names.names}
+    by_default = search.solve(spec, config, given, shapes).by_default
+    found = Candidate(method, PUBLISHED, "", search.Solution(config, by_default), (),
+                      tuple(name for name in state if name in names.unused))
+    return _whole(found, state, source, seed)
+
+
+def _whole(found: Candidate, tensors: Mapping[str, Array], source: str, seed: int) -> Checkpoint:
     """A candidate that fits with its weights, those that the file lacks included."""
-    spec, config = specification(found.method), found.solution.config
+    spec, config, state = specification(found.method), found.solution.config, _without(found.prefix, tensors)
     wanted, published = spec.parameters(config), naming(spec, config, found.names)
     weights = canonical(state, published, wanted, seed)
     check_kinds(weights, wanted, source)
@@ -127,8 +197,12 @@ def _whole(found: Candidate, state: Mapping[str, Array], source: str, seed: int)
     parts = absent_parts(state, published)
     fresh = tuple(name for name in wanted if name in added and parts and name.startswith(parts))
     zeros = tuple(n for n in wanted if n in added and n not in fresh and not n.endswith(parameters.COUNTER))
+    by_default = {name: value for name, value in config.as_dict().items() if name in found.solution.by_default}
+    scored = *(name for name in by_default if name not in config.training_only), *(
+        name for name in zeros + fresh if not (published.training_parts and name.startswith(published.training_parts)))
     return Checkpoint(found.method, config, {name: weights[name] for name in wanted}, False, found.names, found.prefix,
-                      found.solution.by_default, found.dropped, zeros, fresh)
+                      found.dropped, Assumed(by_default, zeros, fresh, scored=scored),
+                      tuple(part for part in parts if part not in published.training_parts))
 
 
 def candidates(tensors: Mapping[str, Array], method: str | None, given: Mapping[str, Any],

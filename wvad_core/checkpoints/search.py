@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from ..configuration import Config, any_length
 from ..errors import InputError
+from .assumed import text
 from .naming import misfits, naming
 
 MOST = 512
@@ -238,13 +239,6 @@ def _valid(spec: ModuleType, config: Config) -> bool:
         return bool(spec.Config(**vars(config)))
     except InputError:
         return False
-
-
-def text(value: Any) -> str:
-    """A setting's value as the tools take it: a list has a comma behind its only number."""
-    if isinstance(value, tuple):
-        return ",".join(map(str, value)) + ("," if len(value) == 1 else "")
-    return str(value)
 
 
 def _unknowns(config: Config, settled: set[str]) -> Iterator[Unknown]:

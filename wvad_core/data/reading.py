@@ -10,7 +10,7 @@ from ..errors import InputError
 from .features import CROP, CROPS, Files, Header, header, open_video
 
 COUNTS = (CROPS, 5, 1, 16, 31, 59)
-"""What a crop axis may have, the likeliest first: crops, as published, and 10 crops with the patches of one to three sizes."""
+"""What a crop axis may have, the likeliest first: crops, and 10 crops with the patches of one, two or three sizes."""
 
 
 def read_features(path: str | Path, crops: int | None = None) -> np.ndarray:

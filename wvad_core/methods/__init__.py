@@ -47,12 +47,13 @@ class Published:
     optional: published names that some releases lack; they then stand for zeros.
     unused: published names that the published network stores and never uses; they are dropped.
     parts: canonical prefixes of parts that are published in files of their own. A part that is absent keeps its fresh
-        weights, where another one is there.
+        weights, where another one is there. training_parts: those of them that scores do without.
     """
     names: dict[str, str]
     optional: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
     parts: tuple[str, ...] = ()
+    training_parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

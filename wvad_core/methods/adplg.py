@@ -90,6 +90,11 @@ class Config(configuration.Config):
             configuration.require(getattr(self, name) < 1, name, getattr(self, name), "a share below 1")
 
     @property
+    def training_only(self) -> tuple[str, ...]:
+        return ("hidden", "dropout", "classifier_dropout", "num_segments", "history", "label_threshold",
+                "variance_threshold", "warm_up")
+
+    @property
     def local_channels(self) -> int:
         """Channels of one window size's output."""
         return self.channels // len(self.window_sizes)
@@ -152,7 +157,7 @@ def published(config: Config) -> Published:
         modules |= {f"snippet.local.{i}.{ours}": f"LSA{i + 1}.{theirs}" for ours, theirs in locals_.items()}
         unused += [f"LSA{i + 1}.{name}" for name in ("token_emb.weight", *feed_forward)]
     return Published(published_names.by_module(modules, parameters(config)), unused=frozenset(unused),
-                     parts=("video.", "snippet."))
+                     parts=("video.", "snippet."), training_parts=("video.",))
 
 
 def forward(features: Array, p: Scope, config: Config) -> Array:

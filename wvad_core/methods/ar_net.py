@@ -82,6 +82,11 @@ class Config(configuration.Config):
         configuration.require(self.dropout < 1, "dropout", self.dropout, "a share below 1")
 
     @property
+    def training_only(self) -> tuple[str, ...]:
+        of_bas = () if self.variant == "bas" else ("classes", "filter_dim", "cas_dim", "leaky_slope")
+        return ("dropout", "k", "center_weight", "num_segments", "norm_weight", *of_bas)
+
+    @property
     def highest(self) -> int:
         """How many activations of each class variant bas averages in a video."""
         return max(self.num_segments // 8, 1)

@@ -66,6 +66,10 @@ class Config(configuration.Config):
         """Channels of the head's two levels."""
         return self.channels // self.ratios[0], self.channels // self.ratios[1]
 
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        return ("ratio_sample", "ratio_batch", "margin", "level_weights")
+
     def screened(self, videos: int, steps: int) -> tuple[int, int]:
         """How many snippets are screened in each abnormal video, and in all of them together."""
         return int(self.ratio_sample * steps), int(self.ratio_batch * (videos * steps))

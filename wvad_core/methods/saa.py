@@ -67,6 +67,11 @@ class Config(configuration.Config):
         configuration.require(self.feature_dim % 8 == 0, "feature_dim", self.feature_dim, "a multiple of 8")
         configuration.require(self.dropout < 1, "dropout", self.dropout, "a share below 1")
 
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        return ("dropout", "k", "suppression", "branch_weights", "guide_steps", "guide_threshold", "norm_weight",
+                "smooth_weight", "sparse_weight")
+
 
 PROBABILITIES = True  # the product of two sigmoids, itself trained by cross-entropy
 PAPER = Paper("Weakly Supervised Video Anomaly Detection and Localization with Snippet Anomalous Attention",

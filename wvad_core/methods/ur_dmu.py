@@ -73,6 +73,11 @@ class Config(configuration.Config):
         super().__post_init__()
         configuration.require(self.dropout < 1, "dropout", self.dropout, "a share below 1")
 
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        return ("dropout", "k", "margin", "distance_margin", "attention_weight", "triplet_weight", "kl_weight",
+                "distance_weight")
+
     def largest(self, count: int) -> int:
         """How many of `count` slots or snippets stand for all of them."""
         return min(count // self.k + 1, count)
