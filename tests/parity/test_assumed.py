@@ -17,6 +17,8 @@ from wvad_core.layers import Scope
 from wvad_core.methods import specification
 
 SAA = {"feature_dim": 16, "attention_dim": 4, "hidden_dims": (4, 2)}
+OF_NAMES = ("variant", "window_sizes", "stage")
+"""Settings that cannot be changed alone."""
 
 
 def found(tensors: dict, **given):
@@ -65,7 +67,7 @@ def test_scores_do_not_depend_on_what_is_for_training_alone(method, config):
         other = changed(made.config, {name: another(value)})
         if name in made.config.training_only:
             assert np.array_equal(spec.forward(features, Scope(weights), other), expected), name
-        elif value != () and name not in ("variant", "window_sizes", "stage") and shapes(spec, other) == shapes(spec, made.config):
+        elif value != () and name not in OF_NAMES and shapes(spec, other) == shapes(spec, made.config):
             assert not np.allclose(spec.forward(features, Scope(weights), other), expected, rtol=1e-6), name
 
 
