@@ -13,7 +13,6 @@ import numpy as np
 from .. import parameters
 from ..configuration import Config, configure, typed
 from ..errors import InputError, listing
-from ..layers import Scope
 from ..methods import names, specification
 from . import assumed, search
 from .assumed import Assumed
@@ -161,6 +160,8 @@ def _simplest_first(fitting: Sequence[Candidate], tensors: Mapping[str, Array], 
 
 def _scores(found: Checkpoint) -> Array | None:
     """The scores of two random crops; None where the detector takes none without more behind them."""
+    from ..layers import Scope  # slow to import, and rarely needed
+
     spec = specification(found.method)
     weights = as_computed(found.weights, spec.parameters(found.config), found.method)
     crops = np.random.default_rng(0).random((1, 2, 5, found.config.feature_dim), np.float32)
