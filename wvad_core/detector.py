@@ -24,7 +24,7 @@ from .methods import specification
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detector:
     """What `create`, `load` and `from_published` make. `network` is the framework's own module.
 

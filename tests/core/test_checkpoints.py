@@ -203,3 +203,9 @@ def test_any_bytes(tmp_path, kind, start, data):
     else:
         content = start + data.draw(st.binary(max_size=60))
     check(tmp_path / f"x{kind.SUFFIXES[0]}", content, "")
+
+
+def test_a_detector_is_a_key_and_equal_to_itself_alone():
+    """As MindSpore's compiler and users' caches need it: what it holds need not be hashable."""
+    one, other = (wv.create("ar-net", feature_dim=8) for _ in range(2))
+    assert {one: 1, other: 2} == {one: 1, other: 2} and one != other and hash(one) == hash(one)
