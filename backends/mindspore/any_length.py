@@ -14,9 +14,9 @@ from mindspore import Tensor, ops
 from wvad_core.attention import DECAY, rotary_frequencies
 from wvad_core.layers import one_crop_each
 
-from .attention import (DECAY_BLOCK, DecayAttention, GlobalLocalAttention, PositionEmbedding, SoftmaxAttention,
+from .attention import (DECAY_BLOCK, DecayAttention, Heads, Merged, PositionEmbedding, SoftmaxAttention,
                         WindowedAttention)
-from .layers import Conv1d
+from .layers import Conv1d, Conv2d
 from .magnitude import MagnitudeNetwork
 from .network import VideoNetwork
 
@@ -109,17 +109,24 @@ class AnyPositionEmbedding(PositionEmbedding):
         return x + self.weight[:x.shape[1]]
 
 
-class AnyGlobalLocalAttention(GlobalLocalAttention):
-    def construct(self, x: Tensor) -> Tensor:
-        batch, steps, _ = x.shape
-        inner, shape = self.heads * self.head_dim, (batch, steps, self.heads, self.head_dim)
-        parts = self.qkvt(self.norm(x)).reshape(batch, steps, 4, self.heads, self.head_dim).transpose(2, 0, 3, 1, 4)
-        groups = (batch * self.heads, steps, self.head_dim)
-        far = self.far(parts[0].reshape(groups), parts[1].reshape(groups), parts[2].reshape(groups))
-        far = far.reshape(batch, self.heads, steps, self.head_dim).transpose(0, 2, 1, 3)
-        t = parts[3].transpose(0, 2, 1, 3).reshape(batch, steps, inner)
-        both = ops.cat((far, self.near(t).reshape(shape)), -1)
-        return self.out(both.reshape(batch, steps, 2 * inner))
+class AnyHeads(Heads):
+    def construct(self, y: Tensor) -> tuple[Tensor, ...]:
+        batch, steps, width = y.shape
+        width //= self.parts * self.heads
+        apart = y.reshape(batch, steps, self.parts, self.heads, width).transpose(2, 0, 3, 1, 4)
+        parts = []
+        for i in range(self.parts):
+            parts.append(apart[i].reshape(batch * self.heads, steps, width))
+        return tuple(parts)
+
+
+class AnyMerged(Merged):
+    def construct(self, *parts: Tensor) -> Tensor:
+        groups, steps, width = parts[0].shape
+        beside = ops.cat(parts, -1) if len(parts) > 1 else parts[0]
+        width *= len(parts)
+        beside = beside.reshape(groups // self.heads, self.heads, steps, width).transpose(0, 2, 1, 3)
+        return beside.reshape(groups // self.heads, steps, self.heads * width)
 
 
 class AnyMagnitudeNetwork(MagnitudeNetwork):
@@ -130,7 +137,7 @@ class AnyMagnitudeNetwork(MagnitudeNetwork):
 
 FORMS = {Conv1d: AnyConv1d, SoftmaxAttention: AnySoftmaxAttention, DecayAttention: AnyDecayAttention,
          WindowedAttention: AnyWindowedAttention, PositionEmbedding: AnyPositionEmbedding,
-         GlobalLocalAttention: AnyGlobalLocalAttention, MagnitudeNetwork: AnyMagnitudeNetwork}
+         Heads: AnyHeads, Merged: AnyMerged, MagnitudeNetwork: AnyMagnitudeNetwork}
 
 
 def for_any_length(network: VideoNetwork) -> VideoNetwork:
@@ -138,6 +145,8 @@ def for_any_length(network: VideoNetwork) -> VideoNetwork:
     weights = {name: parameter.asnumpy() for name, parameter in network.parameters_and_names()}
     copy = type(network)(network.config, weights=weights)
     for _, cell in copy.cells_and_names():
+        if isinstance(cell, Conv2d):
+            cell.native = False  # the graph is for other processors too
         for kind, form in FORMS.items():
             if isinstance(cell, kind):
                 cell.__class__ = type(form.__name__, (form, type(cell)), {})  # a network's own class has methods of its own

@@ -1,7 +1,6 @@
 """The layers of `wvad_core.layers` in MindSpore. Sequences are channel-last, (B, T, C); tensors have the same names.
 
-MindSpore's CPU kernels for convolutions of kernel > 1 are reference code, hundreds of times slower than its matrix
-product, so on the CPU a convolution gathers its windows and multiplies. Ascend and GPU take the native kernel.
+A convolution gathers its windows and multiplies, or takes MindSpore's own kernel, as `routes` says of the processor or device.
 """
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from mindspore.ops import functional as F
 
 from wvad_core.layers import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, LAYER_NORM_EPS
 
-from . import parallel, winograd
+from . import parallel, routes, winograd
 
 
 def _zeros(*shape: int) -> Parameter:
@@ -59,15 +58,14 @@ class Conv1d(nn.Cell):
         self.weight = _zeros(outputs, inputs, kernel)
         self.bias = _zeros(outputs) if bias else None
         self.kernel, self.dilation, self.pad = kernel, dilation, dilation * (kernel // 2)
-        self.native = ms.get_context("device_target") != "CPU"
+        self.native, self.native_in_training = routes.native(routes.taken().sequence)
         self.product, self.add = ops.MatMul(transpose_b=True), ops.BiasAdd()
 
     def construct(self, x: Tensor) -> Tensor:
-        if self.native:
-            y = ops.conv1d(x.swapaxes(1, 2), self.weight, self.bias, pad_mode="pad", padding=self.pad,
-                           dilation=self.dilation)
-            return y.swapaxes(1, 2)
-        if self.kernel == 1:
+        if self.native_in_training if self.training else self.native:
+            y = ops.conv1d(x.swapaxes(1, 2), self.weight, None, pad_mode="pad", padding=self.pad, dilation=self.dilation)
+            y = y.swapaxes(1, 2).reshape(-1, self.weight.shape[0])  # its own bias has no gradient for a single snippet
+        elif self.kernel == 1:
             y = self.product(x.reshape(-1, x.shape[2]), self.weight.reshape(self.weight.shape[:2]))
         elif not self.training and winograd.pays(x, self.weight, self.dilation):
             y = winograd.conv1d(x, self.weight, self.dilation)
@@ -98,11 +96,11 @@ class Conv2d(nn.Cell):
         super().__init__()
         self.weight, self.bias = _zeros(outputs, inputs, kernel, kernel), _zeros(outputs)
         self.kernel, self.pad = kernel, padding
-        self.native = ms.get_context("device_target") != "CPU"
+        self.native, self.native_in_training = routes.native(routes.taken().grid)
         self.product, self.add = ops.MatMul(transpose_b=True), ops.BiasAdd()
 
     def construct(self, x: Tensor) -> Tensor:
-        if self.native:
+        if self.native_in_training if self.training else self.native:
             y = ops.conv2d(x.transpose(0, 3, 1, 2), self.weight, self.bias, pad_mode="pad", padding=self.pad)
             return y.transpose(0, 2, 3, 1)
         batch, rows, columns, inputs = x.shape

@@ -21,7 +21,8 @@ OWN = {"forward", "construct"}  # one thing under the frameworks' two names
 ONLY = {
     ("layers", "mindspore"): {"gelu", "Random"},                 # its own: the tanh formula; masks that differ each time
     ("layers", "torch"): {"eager_cpu", "over_time"},                              # kernels by the processor
-    ("attention", "mindspore"): {"SoftmaxAttention", "DecayAttention", "WindowedAttention"},  # cells, for graph mode
+    ("attention", "mindspore"): {"SoftmaxAttention", "DecayAttention", "WindowedAttention",  # cells, for graph mode
+                                 "Heads", "Merged", "Rows"},                             # its transposed copies are slow
     ("attention", "torch"): {"softmax_attention", "decay_attention", "windowed_attention"},  # functions suffice
     ("losses", "mindspore"): {"log_sigmoid"},                                     # it has none
     ("parallel", "mindspore"): {"averaged"},                                     # the mean of the gradients itself

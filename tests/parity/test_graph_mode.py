@@ -1,4 +1,4 @@
-"""MindSpore's networks compute the same compiled, in graph mode, and by the native convolution of Ascend and GPU."""
+"""MindSpore's networks compute the same compiled, in graph mode."""
 import pytest
 
 from cases import NETWORKS, batch, detector, items
@@ -80,15 +80,3 @@ def test_loss_terms_and_statistics_compiled(ms, method, config):
     found = COMPILED.get(method, compiled_terms)(ms, made.network, ms.Tensor(first.features), *extras)
     assert_all_close({name: value.asnumpy() for name, value in found.items()}, expected, OUTPUT)
     assert_all_close(made.weights(), plain.weights(), OUTPUT)
-
-
-def test_native_convolution(ms, method, config):
-    made = detector(method, config, "mindspore")
-    features = ms.Tensor(items(method, config, 12, 2))
-    expected = made.network(features).asnumpy()
-    convolutions = [cell for _, cell in made.network.cells_and_names() if hasattr(cell, "native")]
-    if not convolutions:
-        pytest.skip("this network has none")
-    for cell in convolutions:
-        cell.native = True
-    assert_close(made.network(features).asnumpy(), expected, OUTPUT)
