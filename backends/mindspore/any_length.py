@@ -111,20 +111,19 @@ class AnyPositionEmbedding(PositionEmbedding):
 
 class AnyHeads(Heads):
     def construct(self, y: Tensor) -> tuple[Tensor, ...]:
-        batch, steps, width = y.shape
-        width //= self.parts * self.heads
-        apart = y.reshape(batch, steps, self.parts, self.heads, width).transpose(2, 0, 3, 1, 4)
+        batch, steps, _ = y.shape
+        apart = y.reshape(batch, steps, self.parts, self.heads, self.head_dim).transpose(2, 0, 3, 1, 4)
         parts = []
         for i in range(self.parts):
-            parts.append(apart[i].reshape(batch * self.heads, steps, width))
+            parts.append(apart[i].reshape(batch * self.heads, steps, self.head_dim))
         return tuple(parts)
 
 
 class AnyMerged(Merged):
     def construct(self, *parts: Tensor) -> Tensor:
-        groups, steps, width = parts[0].shape
+        groups, steps, _ = parts[0].shape
         beside = ops.cat(parts, -1) if len(parts) > 1 else parts[0]
-        width *= len(parts)
+        width = len(parts) * self.head_dim
         beside = beside.reshape(groups // self.heads, self.heads, steps, width).transpose(0, 2, 1, 3)
         return beside.reshape(groups // self.heads, steps, self.heads * width)
 

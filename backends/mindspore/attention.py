@@ -31,17 +31,16 @@ class Rows(nn.Cell):
 class Heads(nn.Cell):
     """y (B, T, P H E), of P parts, as the heads of each part, P tensors (B H, T, E)."""
 
-    def __init__(self, parts: int, heads: int):
+    def __init__(self, parts: int, heads: int, head_dim: int):
         super().__init__()
-        self.parts, self.heads, self.rows = parts, heads, Rows()
+        self.parts, self.heads, self.head_dim, self.rows = parts, heads, head_dim, Rows()
         self.split = ops.Split(0, parts)
 
     def construct(self, y: Tensor) -> tuple[Tensor, ...]:
-        batch, steps, width = y.shape
-        width //= self.parts * self.heads
+        batch, steps, _ = y.shape
         order, back = _head_rows(batch, steps, self.parts, self.heads)
-        apart = self.rows(y.reshape(-1, width), order, back)
-        return self.split(apart.reshape(self.parts * batch * self.heads, steps, width))
+        apart = self.rows(y.reshape(-1, self.head_dim), order, back)
+        return self.split(apart.reshape(self.parts * batch * self.heads, steps, self.head_dim))
 
 
 @ms.constexpr
@@ -53,14 +52,14 @@ def _head_rows(batch: int, steps: int, parts: int, heads: int) -> tuple[Tensor, 
 class Merged(nn.Cell):
     """Parts, one or several of heads (B H, T, E), beside each other in every head: (B, T, H P E)."""
 
-    def __init__(self, heads: int):
+    def __init__(self, heads: int, head_dim: int):
         super().__init__()
-        self.heads, self.rows = heads, Rows()
+        self.heads, self.head_dim, self.rows = heads, head_dim, Rows()
 
     def construct(self, *parts: Tensor) -> Tensor:
-        groups, steps, width = parts[0].shape
+        groups, steps, _ = parts[0].shape
         order, back = _merged_rows(groups // self.heads, steps, len(parts), self.heads)
-        entries = (ops.cat(parts) if len(parts) > 1 else parts[0]).reshape(-1, width)
+        entries = (ops.cat(parts) if len(parts) > 1 else parts[0]).reshape(-1, self.head_dim)
         return self.rows(entries, order, back).reshape(groups // self.heads, steps, -1)
 
 
@@ -207,7 +206,7 @@ class LocalAttention(nn.Cell):
 
     def __init__(self, channels: int, heads: int, head_dim: int, window: int):
         super().__init__()
-        self.apart, self.merged = Heads(3, heads), Merged(heads)
+        self.apart, self.merged = Heads(3, heads, head_dim), Merged(heads, head_dim)
         self.norm = LayerNorm(channels)
         self.qkv = Linear(channels, 3 * heads * head_dim, bias=False)
         self.out = Linear(heads * head_dim, channels, bias=False)
@@ -243,7 +242,7 @@ class GlobalLocalAttention(nn.Cell):
 
     def __init__(self, channels: int, heads: int, head_dim: int):
         super().__init__()
-        self.apart, self.merged = Heads(4, heads), Merged(heads)
+        self.apart, self.merged = Heads(4, heads, head_dim), Merged(heads, head_dim)
         self.norm = LayerNorm(channels)
         self.qkvt = Linear(channels, 4 * heads * head_dim, bias=False)
         self.out = Linear(2 * heads * head_dim, channels)
@@ -259,7 +258,7 @@ class GlobalAttention(nn.Cell):
 
     def __init__(self, channels: int, heads: int, head_dim: int):
         super().__init__()
-        self.apart, self.merged = Heads(3, heads), Merged(heads)
+        self.apart, self.merged = Heads(3, heads, head_dim), Merged(heads, head_dim)
         self.norm = LayerNorm(channels)
         self.qkv = Linear(channels, 3 * heads * head_dim, bias=False)
         self.out = Linear(heads * head_dim, channels)
