@@ -88,7 +88,7 @@ def test_every_method_has_what_the_registry_says(method):
 
 @pytest.mark.parametrize("method", wv.methods())
 def test_canonical_names_are_the_attribute_paths(method, framework):
-    made = wv.create(method, backend=framework)
+    made = wv.create(method, backend=framework, **CONFIGS[method][0])
     for name, value in made.weights().items():
         found = made.network
         for part in name.split("."):
