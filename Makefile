@@ -11,7 +11,9 @@ demo: .venv/core
 	$(BIN)/python tools/test_10crop.py
 
 test: .venv/all
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto tests/published  # apart, since MindSpore keeps the memory it has had
+	$(BIN)/python -m pytest --numprocesses auto tests/parity
+	$(BIN)/python -m pytest --numprocesses auto tests/core tests/tools
 
 test-cuda test-ascend: test-%: .venv/all
 	$(BIN)/python -m pytest --device $* tests/published tests/parity
