@@ -25,8 +25,8 @@ AMD EPYC (Zen 5), by `python benchmarks/routes.py`, and held to AVX2; its BLAS, 
 
 Three taps and enough channels take minimal filtering (winograd.py) on both, in training too: where no ReLU and no pick flips,
 its gradients are as near to float64's as those of the direct way. Relative error of all gradients of a batch of 2 + 2 videos at
-published widths, decisions taken over, largest of three seeds (AVX-512), filtered and direct: bn-wvad 1.5e-6, 1.5e-6; adplg
-1.7e-6, 1.7e-6; rtfm 1.7e-6, 1.7e-6; saa 2.7e-6, 3.3e-6.
+published widths, decisions taken over, largest of three seeds and four methods (AVX-512): 2.7e-6 filtered, 3.3e-6
+direct.
 """
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Assumed:
     alternatives: other detectors that the tensors fit, whose scores are the same.
     scored: those of the settings and tensors that scores depend on.
 
-        wv.load("ur_dmu.pkl").assumed.settings["heads"]
+        wv.load("official.pkl").assumed.settings["heads"]
     """
     settings: dict[str, Any] = field(default_factory=dict)
     zeros: tuple[str, ...] = ()
