@@ -1,6 +1,7 @@
 """How tests reach into the native networks: one small adapter a backend, so that no test asks which backend it runs on."""
 from __future__ import annotations
 
+import importlib
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +98,18 @@ class _Specification:
 def _bn_wvad(detector: wv.Detector, batch: wv.Batch):
     network = _training(detector)
     return network, network.levels(to_native(detector.backend_name, batch.normal_first().features))
+
+
+def training_losses(detector: wv.Detector, batch: wv.Batch) -> dict[str, float]:
+    """The loss terms by the network itself in training mode, without its random layers: one step of all that training
+    remembers besides the weights, running statistics, a schedule, a memory."""
+    network = detector.network
+    if detector.backend_name == "numpy":
+        found = network.losses(batch, deterministic=True)
+    else:
+        home = importlib.import_module(f"wvad_{detector.backend_name}.training")
+        found = home.training_losses(network, batch, deterministic=True)
+    return {name: float(to_numpy(value)) for name, value in found.items()}
 
 
 def bn_wvad_normal_scores(detector: wv.Detector, batch: wv.Batch) -> np.ndarray:

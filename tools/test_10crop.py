@@ -16,6 +16,7 @@ from command_line import check_writable, run
 
 import wvad_core as wv
 from wvad_core import evaluation, pictures
+from wvad_core.backend import backend
 from wvad_core.data import Dataset, bundled_tables, demo, load_table
 from wvad_core.methods import module_name
 
@@ -38,6 +39,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser().parse_args(argv)
     check(arguments)
     checkpoint = arguments.checkpoint or demo.demo_checkpoint(arguments.method or wv.methods()[0])
+    backend(arguments.backend).join(arguments.device)
     detector = wv.load(checkpoint, arguments.backend, arguments.device, arguments.precision, method=arguments.method,
                        allow_fresh=arguments.allow_fresh)
     detector = dataclasses.replace(detector, crops=arguments.crops)

@@ -35,7 +35,7 @@ class Backend(Protocol):
 
     def build(self, method: str, config: Config, weights: dict[str, Array], device: str, precision: str,
               seed: int) -> Any:
-        """A network with these weights on a device; `seed` starts the framework's generators (dropout, noise).
+        """A network with these weights on a device; `seed` is of its own dropout and noise.
 
         Raises InputError for a device or precision that is not there.
         """
@@ -49,7 +49,7 @@ class Backend(Protocol):
         """(N, T, D) -> (T,) in evaluation mode; crops averaged as the published evaluation of the method does."""
 
     def losses(self, network: Any, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-        """The loss terms in training mode. As in training, running statistics move."""
+        """The loss terms in training mode. The network stays as it is: mode, running statistics, memory, random state."""
 
     def gradients(self, network: Any, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
         """{canonical name: gradient of the total loss}, likewise; of frozen parameters too."""
@@ -57,12 +57,18 @@ class Backend(Protocol):
     def trainer(self, network: Any, recipe: Recipe) -> Any:
         """An object whose `step(batch, deterministic=False)` takes one optimiser step and returns the loss terms."""
 
-    def processes(self) -> tuple[int, int]:
-        """(rank, size): which of how many processes that compute together this one is; (0, 1) on its own.
+    def join(self, device: str = "auto") -> tuple[int, int]:
+        """Set the device, and compute together with others from now on; what `processes` then gives.
 
-        The first call joins the others, as the framework's launcher has set them up. With several, `losses`, `gradients`
-        and steps take each process's share of a batch (`Batch.shard`), and give the terms of the whole batch. The mean
-        over processes of what `gradients` gives is the gradient; a step takes that.
+        Others are the group that the caller has initialised, or else the processes that the framework's launcher has
+        started, if there are several. Nothing but this call joins them.
+        """
+
+    def processes(self) -> tuple[int, int]:
+        """(rank, size): which of how many processes that compute together this one is; (0, 1) on its own, or before `join`.
+
+        With several, `losses`, `gradients` and steps take each process's share of a batch (`Batch.shard`), and give the
+        terms of the whole batch. The mean over processes of what `gradients` gives is the gradient; a step takes that.
         """
 
     def gather(self, array: Array) -> list[Array]:

@@ -63,9 +63,10 @@ class Detector:
         return self.backend.weights(self.network)
 
     def losses(self, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-        """{"total": ..., term: ...} of a training batch, in training mode: BatchNorm's running statistics move.
+        """{"total": ..., term: ...} of a training batch, in training mode.
 
-        deterministic: without dropout and sampling noise.
+        deterministic: without dropout and sampling noise. The network stays as it is, its running statistics, memory and
+        random state too: a second call gives the same. `network.losses(batch)` moves them, as training does.
         """
         self._check_batch(batch.features)
         return self.backend.losses(self.network, batch, deterministic)

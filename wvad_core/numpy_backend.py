@@ -1,6 +1,7 @@
 """The NumPy backend: the specifications themselves, run. It needs no framework; it scores but does not train."""
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -44,11 +45,15 @@ def versions() -> dict[str, str]:
 
 def build(method: str, config: Config, weights: dict[str, Array], device: str = "auto", precision: str = "float32",
           seed: int = 0) -> Network:
-    if device not in ("auto", "cpu"):
-        raise InputError(f"device {device!r}: the numpy backend computes on cpu")
+    _check_device(device)
     if precision != "float32":
         raise InputError(f"precision {precision!r}: the numpy backend computes in float32")
     return Network(method, config, weights, seed)
+
+
+def _check_device(name: str) -> None:
+    if name not in ("auto", "cpu"):
+        raise InputError(f"device {name!r}: the numpy backend computes on cpu")
 
 
 def device(network: Network) -> str:
@@ -64,7 +69,9 @@ def score(network: Network, features: Array) -> Array:
 
 
 def losses(network: Network, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-    return {name: float(value) for name, value in network.losses(batch, deterministic).items()}
+    apart = copy.copy(network)  # a layer records statistics as new arrays in this dictionary
+    apart.weights, apart.rng, apart.memory = dict(network.weights), copy.deepcopy(network.rng), copy.deepcopy(network.memory)
+    return {name: float(value) for name, value in apart.losses(batch, deterministic).items()}
 
 
 def gradients(network: Network, batch: Batch, deterministic: bool = False) -> NoReturn:
@@ -73,6 +80,11 @@ def gradients(network: Network, batch: Batch, deterministic: bool = False) -> No
 
 def trainer(network: Network, recipe: Recipe) -> NoReturn:
     raise InputError("the numpy backend does not train; take a backend with a framework")
+
+
+def join(device: str = "auto") -> tuple[int, int]:
+    _check_device(device)
+    return 0, 1
 
 
 def processes() -> tuple[int, int]:

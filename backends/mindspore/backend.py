@@ -15,6 +15,8 @@ from wvad_core.errors import InputError
 from wvad_core.methods import module_name
 from wvad_core.recipes import Recipe
 
+from . import parallel
+from .isolation import isolated, modes_kept, unchanged
 from .network import VideoNetwork
 from .parallel import gather, processes  # noqa: F401, of the protocol
 from .training import Trainer, losses_and_gradients, training_losses
@@ -39,11 +41,13 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
     return network.set_train(False)
 
 
-def _set_device(name: str) -> None:
-    """Choose the device, which MindSpore does once a process. On the CPU, operators run in the calling thread:
+def join(device: str = "auto") -> tuple[int, int]:
+    _set_device(device)
+    return parallel.join()
 
-    the threads that dispatch them otherwise wait busily and take half of a small machine from the arithmetic.
-    """
+
+def _set_device(name: str) -> None:
+    """Choose the device, which MindSpore does once a process; "auto" leaves its choice alone."""
     kind, _, index = name.partition(":")
     if name != "auto":
         if kind not in TARGETS or (index and not index.isdigit()):
@@ -54,8 +58,6 @@ def _set_device(name: str) -> None:
         target, given = TARGETS[kind], ms.get_context("device_id")  # msrun gives each process another one
         if (target, int(index or given)) != (ms.get_context("device_target"), given):
             ms.set_device(target, int(index or given))
-    if ms.get_context("device_target") == "CPU":
-        ms.runtime.launch_blocking()
 
 
 def device(network: VideoNetwork) -> str:
@@ -68,19 +70,22 @@ def weights(network: VideoNetwork) -> dict[str, Array]:
 
 
 def score(network: VideoNetwork, features: Array) -> Array:
-    network.set_train(False)
-    items = Tensor(np.asarray(features, np.float32))
-    return network(items[None] if network.config.layout == "patches" else items).asnumpy().mean(0)
+    with modes_kept(network), isolated(network):
+        network.set_train(False)
+        items = Tensor(np.asarray(features, np.float32))
+        return network(items[None] if network.config.layout == "patches" else items).asnumpy().mean(0)
 
 
 def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-    return {name: float(value.asnumpy()) for name, value in training_losses(network, batch, deterministic).items()}
+    with isolated(network), unchanged(network):
+        return {name: float(value.asnumpy()) for name, value in training_losses(network, batch, deterministic).items()}
 
 
 def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
     named = {name: p for name, p in network.parameters_and_names() if p.requires_grad}
-    found = losses_and_gradients(network, batch, named, deterministic)[1]
-    return {name: value.asnumpy().copy() for name, value in found.items()}
+    with isolated(network), unchanged(network):
+        found = losses_and_gradients(network, batch, named, deterministic)[1]
+        return {name: value.asnumpy().copy() for name, value in found.items()}
 
 
 def trainer(network: VideoNetwork, recipe: Recipe) -> Trainer:

@@ -220,7 +220,7 @@ class Dropout(Random):
 
     def reseed(self, seed: int, number: int) -> None:
         super().reseed(seed, number)
-        self.kernel = ops.Dropout(1 - self.p, seed, number)
+        self.kernel = ops.Dropout(1 - self.p, seed, number + 1)  # two zeros would mean any seed
 
     def on_numbers(self, x: Tensor) -> Tensor:
         if not self.p:
@@ -235,11 +235,19 @@ class Dropout(Random):
 class Noise(Random):
     """Standard normal numbers of x's shape; zeros in evaluation mode."""
 
+    def __init__(self):
+        super().__init__()
+        self.kernel = ops.StandardNormal()
+
+    def reseed(self, seed: int, number: int) -> None:
+        super().reseed(seed, number)
+        self.kernel = ops.StandardNormal(seed, number + 1)  # two zeros would mean any seed
+
     def on_numbers(self, x: Tensor) -> Tensor:
         return Tensor(self.rng.standard_normal(x.shape, np.float32))
 
     def construct(self, x: Tensor) -> Tensor:
-        return ops.randn(x.shape, dtype=x.dtype) if self.training else ops.zeros_like(x)
+        return self.kernel(x.shape).astype(x.dtype) if self.training else ops.zeros_like(x)
 
 
 class ScoreHead(nn.Cell):

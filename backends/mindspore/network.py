@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
@@ -71,9 +70,8 @@ class VideoNetwork(nn.Cell):
         return self
 
     def reseed(self, seed: int) -> None:
-        """Begin dropout and noise anew from a seed, which differs from process to process."""
+        """Begin anew with dropout and noise, from a seed, which differs from process to process. MindSpore's own stays."""
         seed += processes()[0]
-        ms.set_seed(seed)
         layers = [cell for _, cell in self.cells_and_names() if isinstance(cell, Random)]
         for number, layer in enumerate(layers):
             layer.reseed(seed, number)

@@ -14,18 +14,26 @@ from mindspore import Tensor, ops
 from mindspore.communication import GlobalComm, get_group_size, get_rank, init
 
 
-def processes() -> tuple[int, int]:
-    """(rank, size): which of how many processes this one is; (0, 1) on its own. The first call joins the others.
+_joined = False
 
-    Collectives run through HCCL on Ascend and through MindSpore's own between CPUs. The device has to be set before.
-    msrun starts one more process with the same command, which brings the others together: it comes no further than
-    here, and ends with them.
+
+def join() -> tuple[int, int]:
+    """Compute together with others from now on: the group that the caller has initialised, or else the processes that
+    msrun has started, if there are several. What `processes` then gives. The device has to be set before.
+
+    Collectives run through HCCL on Ascend and through MindSpore's own between CPUs. msrun starts one more process with
+    the same command, which brings the others together: it comes no further than here, and ends with them.
     """
-    if not GlobalComm.INITED:
-        if "MS_ROLE" not in os.environ or int(os.environ.get("MS_WORKER_NUM", 1)) == 1:
-            return 0, 1
+    global _joined
+    if not GlobalComm.INITED and "MS_ROLE" in os.environ and int(os.environ.get("MS_WORKER_NUM", 1)) > 1:
         init()
-    return get_rank(), get_group_size()
+    _joined = GlobalComm.INITED
+    return processes()
+
+
+def processes() -> tuple[int, int]:
+    """(rank, size): which of how many processes this one is; (0, 1) without `join`, whatever the caller has initialised."""
+    return (get_rank(), get_group_size()) if _joined and GlobalComm.INITED else (0, 1)
 
 
 group = ms.constexpr(processes)

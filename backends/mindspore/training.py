@@ -14,6 +14,7 @@ from wvad_core.methods import memory_state, restore_memory
 from wvad_core.recipes import Recipe
 
 from . import parallel
+from .isolation import isolated
 from .layers import BatchNorm, Random
 from .network import VideoNetwork
 
@@ -76,8 +77,9 @@ class Trainer:
             raise InputError(f"precision {recipe.precision!r}: MindSpore has no bfloat16 on the CPU, expected float32")
         self.network, self.recipe, self.steps = network, recipe, 0
         self.parameters = network.trainable()
-        self.moments = {name: [ms.Parameter(ops.zeros_like(p), name=f"{kind}.{name}") for kind in MOMENTS]
-                        for name, p in self.parameters.items()}
+        with isolated(network):
+            self.moments = {name: [ms.Parameter(ops.zeros_like(p), name=f"{kind}.{name}") for kind in MOMENTS]
+                            for name, p in self.parameters.items()}
         self.groups = recipe.grouped(self.parameters)
         for _, cell in network.cells_and_names():
             if isinstance(cell, BatchNorm):
@@ -88,6 +90,10 @@ class Trainer:
 
     def step(self, batch: Batch, deterministic: bool = False) -> dict[str, float]:
         """One optimiser step; gives the loss terms before it. With several processes, each takes its share of the batch."""
+        with isolated(self.network):
+            return self._step(batch, deterministic)
+
+    def _step(self, batch: Batch, deterministic: bool) -> dict[str, float]:
         self.steps += 1
         terms, gradients = self._differentiated(batch, deterministic)
         gradients = parallel.averaged(gradients)

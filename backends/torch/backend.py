@@ -14,10 +14,12 @@ from wvad_core.errors import InputError
 from wvad_core.methods import module_name
 from wvad_core.recipes import Recipe
 
+from . import parallel
+from .isolation import full_float32, isolated, modes_kept, unchanged
 from .network import VideoNetwork
-from .parallel import gather, local_rank, processes  # noqa: F401, gather is of the protocol
+from .parallel import gather, local_rank, processes  # noqa: F401, of the protocol
 from .precision import product_dtype
-from .training import Trainer, full_float32, training_losses
+from .training import Trainer, training_losses
 
 Array = np.ndarray
 TRAINS = True
@@ -31,11 +33,17 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
           seed: int = 0) -> VideoNetwork:
     place = _device(device)
     reduced = product_dtype(precision, place)
-    torch.manual_seed(seed + processes()[0])
     module = importlib.import_module(f"wvad_torch.methods.{module_name(method)}")
-    network = module.Network(config, weights=weights)
+    with torch.inference_mode(False), torch.device("cpu"):
+        network = module.Network(config, weights=weights).float()  # whatever the caller's default dtype is
+        network.to(place).reseed(seed)
     network.precision = reduced
-    return network.to(place).eval()
+    return network.eval()
+
+
+def join(device: str = "auto") -> tuple[int, int]:
+    _device(device)
+    return parallel.join()
 
 
 def _device(name: str) -> torch.device:
@@ -59,23 +67,23 @@ def weights(network: VideoNetwork) -> dict[str, Array]:
 
 
 def score(network: VideoNetwork, features: Array) -> Array:
-    network.eval()
     place = torch.device(device(network))
     reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
-    with torch.inference_mode(), full_float32(), reduced:
+    with modes_kept(network), torch.inference_mode(), full_float32(), reduced:
+        network.eval()
         items = torch.from_numpy(np.asarray(features, np.float32)).to(place)
         scores = network(items[None] if network.config.layout == "patches" else items)
         return scores.float().mean(0).cpu().numpy()
 
 
 def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-    with torch.no_grad(), full_float32():
+    with unchanged(network), isolated(network), torch.no_grad():
         return {name: value.item() for name, value in training_losses(network, batch, deterministic).items()}
 
 
 def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
     names, tensors = zip(*network.named_parameters())
-    with full_float32():
+    with unchanged(network), isolated(network):
         total = training_losses(network, batch, deterministic)["total"]
         found = torch.autograd.grad(total, tensors, allow_unused=True, materialize_grads=True)
     return {name: gradient.cpu().numpy() for name, gradient in zip(names, found)}

@@ -35,6 +35,7 @@ class VideoNetwork(nn.Module):
     def __init__(self, config: Config, seed: int = 0, *, weights: Mapping[str, np.ndarray] | None = None):
         super().__init__()
         self.config = config
+        self.reseed(seed)
         with torch.device("meta"):
             self.build_layers(config)
         dtypes = {name: value.dtype for name, value in self.state_dict().items()}
@@ -75,5 +76,14 @@ class VideoNetwork(nn.Module):
         return self
 
     def reseed(self, seed: int) -> None:
-        """Begin dropout and noise anew from a seed, which differs from process to process."""
-        torch.manual_seed(seed + processes()[0])
+        """Begin anew with dropout and noise, from a seed, which differs from process to process.
+
+        They are drawn from this state where the library trains (see `isolation`), and natively from PyTorch's own.
+        """
+        self.seed, self.random_states = seed + processes()[0], {}
+
+    def random_state(self, device: torch.device) -> Tensor:
+        """That of a generator of the device, as PyTorch stores it."""
+        if str(device) not in self.random_states:
+            self.random_states[str(device)] = torch.Generator(device).manual_seed(self.seed).get_state()
+        return self.random_states[str(device)]

@@ -16,7 +16,8 @@ from __future__ import annotations
 import atexit
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -25,18 +26,29 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-def processes() -> tuple[int, int]:
-    """(rank, size): which of how many processes this one is; (0, 1) on its own. The first call joins the others.
+_joined = False
 
-    Collectives run through gloo between CPUs and through NCCL between CUDA devices.
+
+def join() -> tuple[int, int]:
+    """Compute together with others from now on: the group that the caller has initialised, or else the processes that
+    torchrun has started, if there are several. What `processes` then gives.
+
+    Collectives of a group made here run through gloo between CPUs and through NCCL between CUDA devices.
     """
+    global _joined
     if not distributed.is_available():
         return 0, 1
-    if not distributed.is_initialized():
-        if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", 1)) == 1:
-            return 0, 1
+    if not distributed.is_initialized() and "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         atexit.register(distributed.destroy_process_group)
+    _joined = distributed.is_initialized()
+    return processes()
+
+
+def processes() -> tuple[int, int]:
+    """(rank, size): which of how many processes this one is; (0, 1) without `join`, whatever the caller has initialised."""
+    if not (_joined and distributed.is_initialized()):
+        return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 
@@ -107,17 +119,25 @@ def averaging(function: Callable[..., dict[str, Tensor]], network: nn.Module, tr
     """
     if processes()[1] == 1:
         return partial(function, network)
-    for message in ("`broadcast_buffers` is deprecated", "Grad strides do not match bucket view"):  # a name, and a copy
-        warnings.filterwarnings("ignore", message)
     trained = {id(parameter) for parameter in trained}
     frozen = [p for p in network.parameters() if p.requires_grad and id(p) not in trained]
     for parameter in frozen:
         parameter.requires_grad_(False)  # only while DistributedDataParallel notes what to average
-    wrapped = DistributedDataParallel(_Losses(function, network), broadcast_buffers=False,
-                                      find_unused_parameters=varying)
+    with _quiet():
+        wrapped = DistributedDataParallel(_Losses(function, network), broadcast_buffers=False,
+                                          find_unused_parameters=varying)
     for parameter in frozen:
         parameter.requires_grad_(True)
     return wrapped
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what DistributedDataParallel warns of: a name of its own, and a copy."""
+    with warnings.catch_warnings():
+        for message in ("`broadcast_buffers` is deprecated", "Grad strides do not match bucket view"):
+            warnings.filterwarnings("ignore", message)
+        yield
 
 
 def gradients(total: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor, ...]:
@@ -126,5 +146,6 @@ def gradients(total: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor
         return torch.autograd.grad(total, parameters, allow_unused=True, materialize_grads=True)
     for parameter in parameters:
         parameter.grad = None
-    total.backward(inputs=parameters)
+    with _quiet():
+        total.backward(inputs=parameters)
     return tuple(torch.zeros_like(p) if p.grad is None else p.grad for p in parameters)

@@ -1,8 +1,7 @@
 """Training steps in PyTorch."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,22 +12,12 @@ from wvad_core.methods import memory_state, restore_memory
 from wvad_core.recipes import Recipe
 
 from . import parallel
+from .isolation import isolated
 from .layers import BatchNorm, Noise
 from .network import VideoNetwork
 from .precision import product_dtype
 
 MOMENTS = ("moment1", "moment2")
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Without TensorFloat-32, which PyTorch allows convolutions on CUDA by default and which keeps 3 digits."""
-    allowed = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = allowed
 
 
 def training_losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, torch.Tensor]:
@@ -82,22 +71,26 @@ class Trainer:
     def step(self, batch: Batch, deterministic: bool = False) -> dict[str, float]:
         """One optimiser step; gives the loss terms before it. With several processes, each takes its share of the batch."""
         self.steps += 1
-        tensors = list(self.parameters.values())
-        with full_float32():
-            with torch.autocast(tensors[0].device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-                terms = self.losses(batch, deterministic)
-            gradients = parallel.gradients(terms["total"], tensors)
-        for parameter, gradient in zip(tensors, gradients):
-            parameter.grad = gradient.contiguous()  # the fused kernel takes its strides for the parameter's
-        if self.recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(tensors, self.recipe.clip_norm)
-        for group, rate in zip(self.optimiser.param_groups, self.recipe.rates(self.steps)):
-            group["lr"] = rate or 0.0
-            if rate is None:
-                for parameter in group["params"]:
-                    parameter.grad = None
-        self.optimiser.step()
+        with isolated(self.network):
+            terms = self._differentiated(batch, deterministic)
+            if self.recipe.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.recipe.clip_norm)
+            for group, rate in zip(self.optimiser.param_groups, self.recipe.rates(self.steps)):
+                group["lr"] = rate or 0.0
+                if rate is None:
+                    for parameter in group["params"]:
+                        parameter.grad = None
+            self.optimiser.step()
         return {name: value.item() for name, value in terms.items()}
+
+    def _differentiated(self, batch: Batch, deterministic: bool) -> dict[str, torch.Tensor]:
+        """The loss terms; their total's gradients lie with the parameters."""
+        tensors = list(self.parameters.values())
+        with torch.autocast(tensors[0].device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            terms = self.losses(batch, deterministic)
+        for parameter, gradient in zip(tensors, parallel.gradients(terms["total"], tensors)):
+            parameter.grad = gradient.contiguous()  # the fused kernel takes its strides for the parameter's
+        return terms
 
     def state(self) -> dict[str, np.ndarray]:
         """All but the weights that the next step depends on, as arrays by name; random numbers aside (see `reseed`)."""
@@ -115,9 +108,10 @@ class Trainer:
         self.steps = int(state["steps"])
         for name, parameter in self.parameters.items():
             if f"updates.{name}" in state:
-                first, second = (torch.tensor(state[f"{kind}.{name}"], device=parameter.device) for kind in MOMENTS)
-                self.optimiser.state[parameter] = {"step": torch.tensor(float(state[f"updates.{name}"])),
-                                                   "exp_avg": first, "exp_avg_sq": second}
+                with torch.inference_mode(False):
+                    first, second = (torch.tensor(state[f"{kind}.{name}"], device=parameter.device) for kind in MOMENTS)
+                    step = torch.tensor(float(state[f"updates.{name}"]), dtype=torch.float32, device="cpu")
+                self.optimiser.state[parameter] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
         restore_memory(self.network.memory, state)
 
     def reseed(self, seed: int) -> None:

@@ -97,7 +97,8 @@ def everything(backend: str, folder: Path, rank: int = 0, size: int = 1) -> dict
 
 if __name__ == "__main__":
     signal.alarm(HANGS)
-    rank, size = find_backend(sys.argv[1]).processes()
+    assert find_backend(sys.argv[1]).processes() == (0, 1), "nothing is joined without a word"
+    rank, size = find_backend(sys.argv[1]).join("cpu")
     assert size > 1, "the launcher has not started several processes"
     found = everything(sys.argv[1], Path(sys.argv[2]), rank, size)
     (Path(sys.argv[2]) / f"{rank}.pickle").write_bytes(pickle.dumps(found))

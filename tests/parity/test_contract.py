@@ -13,8 +13,8 @@ from wvad_core.backend import Backend
 from wvad_core.backend import backend as find_backend
 from wvad_core.methods import module_name, specification
 
-SHARED = ["backend", "layers", "attention", "aggregation", "losses", "magnitude", "network", "parallel", "training",
-          "export"]
+SHARED = ["backend", "layers", "attention", "aggregation", "losses", "magnitude", "network", "isolation", "parallel",
+          "training", "export"]
 MODULES = SHARED + [f"methods.{module_name(m)}" for m in wv.methods()]
 OWN = {"forward", "construct"}  # one thing under the frameworks' two names
 # Known differences, each with its reason. A difference that is gone must leave this table too.
@@ -24,11 +24,11 @@ ONLY = {
     ("attention", "mindspore"): {"SoftmaxAttention", "DecayAttention", "WindowedAttention",  # cells, for graph mode
                                  "Heads", "Merged", "Rows"},                             # its transposed copies are slow
     ("attention", "torch"): {"softmax_attention", "decay_attention", "windowed_attention"},  # functions suffice
+    ("isolation", "torch"): {"full_float32"},                                     # TensorFloat-32 is on by default
     ("losses", "mindspore"): {"log_sigmoid"},                                     # it has none
     ("parallel", "mindspore"): {"averaged"},                                     # the mean of the gradients itself
     ("parallel", "torch"): {"averaging", "gradients", "local_rank"},             # DistributedDataParallel makes it
     ("training", "mindspore"): {"losses_and_gradients"},                         # MindSpore differentiates functions
-    ("training", "torch"): {"full_float32"},                                     # TensorFloat-32 is on by default
 }
 
 WITHOUT_RESULTS = {"adplg"}  # its paper's figures are not to be had

@@ -1,0 +1,63 @@
+"""What a caller has set in MindSpore, set aside while this library computes and put back; networks left as they are."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import mindspore as ms
+from mindspore._c_expression import MSContext, ms_ctx_param
+
+from wvad_core.methods import memory_state, restore_memory
+
+from .layers import Random
+from .network import VideoNetwork
+
+
+@contextmanager
+def isolated(network: VideoNetwork) -> Iterator[None]:
+    """On the CPU, operators run in the calling thread: the threads that dispatch them otherwise wait busily and take half
+    of a small machine from the arithmetic. Dropout and noise are the layers' own at all times.
+
+    By the handle of `mindspore.set_context(pynative_synchronize=...)`, which logs at every call that it is deprecated;
+    `mindspore.runtime.launch_blocking` cannot be taken back.
+    """
+    if ms.get_context("device_target") != "CPU":
+        yield
+        return
+    context, switch = MSContext.get_instance(), ms_ctx_param.pynative_synchronize
+    before = context.get_param(switch)
+    context.set_param(switch, True)
+    try:
+        yield
+    finally:
+        context.set_param(switch, before)
+
+
+@contextmanager
+def modes_kept(network: VideoNetwork) -> Iterator[None]:
+    """Every cell in training or in evaluation mode afterwards as it was before."""
+    modes = [(cell, cell.training) for _, cell in network.cells_and_names()]  # a cell comes before those in it
+    try:
+        yield
+    finally:
+        for cell, mode in modes:
+            if cell.training != mode:
+                cell.set_train(mode)
+
+
+@contextmanager
+def unchanged(network: VideoNetwork) -> Iterator[None]:
+    """The network afterwards as it was before: modes, buffers, memory and random state. Parameters are not looked at."""
+    buffers = [(buffer, buffer.asnumpy().copy()) for buffer in network.get_parameters() if not buffer.requires_grad]
+    random = [(cell, copy.deepcopy(cell.rng)) for _, cell in network.cells_and_names() if isinstance(cell, Random)]
+    memory = memory_state(network.memory)
+    try:
+        with modes_kept(network):
+            yield
+    finally:
+        for buffer, value in buffers:
+            buffer.set_data(ms.Tensor(value))
+        for cell, rng in random:
+            cell.rng = rng
+        restore_memory(network.memory, memory)

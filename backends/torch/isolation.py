@@ -1,0 +1,102 @@
+"""What a caller has set in PyTorch, set aside while this library computes and put back; networks left as they are."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+
+import torch
+
+from wvad_core.methods import memory_state, restore_memory
+
+from .network import VideoNetwork
+
+
+@contextmanager
+def isolated(network: VideoNetwork) -> Iterator[None]:
+    """Training as the caller's modes never change it: gradients are recorded, nothing is computed in less than float32,
+    and dropout and noise come from the network's own random state, not from PyTorch's.
+    """
+    device = next(network.parameters()).device.type
+    with (torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False), full_float32(),
+          _own_random_numbers(network)):
+        torch.clear_autocast_cache()  # within a caller's autocast it would keep reduced copies of weights that a step moves
+        yield
+        torch.clear_autocast_cache()
+
+
+@contextmanager
+def _own_random_numbers(network: VideoNetwork) -> Iterator[None]:
+    """PyTorch's generators, the CPU's and that of the network's device, in the network's random state."""
+    device = next(network.parameters()).device
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index])
+    callers = [generator.get_state() for generator in generators]
+    for generator in generators:
+        generator.set_state(network.random_state(generator.device))
+    try:
+        yield
+    finally:
+        for generator, state in zip(generators, callers):
+            network.random_states[str(generator.device)] = generator.get_state()
+            generator.set_state(state)
+
+
+@contextmanager
+def modes_kept(network: VideoNetwork) -> Iterator[None]:
+    """Every module in training or in evaluation mode afterwards as it was before."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def unchanged(network: VideoNetwork) -> Iterator[None]:
+    """The network afterwards as it was before: modes, buffers, memory and random state. Parameters are not looked at."""
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    memory, random = memory_state(network.memory), dict(network.random_states)
+    try:
+        with modes_kept(network):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+        restore_memory(network.memory, memory)
+        network.random_states = random
+
+
+# Where PyTorch keeps what float32 is computed in. What the first have is inherited by the others, where these have "none".
+INHERITED = (torch.backends, torch.backends.cudnn, torch.backends.mkldnn)
+PRECISIONS = tuple(operation for backend, names in ((torch.backends.cuda, ("matmul",)),
+                                                    (torch.backends.cudnn, ("conv", "rnn")),
+                                                    (torch.backends.mkldnn, ("matmul", "conv", "rnn")))
+                   for name in names if hasattr(operation := getattr(backend, name, None), "fp32_precision"))
+# The older settings beside them, which raise an error where they and the newer ones were set apart.
+OLDER = ((torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
+         (lambda: torch.backends.cudnn.allow_tf32, partial(setattr, torch.backends.cudnn, "allow_tf32"), False))
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Without TensorFloat-32 and bfloat16 in float32's place, which keep 3 digits and 2: products, convolutions, recurrences.
+
+    Each setting is read with those out of the way that it inherits from, so that it is put back as it was set.
+    """
+    with ExitStack() as stack:
+        for owner in (*(INHERITED if PRECISIONS else ()), *PRECISIONS):
+            stack.callback(setattr, owner, "fp32_precision", owner.fp32_precision)
+            if owner in INHERITED:
+                owner.fp32_precision = "none"
+        for read, write, exact in OLDER:
+            with suppress(RuntimeError):
+                stack.callback(write, read())
+                write(exact)
+        for owner in PRECISIONS:
+            if owner.fp32_precision != "none":
+                owner.fp32_precision = "ieee"
+        yield
