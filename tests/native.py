@@ -14,6 +14,7 @@ import wvad_core as wv
 from wvad_core import magnitude, parameters
 from wvad_core.layers import Scope
 from wvad_core.methods import memory_of, specification
+from wvad_core.numpy_backend import Network as NumpyNetwork
 
 
 def to_native(backend: str, array: np.ndarray):
@@ -300,3 +301,11 @@ def set_weights(layer, weights: dict[str, np.ndarray]) -> None:
 def set_training(layer, training: bool):
     """The layer in training or evaluation mode."""
     return layer.set_train(training) if hasattr(layer, "set_train") else layer.train(training)
+
+
+def modes(network) -> list[bool]:
+    """Which layers of a native network are in training mode, in their order; a specification has no modes."""
+    if isinstance(network, NumpyNetwork):
+        return []
+    modules = network.modules() if hasattr(network, "modules") else [cell for _, cell in network.cells_and_names()]
+    return [module.training for module in modules]

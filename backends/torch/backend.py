@@ -15,7 +15,7 @@ from wvad_core.methods import module_name
 from wvad_core.recipes import Recipe
 
 from . import parallel
-from .isolation import full_float32, isolated, modes_kept, unchanged
+from .isolation import full_float32, isolated, modes_kept, on_cpu_by_default, unchanged
 from .network import VideoNetwork
 from .parallel import gather, local_rank, processes  # noqa: F401, of the protocol
 from .precision import product_dtype
@@ -34,7 +34,7 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
     place = _device(device)
     reduced = product_dtype(precision, place)
     module = importlib.import_module(f"wvad_torch.methods.{module_name(method)}")
-    with torch.inference_mode(False), torch.device("cpu"):
+    with torch.inference_mode(False), on_cpu_by_default():
         network = module.Network(config, weights=weights).float()  # whatever the caller's default dtype is
         network.to(place).reseed(seed)
     network.precision = reduced
@@ -69,7 +69,7 @@ def weights(network: VideoNetwork) -> dict[str, Array]:
 def score(network: VideoNetwork, features: Array) -> Array:
     place = torch.device(device(network))
     reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
-    with modes_kept(network), torch.inference_mode(), full_float32(), reduced:
+    with modes_kept(network), torch.inference_mode(), on_cpu_by_default(), full_float32(), reduced:
         network.eval()
         items = torch.from_numpy(np.asarray(features, np.float32)).to(place)
         scores = network(items[None] if network.config.layout == "patches" else items)

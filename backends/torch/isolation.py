@@ -1,8 +1,8 @@
 """What a caller has set in PyTorch, set aside while this library computes and put back; networks left as they are."""
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 
 import torch
@@ -18,11 +18,16 @@ def isolated(network: VideoNetwork) -> Iterator[None]:
     and dropout and noise come from the network's own random state, not from PyTorch's.
     """
     device = next(network.parameters()).device.type
-    with (torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False), full_float32(),
-          _own_random_numbers(network)):
+    with (torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False), on_cpu_by_default(),
+          full_float32(), _own_random_numbers(network)):
         torch.clear_autocast_cache()  # within a caller's autocast it would keep reduced copies of weights that a step moves
         yield
         torch.clear_autocast_cache()
+
+
+def on_cpu_by_default() -> AbstractContextManager:
+    """Tensors are made on the CPU where no device is named, as always unless the caller has set another default."""
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 @contextmanager
@@ -88,15 +93,26 @@ def full_float32() -> Iterator[None]:
     Each setting is read with those out of the way that it inherits from, so that it is put back as it was set.
     """
     with ExitStack() as stack:
+        older = _older()
         for owner in (*(INHERITED if PRECISIONS else ()), *PRECISIONS):
             stack.callback(setattr, owner, "fp32_precision", owner.fp32_precision)
             if owner in INHERITED:
                 owner.fp32_precision = "none"
+        older = _older() | older
         for read, write, exact in OLDER:
-            with suppress(RuntimeError):
-                stack.callback(write, read())
+            if read in older:
+                stack.callback(write, older[read])
                 write(exact)
         for owner in PRECISIONS:
             if owner.fp32_precision != "none":
                 owner.fp32_precision = "ieee"
         yield
+
+
+def _older() -> dict[Callable[[], object], object]:
+    """The older settings that can be read, by what reads them."""
+    found = {}
+    for read, *_ in OLDER:
+        with suppress(RuntimeError):
+            found[read] = read()
+    return found

@@ -24,7 +24,7 @@ ONLY = {
     ("attention", "mindspore"): {"SoftmaxAttention", "DecayAttention", "WindowedAttention",  # cells, for graph mode
                                  "Heads", "Merged", "Rows"},                             # its transposed copies are slow
     ("attention", "torch"): {"softmax_attention", "decay_attention", "windowed_attention"},  # functions suffice
-    ("isolation", "torch"): {"full_float32"},                                     # TensorFloat-32 is on by default
+    ("isolation", "torch"): {"full_float32", "on_cpu_by_default"},                # what MindSpore has one of
     ("losses", "mindspore"): {"log_sigmoid"},                                     # it has none
     ("parallel", "mindspore"): {"averaged"},                                     # the mean of the gradients itself
     ("parallel", "torch"): {"averaging", "gradients", "local_rank"},             # DistributedDataParallel makes it
