@@ -35,14 +35,15 @@ def snapshot() -> dict[str, Any]:
 
 def of_torch(torch) -> dict[str, Any]:
     backends, distributed = torch.backends, torch.distributed
-    precisions = {"float32": backends, "cudnn": backends.cudnn, "mkldnn": backends.mkldnn, "matmul": backends.cuda.matmul,
-                  "conv": backends.cudnn.conv, "rnn": backends.cudnn.rnn, "cpu matmul": backends.mkldnn.matmul,
+    precisions = {"float32": backends, "cudnn": backends.cudnn, "mkldnn": backends.mkldnn,
+                  "matmul": backends.cuda.matmul, "conv": backends.cudnn.conv, "rnn": backends.cudnn.rnn, "cpu matmul": backends.mkldnn.matmul,
                   "cpu conv": backends.mkldnn.conv, "cpu rnn": backends.mkldnn.rnn}
     return {"random": torch.get_rng_state().numpy(), "default dtype": torch.get_default_dtype(),
             "default device": torch.get_default_device(), "gradients": torch.is_grad_enabled(),
             "inference": torch.is_inference_mode_enabled(), "autocast": torch.is_autocast_enabled("cpu"),
             "threads": torch.get_num_threads(), "threads between": torch.get_num_interop_threads(),
-            "deterministic": torch.are_deterministic_algorithms_enabled(), "cudnn deterministic": backends.cudnn.deterministic,
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "cudnn deterministic": backends.cudnn.deterministic,
             "benchmark": backends.cudnn.benchmark, "older matmul": torch.get_float32_matmul_precision(),
             "older conv": backends.cudnn.allow_tf32, "group": distributed.is_initialized(),
             **{f"precision {name}": owner.fp32_precision for name, owner in precisions.items()}}
@@ -103,7 +104,7 @@ def main(backend: str) -> None:
 
 
 def steps(backend: str, folder: Path):
-    """(name, function) of what people do with the library, for a method with each of what networks have of their own."""
+    """(name, function) of what people do, for methods with each of what networks have of their own."""
     recipe = Recipe(segments=20, videos=3, steps=3)
     for method, number in (("saa", 0), ("ur-dmu", 0), ("adplg", 0), ("ar-net", 4)):
         config, made = CONFIGS[method][number], {}

@@ -16,8 +16,8 @@ from .network import VideoNetwork
 
 @contextmanager
 def isolated(network: VideoNetwork) -> Iterator[None]:
-    """On the CPU, operators run in the calling thread: the threads that dispatch them otherwise wait busily and take half
-    of a small machine from the arithmetic. Dropout and noise are the layers' own at all times.
+    """On the CPU, operators run in the calling thread: the threads that dispatch them otherwise wait busily and take
+    half of a small machine from the arithmetic. Dropout and noise are the layers' own at all times.
 
     By the handle of `mindspore.set_context(pynative_synchronize=...)`, which logs at every call that it is deprecated;
     `mindspore.runtime.launch_blocking` cannot be taken back.
@@ -48,7 +48,7 @@ def modes_kept(network: VideoNetwork) -> Iterator[None]:
 
 @contextmanager
 def unchanged(network: VideoNetwork) -> Iterator[None]:
-    """The network afterwards as it was before: modes, buffers, memory and random state. Parameters are not looked at."""
+    """The network afterwards as before: modes, buffers, memory, random state. Parameters are not looked at."""
     buffers = [(buffer, buffer.asnumpy().copy()) for buffer in network.get_parameters() if not buffer.requires_grad]
     random = [(cell, copy.deepcopy(cell.rng)) for _, cell in network.cells_and_names() if isinstance(cell, Random)]
     memory = memory_state(network.memory)

@@ -70,7 +70,7 @@ class VideoNetwork(nn.Cell):
         return self
 
     def reseed(self, seed: int) -> None:
-        """Begin anew with dropout and noise, from a seed, which differs from process to process. MindSpore's own stays."""
+        """Begin anew with dropout and noise, from a seed, which differs from process to process."""
         seed += processes()[0]
         layers = [cell for _, cell in self.cells_and_names() if isinstance(cell, Random)]
         for number, layer in enumerate(layers):

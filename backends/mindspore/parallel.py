@@ -32,7 +32,7 @@ def join() -> tuple[int, int]:
 
 
 def processes() -> tuple[int, int]:
-    """(rank, size): which of how many processes this one is; (0, 1) without `join`, whatever the caller has initialised."""
+    """(rank, size): which of how many processes this one is; (0, 1) without `join`, whatever is initialised."""
     return (get_rank(), get_group_size()) if _joined and GlobalComm.INITED else (0, 1)
 
 

@@ -20,7 +20,7 @@ def isolated(network: VideoNetwork) -> Iterator[None]:
     device = next(network.parameters()).device.type
     with (torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False), on_cpu_by_default(),
           full_float32(), _own_random_numbers(network)):
-        torch.clear_autocast_cache()  # within a caller's autocast it would keep reduced copies of weights that a step moves
+        torch.clear_autocast_cache()  # a caller's autocast keeps reduced copies of weights, which a step moves
         yield
         torch.clear_autocast_cache()
 
@@ -61,7 +61,7 @@ def modes_kept(network: VideoNetwork) -> Iterator[None]:
 
 @contextmanager
 def unchanged(network: VideoNetwork) -> Iterator[None]:
-    """The network afterwards as it was before: modes, buffers, memory and random state. Parameters are not looked at."""
+    """The network afterwards as before: modes, buffers, memory, random state. Parameters are not looked at."""
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     memory, random = memory_state(network.memory), dict(network.random_states)
     try:
@@ -75,7 +75,7 @@ def unchanged(network: VideoNetwork) -> Iterator[None]:
         network.random_states = random
 
 
-# Where PyTorch keeps what float32 is computed in. What the first have is inherited by the others, where these have "none".
+# Where PyTorch keeps what float32 is computed in. The others inherit what the first have, where theirs is "none".
 INHERITED = (torch.backends, torch.backends.cudnn, torch.backends.mkldnn)
 PRECISIONS = tuple(operation for backend, names in ((torch.backends.cuda, ("matmul",)),
                                                     (torch.backends.cudnn, ("conv", "rnn")),
@@ -88,7 +88,7 @@ OLDER = ((torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Without TensorFloat-32 and bfloat16 in float32's place, which keep 3 digits and 2: products, convolutions, recurrences.
+    """Products, convolutions and recurrences without TensorFloat-32 or bfloat16, which keep 3 digits and 2.
 
     Each setting is read with those out of the way that it inherits from, so that it is put back as it was set.
     """

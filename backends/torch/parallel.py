@@ -46,7 +46,7 @@ def join() -> tuple[int, int]:
 
 
 def processes() -> tuple[int, int]:
-    """(rank, size): which of how many processes this one is; (0, 1) without `join`, whatever the caller has initialised."""
+    """(rank, size): which of how many processes this one is; (0, 1) without `join`, whatever is initialised."""
     if not (_joined and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()

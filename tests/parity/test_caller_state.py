@@ -1,5 +1,5 @@
-"""The library leaves its caller's state as it found it, and computes the same whatever that is; so do detectors that are
-only looked at."""
+"""The library leaves its caller's state as it found it, and computes the same whatever that is; looking at a network
+leaves it as it is."""
 import contextlib
 import dataclasses
 import json
@@ -7,6 +7,7 @@ import operator
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 import caller_state
 import native
+import parallel_worker
 import wvad_core as wv
 from cases import CONFIGS, NETWORKS, batch, detector, video
 from wvad_core.methods import memory_state
@@ -34,6 +36,24 @@ def script(*words: object) -> str:
 def test_the_callers_state_stays_as_it_was(backend):
     found = json.loads(script(TESTS / "caller_state.py", backend).splitlines()[-1])
     assert len(found) > 20 and not {step: names for step, names in found.items() if names}
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("size", (1, 2))
+def test_a_group_of_the_callers_own_is_joined_only_on_request(size, tmp_path):
+    """Training and evaluation in one of its processes are those of a process alone, which wait for no other."""
+    parallel_worker.dataset(tmp_path)
+    with ThreadPoolExecutor(size) as pool:
+        list(pool.map(lambda rank: script(TESTS / "parity" / "own_group.py", rank, size, tmp_path), range(size)))
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(size)]
+    alone = parallel_worker.train(parallel_worker.SAME, CONFIGS[parallel_worker.SAME][0], "torch")
+    assert found[0]["processes"] == [0, 1] and found[0]["terms"] == alone["terms"]
+    weights = np.load(tmp_path / "alone.npz")
+    assert all(np.array_equal(weights[name], value) for name, value in alone["weights"].items())
+    assert found[0]["metrics"] == parallel_worker.evaluate("torch", parallel_worker.dataset(tmp_path))["metrics"]
+    for rank, after in enumerate(found):
+        assert after["joined"] == after["then"] == [rank, size]
+        assert after["gathered"] == [[float(other)] * (other + 1) for other in range(size)]
 
 
 def test_a_change_of_the_state_is_seen():
@@ -130,7 +150,7 @@ def everything(method: str, config: dict, precision: str = "float32") -> list[di
 @pytest.mark.parametrize("method, config", [(method, configs[-1]) for method, configs in CONFIGS.items()])
 @pytest.mark.parametrize("precision", ("float32", "bf16"))
 def test_a_callers_choices_change_no_number(method, config, precision):
-    """Of dtype, gradients, device, mixed precision: a detector made and trained within them is the same, bit for bit."""
+    """Of dtype, gradients, device, precision: a detector made and trained within them is the same, bit for bit."""
     expected = everything(method, config, precision)
     for name, context in ways().items():
         with context:
@@ -143,7 +163,8 @@ def test_a_callers_choices_change_no_number(method, config, precision):
 
 CHOICES = {  # of precision in PyTorch, as callers make them by the older and by the newer settings
     "none": {}, "high": {"older": "high"}, "medium": {"older": "medium"}, "older": {"cudnn.allow_tf32": False},
-    "inherited": {"fp32_precision": "tf32"}, "conv inherits": {"fp32_precision": "tf32", "cudnn.conv.fp32_precision": "none"},
+    "inherited": {"fp32_precision": "tf32"},
+    "conv inherits": {"fp32_precision": "tf32", "cudnn.conv.fp32_precision": "none"},
     "mixed": {"older": "medium", "cudnn.fp32_precision": "tf32", "mkldnn.conv.fp32_precision": "bf16"},
     "apart": {"cuda.matmul.fp32_precision": "tf32"}}
 NEWER = ("", "cudnn.", "mkldnn.", "cuda.matmul.", "cudnn.conv.", "cudnn.rnn.", "mkldnn.matmul.", "mkldnn.conv.",
@@ -167,7 +188,9 @@ def settings() -> dict:
 
     def read(name: str) -> object:
         try:
-            return torch.get_float32_matmul_precision() if name == "older" else operator.attrgetter(f"backends.{name}")(torch)
+            if name == "older":
+                return torch.get_float32_matmul_precision()
+            return operator.attrgetter(f"backends.{name}")(torch)
         except RuntimeError:
             return "apart"
 
@@ -175,7 +198,7 @@ def settings() -> dict:
 
 
 def settings_and_what_they_inherit() -> list[dict]:
-    """Also as they are with another value, and with none, to inherit: which of them have one of their own shows then."""
+    """Also with another value, and with none, to inherit: which of them have one of their own shows then."""
     found = [settings()]
     for value in ("ieee", "none"):
         put({f"{owner}fp32_precision": value for owner in NEWER[:3]})
@@ -193,7 +216,7 @@ def as_chosen(choice: str) -> None:
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize("choice", CHOICES)
 def test_full_float32_is_full_and_leaves_the_settings(choice):
-    """Within it none has less than float32; afterwards all are as they were, and inherit from one another as they did."""
+    """Within it none has less than float32; afterwards all are as they were, and inherit as they did."""
     from wvad_torch.isolation import full_float32
 
     try:

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import native
-import native
 import wvad_core as wv
 from cases import LENGTHS_AND_CROPS, NETWORKS, WITHOUT_PUBLISHED_GRADIENTS, batch, detector, video
 from compare import OUTPUT, assert_all_close, assert_close, assert_gradients_close
