@@ -17,7 +17,9 @@ import caller_state
 import native
 import parallel_worker
 import wvad_core as wv
+from bf16 import bf16_or_refusal
 from cases import CONFIGS, NETWORKS, batch, detector, video
+from compare import OUTPUT, TRAINED, assert_all_close
 from wvad_core.methods import memory_state
 from wvad_core.recipes import Recipe
 
@@ -72,7 +74,11 @@ def move(made: wv.Detector, trainer, given: wv.Batch) -> dict:
 
 @pytest.mark.parametrize("method, config", NETWORKS)
 def test_looking_at_a_network_leaves_it_as_it_is(method, config, backend):
-    """Training with and without losses, gradients and scores in between is the same, bit for bit."""
+    """Training with and without losses, gradients and scores in between is the same.
+
+    Not bit for bit: MindSpore rounds in another way when its arrays lie elsewhere in memory. Other dropout, or statistics
+    that moved once more, are farther away by orders.
+    """
     histories, weights = [], []
     for looked_at in (False, True):
         made = detector(method, config, backend)
@@ -85,16 +91,16 @@ def test_looking_at_a_network_leaves_it_as_it_is(method, config, backend):
             history.append(move(made, trainer, given))
         histories.append(history)
         weights.append(made.weights() | memory_state(made.network.memory))
-    assert histories[0] == histories[1]
-    assert weights[0].keys() == weights[1].keys()
-    assert all(np.array_equal(value, weights[1][name]) for name, value in weights[0].items())
+    for ours, theirs in zip(*histories, strict=True):
+        assert ours == pytest.approx(theirs, rel=OUTPUT, abs=1e-7)
+    assert_all_close(weights[0], weights[1], TRAINED)
 
 
 def look(made: wv.Detector, given: wv.Batch, features: np.ndarray) -> None:
     modes, before = native.modes(made.network), made.weights() | memory_state(made.network.memory)
     for deterministic in (False, True):
         found = made.losses(given, deterministic)
-        assert found == made.losses(given, deterministic)
+        assert found == pytest.approx(made.losses(given, deterministic), rel=OUTPUT, abs=1e-7)
         if made.backend_name != "numpy":
             made.gradients(given, deterministic)
     made.score(features)
@@ -151,6 +157,11 @@ def everything(method: str, config: dict, precision: str = "float32") -> list[di
 @pytest.mark.parametrize("precision", ("float32", "bf16"))
 def test_a_callers_choices_change_no_number(method, config, precision):
     """Of dtype, gradients, device, precision: a detector made and trained within them is the same, bit for bit."""
+    with contextlib.nullcontext() if precision == "float32" else bf16_or_refusal():
+        compare_ways(method, config, precision)
+
+
+def compare_ways(method: str, config: dict, precision: str) -> None:
     expected = everything(method, config, precision)
     for name, context in ways().items():
         with context:
