@@ -91,7 +91,8 @@ def synchronised(function: Callable) -> Callable:
 
 
 def detector(method: str, backend: str, precision: str = "float32") -> wv.Detector:
-    return wv.create(method, backend, CHOICES["device"] if backend == "torch" else "cpu", precision, **getattr(published(method), "CONFIG", {}))
+    device = CHOICES["device"] if backend == "torch" else "cpu"
+    return wv.create(method, backend, device, precision, **getattr(published(method), "CONFIG", {}))
 
 
 def features(made: wv.Detector, steps: int) -> np.ndarray:

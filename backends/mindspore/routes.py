@@ -55,7 +55,8 @@ TABLE = {"AVX512": Routes(PRODUCT, PRODUCT),
          "AVX2": Routes(PRODUCT, Kernels("native", "product")),
          "other": Routes(PRODUCT, PRODUCT),  # of unknown speed: products are fast on every processor
          "device": Routes(NATIVE, NATIVE)}   # Ascend and GPU
-NO_LIMIT = ("", "ALL", "DEFAULT")  # values of ONEDNN_MAX_CPU_ISA; AVX512_CORE and AVX10_1_512, each with suffixes, are none either
+NO_LIMIT = ("", "ALL", "DEFAULT")
+"""Values of ONEDNN_MAX_CPU_ISA; AVX512_CORE and AVX10_1_512, each with suffixes, are no limit either."""
 
 
 def capability(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = None, limit: str | None = None) -> str:

@@ -1,5 +1,7 @@
 """Feature folders in every published layout, and every way in which they can be wrong."""
 import pickle
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -393,3 +395,22 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
         raise AssertionError("unpickled")
     monkeypatch.setattr(pickle, "load", forbidden)
     broken(tmp_path, pickled)
+
+
+def test_no_two_threads_parse_headers_at_once(tmp_path, monkeypatch):
+    """CPython 3.11's parser can fail with a SystemError when two threads are in it."""
+    arrays, parsing, together = content([f"video{i}" for i in range(12)]), threading.Lock(), []
+    save_crops(tmp_path, arrays)
+    load = np.load
+
+    def alone(*given, **options):
+        together.append(not parsing.acquire(blocking=False))
+        time.sleep(1e-3)  # so that another thread would come in
+        if not together[-1]:
+            parsing.release()
+        return load(*given, **options)
+
+    opened = open_features(tmp_path, [video(name) for name in arrays], [], DIM)
+    monkeypatch.setattr(np, "load", alone)
+    check_finite(opened)
+    assert len(together) == 120 and not any(together)

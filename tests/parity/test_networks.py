@@ -107,7 +107,10 @@ def test_randomness_is_seeded_and_switched_off_by_deterministic(method, config, 
     def losses(deterministic: bool) -> dict:
         return wv.create(method, backend=backend, seed=2, **config).losses(given, deterministic)
 
-    assert losses(True) == losses(True)
-    assert losses(False) == losses(False)
-    has_dropout = losses(False) != losses(True)
+    def same(found: dict) -> object:  # but for rounding, which MindSpore's CPU kernels do not always do alike
+        return pytest.approx(found, rel=1e-5, abs=1e-7)
+
+    assert losses(True) == same(losses(True))
+    assert losses(False) == same(losses(False))
+    has_dropout = losses(False) != same(losses(True))
     assert has_dropout == ("dropout" in wv.create(method, **config).config.as_dict())

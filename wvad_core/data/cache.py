@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from .features import PARSING
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -110,7 +111,8 @@ def _hash(*values: object) -> str:
 def _opened(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """The file's array; None where there is no file, or one that is not whole."""
     try:
-        features = np.lib.format.open_memmap(path, mode="r")
+        with PARSING:
+            features = np.lib.format.open_memmap(path, mode="r")
         whole = path.stat().st_size == features.offset + features.nbytes
     except (OSError, ValueError):
         return None

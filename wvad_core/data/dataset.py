@@ -10,7 +10,7 @@ import numpy as np
 from ..configuration import Config
 from ..errors import InputError, listing
 from .annotations import SPLITS, Video, abnormal_share, bundled_timeline, load_table, split_timeline
-from .features import VideoFeatures, check_finite, open_features
+from .features import PARSING, VideoFeatures, check_finite, open_features
 from .prefetch import ahead
 
 
@@ -171,7 +171,8 @@ def _read(ground_truth: str | Path | np.ndarray) -> np.ndarray:
         return ground_truth
     try:
         with open(ground_truth, "rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
+            with PARSING:
+                return np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{ground_truth}: cannot be read ({error.strerror})") from error
     except (ValueError, EOFError) as error:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ GRACE = 2
 READERS = 2
 """Threads: one waits for the disk while the other computes; more get in each other's way."""
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+PARSING = threading.Lock()
+"""Held while NumPy reads a header: CPython 3.11's parser, at work in two threads, can end with a SystemError (gh-106905)."""
 Header = tuple[int, ...] | str
 """The shape that a file's header gives, or else what is wrong with the file."""
 Files = dict[int | None, list[Path]]
@@ -78,7 +81,7 @@ class VideoFeatures:
         return self._first_not_finite(self._copy())
 
     def _maps(self) -> Iterator[np.ndarray]:
-        return (np.load(file, mmap_mode="r", allow_pickle=False) for file in self.files)
+        return map(_mapped, self.files)
 
     def _copy(self) -> np.ndarray:
         features = np.empty(self.shape, np.float32)
@@ -174,11 +177,17 @@ def _match(stem: str, names: Collection[str]) -> tuple[str, int | None] | None:
     return None
 
 
+def _mapped(path: Path) -> np.ndarray:
+    with PARSING:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
 def header(path: Path) -> Header:
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            shape, _, dtype = HEADERS[np.lib.format.read_magic(file)](file)
+            with PARSING:
+                shape, _, dtype = HEADERS[np.lib.format.read_magic(file)](file)
             expected = file.tell() + math.prod(shape) * dtype.itemsize
     except OSError as error:
         return f"cannot be read ({error.strerror})"
