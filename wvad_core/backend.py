@@ -6,7 +6,7 @@ A backend is a module (or any object) with the functions of `Backend`. It is fou
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,6 +106,23 @@ def training_backend(name: str) -> Backend:
         others = ", ".join(other for other in backends() if other != name)
         raise InputError(f"the {name} backend does not train, expected one that does, of {others}")
     return found
+
+
+def in_graphs(function: Callable, graphs: Mapping[str, Callable]) -> Callable:
+    """For backends that compile: function(network, ...) with compiled functions, {name: function}, for methods of the network
+    while it computes.
+
+    A network keeps none of them: they are bound to it, so that a copy would compute with its weights.
+    """
+    def computed(network: Any, *given: object) -> Any:
+        vars(network).update(graphs)
+        try:
+            return function(network, *given)
+        finally:
+            for name in graphs:
+                del vars(network)[name]
+
+    return computed
 
 
 def _entries() -> dict[str, EntryPoint]:

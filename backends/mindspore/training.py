@@ -1,13 +1,13 @@
 """Training steps in MindSpore."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
+from wvad_core.backend import in_graphs
 from wvad_core.data.batches import Batch
 from wvad_core.errors import Failure, InputError
 from wvad_core.methods import memory_state, restore_memory
@@ -48,22 +48,6 @@ def losses_and_gradients(network: VideoNetwork, batch: Batch, named: dict[str, m
         total_first = ms.amp.auto_mixed_precision(total_first, "auto", reduced)
     values, gradients = ms.value_and_grad(total_first, None, list(named.values()), has_aux=True)()
     return dict(zip(names, values)), dict(zip(named, gradients))
-
-
-def in_graphs(function: Callable, graphs: Mapping[str, Callable]) -> Callable:
-    """function(network, ...) with compiled functions, {name: function}, for methods of the network while it computes.
-
-    A network keeps none of them: they are bound to it, so that a copy would compute with its weights.
-    """
-    def computed(network: VideoNetwork, *given: object) -> Any:
-        vars(network).update(graphs)
-        try:
-            return function(network, *given)
-        finally:
-            for name in graphs:
-                del vars(network)[name]
-
-    return computed
 
 
 class Trainer:

@@ -1,12 +1,12 @@
 """Training steps in PyTorch."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
+from wvad_core.backend import in_graphs
 from wvad_core.data.batches import Batch
 from wvad_core.methods import memory_state, restore_memory
 from wvad_core.recipes import Recipe
@@ -28,22 +28,6 @@ def training_losses(network: VideoNetwork, batch: Batch, deterministic: bool = F
             if isinstance(module, (torch.nn.Dropout, Noise)):
                 module.eval()
     return network.losses(batch)
-
-
-def in_graphs(function: Callable, graphs: Mapping[str, Callable]) -> Callable:
-    """function(network, ...) with compiled functions, {name: function}, for methods of the network while it computes.
-
-    A network keeps none of them: they are bound to it, so that a copy would compute with its weights.
-    """
-    def computed(network: VideoNetwork, *given: object) -> Any:
-        vars(network).update(graphs)
-        try:
-            return function(network, *given)
-        finally:
-            for name in graphs:
-                del vars(network)[name]
-
-    return computed
 
 
 class Trainer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..configuration import Config
@@ -64,8 +64,7 @@ def read(metadata: dict[str, str], config: Config, given: Collection[str], sourc
         assumed = Assumed({name: getattr(config, name) for name in settings}, **found)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{source}: the entry {KEY} of the metadata is not what this library writes") from error
-    return Assumed(assumed.settings, assumed.zeros, assumed.fresh, assumed.alternatives,
-                   tuple(name for name in assumed.scored if name not in given))
+    return replace(assumed, scored=tuple(name for name in assumed.scored if name not in given))
 
 
 def text(value: Any) -> str:
