@@ -14,9 +14,9 @@ import time
 import numpy as np
 import sklearn.metrics
 
-from wvad_core import metrics
 from wvad_core.data import load_table
 from wvad_core.data.annotations import SNIPPET
+from wvad_core.scoring import metrics
 
 
 def test_set(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 
 import torch
-from wvad_torch import kernels, winograd
+
+from wvad_torch import kernels
+from wvad_torch.blocks import minimal_filtering
 
 PRODUCTS = ((6400, 512, 2048), (6000, 2048, 2048), (2560, 2048, 512))  # rows, I, O
 CONVOLUTIONS = ((16, 200, 1024, 512, 3, 1), (40, 32, 2048, 512, 3, 2), (40, 32, 2048, 512, 3, 4),
@@ -51,9 +53,9 @@ def convolutions() -> None:
                  lambda: kernel.of_input(dy, x, weight, dilation).contiguous(),
                  lambda: kernel.of_weight(dy, x, weight, dilation))
         if taps == 3:
-            line(f"filtered, {title}", lambda: winograd.conv1d(x, winograd.transformed(weight), None, dilation),
-                 lambda: winograd.conv1d(dy, winograd.transformed(weight, reverse=True).transpose(1, 2), None, dilation),
-                 lambda: winograd.kernel_gradient(x, dy, dilation))
+            line(f"filtered, {title}", lambda: minimal_filtering.conv1d(x, minimal_filtering.transformed(weight), None, dilation),
+                 lambda: minimal_filtering.conv1d(dy, minimal_filtering.transformed(weight, reverse=True).transpose(1, 2), None, dilation),
+                 lambda: minimal_filtering.kernel_gradient(x, dy, dilation))
 
 
 def main() -> None:

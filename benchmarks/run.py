@@ -19,12 +19,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from published_layers import Weights
 from scoring import CHOICES, detector, instruction_set
-
-from wvad_core import experiments
 from wvad_core.data import Dataset
 from wvad_core.data.annotations import SNIPPET
+from wvad_core.training import experiment
 
 METHOD, DIM, CROPS = "bn-wvad", 1024, 5
 SIZES = {"segments": 64, "videos": 16, "steps": 60, "evaluate_every": 20, "save_every": 60}
@@ -77,6 +77,7 @@ def published_run(folder: Path) -> dict:
 def published_evaluation(weights: Weights, folder: Path, test: Dataset) -> float:
     """The AUC over the frames of the test set."""
     import sklearn.metrics
+
     from published.bn_wvad import scores
 
     found, truth = [], []
@@ -94,8 +95,8 @@ def published_evaluation(weights: Weights, folder: Path, test: Dataset) -> float
 def library_run(folder: Path) -> dict:
     """This library's; its seconds and its best AUC."""
     start = time.perf_counter()
-    plan = experiments.plan(METHOD, str(folder / "table.csv"), folder, "torch", "cpu", SIZES | {"metric": "auc"}, "xd-violence")
-    report = experiments.run(plan, folder / "run", lambda _: None)
+    plan = experiment.plan(METHOD, str(folder / "table.csv"), folder, "torch", "cpu", SIZES | {"metric": "auc"}, "xd-violence")
+    report = experiment.run(plan, folder / "run", lambda _: None)
     return {"seconds": time.perf_counter() - start, "auc": report["best"]["judged"]}
 
 

@@ -31,9 +31,9 @@ import numpy as np
 from tqdm import tqdm
 
 import wvad_core as wv
-from wvad_core import cost
 from wvad_core.data import load_table
 from wvad_core.data.annotations import SNIPPET
+from wvad_core.scoring import cost
 
 CROPS = 10
 CHOICES = {"threads": 2, "strata": 12, "seed": 0, "device": "cpu"}

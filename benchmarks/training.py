@@ -25,15 +25,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from scoring import (CHOICES, CROPS, PUBLISHED, computing, detector, instruction_set, product_rates, published,
-                     synchronised)
 from tqdm import tqdm
 
 import wvad_core as wv
-from wvad_core import cost
+from scoring import (
+    CHOICES,
+    CROPS,
+    PUBLISHED,
+    computing,
+    detector,
+    instruction_set,
+    product_rates,
+    published,
+    synchronised,
+)
 from wvad_core.data import Dataset, TrainingSet
-from wvad_core.methods import specification
-from wvad_core.recipes import Recipe
+from wvad_core.registry import specification
+from wvad_core.scoring import cost
+from wvad_core.training.recipes import Recipe
 
 SMALL = 4            # normal and as many abnormal videos, with --small
 LOADED = 8           # normal and as many abnormal videos whose loading is timed

@@ -6,9 +6,9 @@ import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import devices
 import pytest
 
-import devices
 import wvad_core as wv
 
 BF16_REFUSED = r"precision 'bf16': this CPU has no bf16 instructions .*, expected float32"

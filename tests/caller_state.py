@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 import parallel_worker
+
 import wvad_core as wv
 from cases import CONFIGS, batch, video
-from wvad_core.recipes import Recipe
+from wvad_core.training.recipes import Recipe
 
 
 def snapshot() -> dict[str, Any]:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 import devices
+import numpy as np
 
 SPECIFICATION = 1e-10  # float64 against float64
 NOISE = 1e-12          # absolute

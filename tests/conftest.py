@@ -13,12 +13,13 @@ import pytest
 economy.take_one_core()  # before what is imported next
 
 import devices  # noqa: E402
+
 import wvad_core as wv  # noqa: E402
 from wvad_core.backend import backend  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--backends", default=",".join(wv.backends()), help="backends to test, separated by commas")
+    parser.addoption("--backends", default=",".join(wv.list_backends()), help="backends to test, separated by commas")
     parser.addoption("--device", default="cpu", help="cuda[:INDEX] or ascend[:INDEX]: where the "
                      "framework that has it computes, the others on the CPU")
     parser.addoption("--slow", action="store_true", help="also what takes minutes")

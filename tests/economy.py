@@ -57,9 +57,9 @@ def case_of(nodeid: str) -> str:
 def methods() -> tuple[str, ...]:
     """As file names have them."""
     import wvad_core as wv
-    from wvad_core.methods import module_name
+    from wvad_core.registry import module_name
 
-    return tuple(map(module_name, wv.methods()))
+    return tuple(map(module_name, wv.list_methods()))
 
 
 def unit(nodeid: str) -> str:

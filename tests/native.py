@@ -6,15 +6,16 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import devices
 import numpy as np
 from scipy.special import expit
 
-import devices
 import wvad_core as wv
-from wvad_core import magnitude, parameters
-from wvad_core.layers import Scope
-from wvad_core.methods import memory_of, specification
+from wvad_core.blocks import magnitude
+from wvad_core.blocks import tensors as parameters
+from wvad_core.blocks.tensors import Scope
 from wvad_core.numpy_backend import Network as NumpyNetwork
+from wvad_core.registry import memory_of, specification
 
 
 def to_native(backend: str, array: np.ndarray):

@@ -74,7 +74,7 @@ def keep_first_kernels(backend: str, monkeypatch) -> None:
     """Make convolutions over time score with the weights of their first call: with a fault, on purpose."""
     call, change = {"torch": ("forward", lambda layer, value: layer._parameters.update(weight=value)),
                     "mindspore": ("construct", lambda layer, value: layer.weight.set_data(value))}[backend]
-    kind, kept = sys.modules[f"wvad_{backend}.layers"].Conv1d, {}
+    kind, kept = sys.modules[f"wvad_{backend}.blocks.convolution"].Conv1d, {}
     compute = getattr(kind, call)
 
     def stale(self, x):

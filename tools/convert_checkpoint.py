@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command_line import check_writable, run
 
 import wvad_core as wv
-from wvad_core import checkpoints, export
+from command_line import check_writable, run
+from wvad_core.checkpoints import export, formats
 from wvad_core.checkpoints.assumed import text
 from wvad_core.checkpoints.contents import Contents, describe
-from wvad_core.checkpoints.identification import Checkpoint, identify
+from wvad_core.checkpoints.identification.identify import Checkpoint, identify
 from wvad_core.detector import from_checkpoint
 from wvad_core.errors import one_line
 
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("source", type=Path, metavar="IN", help="the checkpoint")
     parser.add_argument("words", nargs="*", metavar="OUT [SETTING=VALUE ...]",
                         help="the file to write, and settings of the method that the file does not show")
-    parser.add_argument("--method", help=f"{', '.join(wv.methods())}; where the tensors fit several")
+    parser.add_argument("--method", help=f"{', '.join(wv.list_methods())}; where the tensors fit several")
     parser.add_argument("--published", action="store_true",
                         help="write the tensors under the names of the method's published checkpoints")
     parser.add_argument("--allow-fresh", action="store_true",
@@ -93,14 +93,14 @@ def convert(source: Path, target: Path, method: str | None, given: dict[str, Any
     if target.is_dir():
         raise wv.InputError(f"{target}: is a folder, expected a file to write")
     check_writable(target.parent)
-    kind, contents = checkpoints.read(source)
+    kind, contents = formats.read(source)
     found = identify(contents, str(source), method, given)
     found.check_whole(str(source), allow_fresh)
     print("\n".join([*about_file(source, kind.NAME), *about(found, contents)]), flush=True)
     if target.suffix in export.formats():
         export.export(from_checkpoint(found, str(source), allow_fresh=allow_fresh), target)
     else:
-        checkpoints.by_suffix(target).write(target, as_published(found) if published else describe(
+        formats.by_suffix(target).write(target, as_published(found) if published else describe(
             found.weights, found.method, found.config.as_dict(), found.assumed))
     print(line("written", f"{target}, {size(target)}"))
 
@@ -113,14 +113,14 @@ def as_published(found: Checkpoint) -> Contents:
 
 def check_suffix(target: Path) -> None:
     try:
-        checkpoints.by_suffix(target)
+        formats.by_suffix(target)
     except wv.InputError as error:
         raise wv.InputError(f"{error}; for deployment {', '.join(export.formats())}") from None
 
 
 def check(source: Path, method: str | None, given: dict[str, Any]) -> None:
     """Print all that is known of a file. Raises InputError, behind that, where it is no whole checkpoint."""
-    kind, contents = checkpoints.read(source)
+    kind, contents = formats.read(source)
     print("\n".join(about_file(source, kind.NAME)))
     try:
         found = identify(contents, str(source), method, given)

@@ -14,12 +14,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from command_line import run
 from tqdm import tqdm
 
 import wvad_core as wv
+from command_line import run
 from wvad_core.files import written_whole
-from wvad_core.methods import module_name, specification
+from wvad_core.registry import module_name, specification
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "published" / "golden"
 SNIPPETS = 64
@@ -31,7 +31,7 @@ MARKED = re.compile(r"(?<=<!-- methods -->\n).*?(?=<!-- end of methods -->)", re
 
 def main(argv: Sequence[str]) -> None:
     arguments = parser().parse_args(argv)
-    rows = [row(method) for method in tqdm(wv.methods(), "counting", unit="method", leave=False, disable=None)]
+    rows = [row(method) for method in tqdm(wv.list_methods(), "counting", unit="method", leave=False, disable=None)]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in (HEADER, ["---"] * len(HEADER), *rows))
     print(table)
     if arguments.write:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def row(method: str) -> list[str]:
-    from wvad_core import cost  # SciPy comes with it
+    from wvad_core.scoring import cost  # SciPy comes with it
 
     spec = specification(method)
     paper, config = spec.PAPER, spec.Config()

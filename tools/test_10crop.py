@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from command_line import check_writable, run
-
 import wvad_core as wv
-from wvad_core import evaluation, pictures
+from command_line import check_writable, run
 from wvad_core.backend import backend
 from wvad_core.data import Dataset, bundled_tables, demo, load_table
-from wvad_core.methods import module_name
+from wvad_core.registry import module_name
+from wvad_core.reports import figures
+from wvad_core.scoring import evaluation
 
 DEMO = "demo"
 
@@ -38,7 +38,7 @@ scores/NAME.png. Pictures need matplotlib. Exit status: 2 for bad input, 1 for a
 def main(argv: Sequence[str]) -> None:
     arguments = parser().parse_args(argv)
     check(arguments)
-    checkpoint = arguments.checkpoint or demo.demo_checkpoint(arguments.method or wv.methods()[0])
+    checkpoint = arguments.checkpoint or demo.demo_checkpoint(arguments.method or wv.list_methods()[0])
     backend(arguments.backend).join(arguments.device)
     detector = wv.load(checkpoint, arguments.backend, arguments.device, arguments.precision, method=arguments.method,
                        allow_fresh=arguments.allow_fresh)
@@ -59,8 +59,8 @@ def main(argv: Sequence[str]) -> None:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backend", default="numpy", help=f"{', '.join(wv.backends())}; default: numpy")
-    parser.add_argument("--method", help=f"{', '.join(wv.methods())}; default: the checkpoint's, else {wv.methods()[0]}")
+    parser.add_argument("--backend", default="numpy", help=f"{', '.join(wv.list_backends())}; default: numpy")
+    parser.add_argument("--method", help=f"{', '.join(wv.list_methods())}; default: the checkpoint's, else {wv.list_methods()[0]}")
     parser.add_argument("--dataset", default=DEMO, metavar="NAME",
                         help=f"{', '.join(bundled_tables())}, or a table of one's own, FILE.csv; default: {DEMO}")
     parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
@@ -106,7 +106,7 @@ def heading(about: dict[str, Any]) -> str:
 def save(report: wv.Report, folder: Path) -> None:
     report.save(folder)
     try:
-        drawn = f" and {pictures.draw(report, folder)} pictures"
+        drawn = f" and {figures.draw(report, folder)} pictures"
     except ImportError as error:
         drawn = f"; no pictures, {error}"
     print(f"written to {folder}: report.json, scores.npz{drawn}")

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command_line import check_writable, run
 
 import wvad_core as wv
-from wvad_core import experiments, recipes
+from command_line import check_writable, run
 from wvad_core.backend import backend
 from wvad_core.data import bundled_tables, load_table
-from wvad_core.evaluation import percent
 from wvad_core.files import write_json
-from wvad_core.methods import module_name
-from wvad_core.runs import STATE
+from wvad_core.registry import module_name
+from wvad_core.reports.results import percent
+from wvad_core.training import experiment, recipes
+from wvad_core.training.run_folder import STATE
 
 SHOWN = ("auc", "ap", "auc_sub", "ap_sub")
 
@@ -53,23 +53,23 @@ def main(argv: Sequence[str]) -> None:
     say = partial(print, flush=True) if first else (lambda line: None)
     say(heading(plan, folder))
     if arguments.seeds == 1:
-        reports = [experiments.run(plan, folder, say)]
+        reports = [experiment.run(plan, folder, say)]
     else:
-        reports = [experiments.run(replace(plan, recipe=replace(plan.recipe, seed=seed)), folder / f"seed-{seed}", say)
+        reports = [experiment.run(replace(plan, recipe=replace(plan.recipe, seed=seed)), folder / f"seed-{seed}", say)
                    for seed in range(plan.recipe.seed, plan.recipe.seed + arguments.seeds)]
         if first:
-            write_json(folder / experiments.REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
+            write_json(folder / experiment.REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
     say(table(reports))
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", help=", ".join(wv.methods()))
-    parser.add_argument("--dataset", metavar="NAME", default=experiments.DEMO,
+    parser.add_argument("--method", help=", ".join(wv.list_methods()))
+    parser.add_argument("--dataset", metavar="NAME", default=experiment.DEMO,
                         help=f"{', '.join(bundled_tables())}, or a table of one's own, FILE.csv; default: demo")
     parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
-    parser.add_argument("--backend", default="torch", help=f"one that trains, of {', '.join(wv.backends())}; default: torch")
+    parser.add_argument("--backend", default="torch", help=f"one that trains, of {', '.join(wv.list_backends())}; default: torch")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
     parser.add_argument("--recipe", metavar="NAME", help="the dataset whose recipe is taken; default: that of --dataset")
     parser.add_argument("--seeds", type=int, default=1, metavar="N",
@@ -81,23 +81,23 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def planned(arguments: argparse.Namespace) -> experiments.Plan:
+def planned(arguments: argparse.Namespace) -> experiment.Plan:
     """What the command line asks for. Raises InputError, for what no file is needed to tell before any is read."""
     if not arguments.method:
-        raise wv.InputError(f"--method is missing, expected one of {', '.join(wv.methods())}")
+        raise wv.InputError(f"--method is missing, expected one of {', '.join(wv.list_methods())}")
     if arguments.seeds < 1:
         raise wv.InputError(f"--seeds {arguments.seeds}, expected 1 or more")
     module_name(arguments.method)
     load_table(arguments.dataset)
-    return experiments.plan(arguments.method, arguments.dataset, arguments.features, arguments.backend, arguments.device,
+    return experiment.plan(arguments.method, arguments.dataset, arguments.features, arguments.backend, arguments.device,
                             recipes.parse(arguments.overrides), arguments.recipe)
 
 
-def resumed(arguments: argparse.Namespace) -> experiments.Plan:
+def resumed(arguments: argparse.Namespace) -> experiment.Plan:
     """The plan of a run that goes on, which nothing can change but the device."""
     if arguments.overrides or arguments.method or arguments.seeds != 1:
         raise wv.InputError("--resume goes on with a run as it was begun; it takes no method, no seeds and no KEY=VALUE")
-    plan = experiments.read_plan(arguments.resume)
+    plan = experiment.read_plan(arguments.resume)
     return plan if arguments.device == "auto" else replace(plan, device=arguments.device)
 
 
@@ -122,7 +122,7 @@ def spread(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def heading(plan: experiments.Plan, folder: Path) -> str:
+def heading(plan: experiment.Plan, folder: Path) -> str:
     """What is about to run, in a few lines."""
     recipe = plan.recipe
     lines = (("method", plan.method), ("backend", f"{plan.backend}, device {plan.device}, {recipe.precision}"),

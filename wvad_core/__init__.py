@@ -5,13 +5,14 @@
     detector = wv.load("weights.safetensors", backend="torch", device="auto")
     scores = detector.score(features)           # (N, T, D) -> (T,)
 """
-from . import data, metrics
-from .backend import backends
+from . import data
+from .backend import list_backends
 from .data.batches import Batch
 from .detector import Detector, create, from_published, load, published_names
 from .errors import AssumedWarning, InputError
-from .evaluation import Report, evaluate
-from .methods import names as methods
+from .registry import list_methods
+from .reports.results import Report, evaluate
+from .scoring import metrics
 
-__all__ = ["AssumedWarning", "Batch", "Detector", "InputError", "Report", "backends", "create", "data", "evaluate",
-           "from_published", "load", "methods", "metrics", "published_names"]
+__all__ = ["AssumedWarning", "Batch", "Detector", "InputError", "Report", "create", "data", "evaluate", "from_published",
+           "list_backends", "list_methods", "load", "metrics", "published_names"]

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .configuration import Config
+from .blocks.configuration import Config
 from .data.batches import Batch
 from .errors import InputError, one_line
-from .recipes import Recipe
+from .training.recipes import Recipe
 
 Array = np.ndarray
 GROUP = "wvad.backends"
@@ -75,14 +75,14 @@ class Backend(Protocol):
         """The float32 array (n,) of every process, by rank; n may differ."""
 
     def export(self, network: Any, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write what `score` computes to a file, in the format of its suffix (see `wvad_core.export`).
+        """Write what `score` computes to a file, in the format of its suffix (see `wvad_core.checkpoints.export`).
 
         metadata: goes into the file where the format has a place for it. Raises NotImplementedError with the reason
         where the format cannot express the network.
         """
 
 
-def backends() -> tuple[str, ...]:
+def list_backends() -> tuple[str, ...]:
     """The names of the backends, whether or not their frameworks are installed."""
     return tuple(sorted(_entries()))
 
@@ -103,7 +103,7 @@ def training_backend(name: str) -> Backend:
     """A backend that trains, by its name. Raises InputError for one that does not."""
     found = backend(name)
     if not found.TRAINS:
-        others = ", ".join(other for other in backends() if other != name)
+        others = ", ".join(other for other in list_backends() if other != name)
         raise InputError(f"the {name} backend does not train, expected one that does, of {others}")
     return found
 

@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from . import checkpoints, parameters
 from .backend import Backend
 from .backend import backend as find_backend
+from .blocks import tensors
+from .blocks.configuration import PUBLISHED_CROPS, Config, configure
+from .checkpoints import formats
 from .checkpoints.assumed import Assumed
 from .checkpoints.contents import describe
-from .checkpoints.identification import Checkpoint, identify, of_published
-from .checkpoints.naming import as_computed
-from .configuration import PUBLISHED_CROPS, Config, configure
+from .checkpoints.identification.identify import Checkpoint, identify, of_published
+from .checkpoints.identification.naming import as_computed
 from .data.arrays import as_features
 from .data.batches import Batch
 from .errors import InputError
-from .methods import specification
+from .registry import specification
 
 Array = np.ndarray
 
@@ -82,7 +83,7 @@ class Detector:
         The suffix names the format: .safetensors; .pt, .pth, .pkl (PyTorch); .ckpt (MindSpore). Raises InputError for any
         other, before anything is written.
         """
-        kind = checkpoints.by_suffix(Path(path))
+        kind = formats.by_suffix(Path(path))
         kind.write(Path(path), describe(self.weights(), self.method, self.config.as_dict(), self.assumed))
 
     def _check_batch(self, features: Array) -> None:
@@ -109,7 +110,7 @@ def create(method: str, backend: str = "numpy", device: str = "auto", precision:
     """A detector with fresh weights, the same for a seed on every backend."""
     spec = specification(method)
     configured = configure(spec.Config, config, method)
-    weights = parameters.draw(spec.parameters(configured), seed)
+    weights = tensors.draw(spec.parameters(configured), seed)
     return from_weights(method, configured, weights, backend, device, precision, seed)
 
 
@@ -122,7 +123,7 @@ def load(path: str | Path, backend: str = "numpy", device: str = "auto", precisi
     so where scores depend on it. A file without a part that scores are computed from is an error, unless allow_fresh draws
     its weights, to train further. seed: of what is random in training, and of weights that are drawn. Raises InputError.
     """
-    _, contents = checkpoints.read(Path(path))
+    _, contents = formats.read(Path(path))
     found = identify(contents, str(path), method, config, seed)
     detector = from_checkpoint(found, str(path), backend, device, precision, seed, allow_fresh)
     detector.assumed.warn(str(path))

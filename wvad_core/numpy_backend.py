@@ -4,16 +4,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
-from .configuration import Config
+from .blocks.configuration import Config
+from .blocks.tensors import Scope
 from .data.batches import Batch
 from .errors import InputError
-from .layers import Scope
-from .methods import memory_of, specification
-from .recipes import Recipe
+from .registry import memory_of, specification
+from .training.recipes import Recipe
 
 Array = np.ndarray
 TRAINS = False

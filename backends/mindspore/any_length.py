@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import math
 
-import mindspore as ms
 import numpy as np
+
+import mindspore as ms
 from mindspore import Tensor, ops
+from wvad_core.blocks.attention import DECAY, rotary_frequencies
+from wvad_core.blocks.crops import one_crop_each
 
-from wvad_core.attention import DECAY, rotary_frequencies
-from wvad_core.layers import one_crop_each
-
-from .attention import (DECAY_BLOCK, DecayAttention, Heads, Merged, PositionEmbedding, SoftmaxAttention,
-                        WindowedAttention)
-from .layers import Conv1d, Conv2d
-from .magnitude import MagnitudeNetwork
+from .blocks.attention import DECAY_BLOCK, DecayAttention, PositionEmbedding, SoftmaxAttention, WindowedAttention
+from .blocks.convolution import Conv1d, Conv2d
+from .blocks.head_axes import Heads, Merged
+from .blocks.magnitude import MagnitudeNetwork
 from .network import VideoNetwork
 
 

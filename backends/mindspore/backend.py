@@ -5,15 +5,15 @@ import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor
 
-from wvad_core.configuration import Config
+import mindspore as ms
+from mindspore import Tensor
+from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
-from wvad_core.methods import module_name
-from wvad_core.recipes import Recipe
+from wvad_core.registry import module_name
+from wvad_core.training.recipes import Recipe
 
 from . import parallel
 from .isolation import isolated, modes_kept, unchanged

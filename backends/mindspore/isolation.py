@@ -7,10 +7,9 @@ from contextlib import contextmanager
 
 import mindspore as ms
 from mindspore._c_expression import MSContext, ms_ctx_param
+from wvad_core.registry import memory_state, restore_memory
 
-from wvad_core.methods import memory_state, restore_memory
-
-from .layers import Random
+from .blocks.random import Random
 from .network import VideoNetwork
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+
 from mindspore import Parameter, Tensor, nn
-
-from wvad_core.configuration import Config
+from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
-from wvad_core.methods import first_weights
+from wvad_core.registry import first_weights
 
-from .layers import BatchNorm, Random
+from .blocks.normalisation import BatchNorm
+from .blocks.random import Random
 from .parallel import processes
 
 

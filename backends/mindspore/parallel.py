@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 
-import mindspore as ms
 import numpy as np
+
+import mindspore as ms
 from mindspore import Tensor, ops
 from mindspore.communication import GlobalComm, get_group_size, get_rank, init
-
 
 _joined = False
 

@@ -3,19 +3,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor, ops
 
+import mindspore as ms
+from mindspore import Tensor, ops
 from wvad_core.backend import in_graphs
 from wvad_core.data.batches import Batch
 from wvad_core.errors import Failure, InputError
-from wvad_core.methods import memory_state, restore_memory
-from wvad_core.recipes import Recipe
+from wvad_core.registry import memory_state, restore_memory
+from wvad_core.training.recipes import Recipe
 
 from . import parallel
+from .blocks.normalisation import BatchNorm
+from .blocks.random import Random
 from .isolation import isolated
-from .layers import BatchNorm, Random
 from .network import VideoNetwork
 
 MOMENTS = ("moment1", "moment2")

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from wvad_core.configuration import Config
+import torch
+from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
-from wvad_core.methods import module_name
-from wvad_core.recipes import Recipe
+from wvad_core.registry import module_name
+from wvad_core.training.recipes import Recipe
 
 from . import parallel
 from .isolation import full_float32, isolated, modes_kept, on_cpu_by_default, unchanged

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx_ir
 import onnxscript  # noqa: F401  torch.onnx needs it, and says so less plainly
+
 import torch
 from torch import Tensor, nn
 

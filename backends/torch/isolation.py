@@ -6,8 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from functools import partial
 
 import torch
-
-from wvad_core.methods import memory_state, restore_memory
+from wvad_core.registry import memory_state, restore_memory
 
 from .network import VideoNetwork
 

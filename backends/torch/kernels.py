@@ -168,3 +168,8 @@ def _image(x: Tensor, width: int) -> Tensor:
 def _snippets(image: Tensor, steps: int) -> Tensor:
     """(B, C, H, width) -> (B, T, C)."""
     return image.permute(0, 2, 3, 1).flatten(1, 2)[:, :steps]
+
+
+def eager_cpu(x: Tensor) -> bool:
+    """Whether oneDNN computes: not on CUDA, in float64, or in a graph that PyTorch compiles or exports."""
+    return x.device.type == "cpu" and x.dtype != torch.float64 and not torch.compiler.is_compiling()

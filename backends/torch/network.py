@@ -4,14 +4,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+
 import torch
 from torch import Tensor, nn
-
-from wvad_core.configuration import Config
+from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
-from wvad_core.methods import first_weights
+from wvad_core.registry import first_weights
 
-from .layers import BatchNorm
+from .blocks.normalisation import BatchNorm
 from .parallel import processes
 
 

@@ -21,10 +21,10 @@ from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
+
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
-
 
 _joined = False
 

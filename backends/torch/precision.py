@@ -4,7 +4,6 @@ from __future__ import annotations
 import platform
 
 import torch
-
 from wvad_core.errors import InputError
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}

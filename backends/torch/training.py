@@ -4,16 +4,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 
+import torch
 from wvad_core.backend import in_graphs
 from wvad_core.data.batches import Batch
-from wvad_core.methods import memory_state, restore_memory
-from wvad_core.recipes import Recipe
+from wvad_core.registry import memory_state, restore_memory
+from wvad_core.training.recipes import Recipe
 
 from . import parallel
+from .blocks.normalisation import BatchNorm
+from .blocks.random import Noise
 from .isolation import isolated
-from .layers import BatchNorm, Noise
 from .network import VideoNetwork
 from .precision import product_dtype
 

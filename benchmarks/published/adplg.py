@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import torch
-from published_layers import Weights, conv, embedded, halves, linear, norm, one_crop_after_another, transformer
 from torch import Tensor
 from torch.nn import functional as F
 
+from published_layers import Weights, conv, embedded, halves, linear, norm, one_crop_after_another, transformer
 from wvad_core.data.batches import Batch
 from wvad_core.methods.adplg import Config
 

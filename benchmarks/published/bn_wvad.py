@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from published_layers import Weights, batch_norm, conv, embedded, halves, one_crop_after_another, transformer
 from torch import Tensor
 from torch.nn import functional as F
 
+from published_layers import Weights, batch_norm, conv, embedded, halves, one_crop_after_another, transformer
 from wvad_core.data.batches import Batch
 from wvad_core.methods.bn_wvad import Config
 

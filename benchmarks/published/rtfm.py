@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from published_layers import Weights, aggregated, halves, on_device, score_head
 from torch import Tensor
 from torch.nn import functional as F
 
+from published_layers import Weights, aggregated, halves, on_device, score_head
+from wvad_core.blocks.magnitude import MagnitudeConfig
 from wvad_core.data.batches import Batch
-from wvad_core.magnitude import MagnitudeConfig
 
 
 def scores(weights: Weights, video: np.ndarray) -> np.ndarray:

@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import torch
-from published_layers import Weights, embedded, halves, linear, one_crop_after_another, transformer
 from torch import Tensor
 from torch.nn import functional as F
 
+from published_layers import Weights, embedded, halves, linear, one_crop_after_another, transformer
 from wvad_core.data.batches import Batch
 from wvad_core.methods.ur_dmu import Config
 

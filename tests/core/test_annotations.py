@@ -4,8 +4,16 @@ import csv
 import numpy as np
 import pytest
 
-from wvad_core.data.annotations import (TABLES, Video, abnormal_share, bundled_tables, bundled_timeline,
-                                        frame_labels, load_table, split_timeline)
+from wvad_core.data.annotations import (
+    TABLES,
+    Video,
+    abnormal_share,
+    bundled_tables,
+    bundled_timeline,
+    frame_labels,
+    load_table,
+    split_timeline,
+)
 from wvad_core.errors import InputError
 
 HEADER = "video,split,category,frames,intervals\n"

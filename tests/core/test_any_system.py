@@ -39,7 +39,7 @@ def test_the_core_and_the_tools():
 def test_a_backend(framework):
     done = imports(framework, ROOT, f"wvad_{framework}")
     assert done.returncode == 0, done.stderr
-    assert framework in wv.backends()
+    assert framework in wv.list_backends()
 
 
 @pytest.mark.parametrize("name", ["fcntl", "resource"])

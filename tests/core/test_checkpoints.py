@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from ml_dtypes import bfloat16
 
 import wvad_core as wv
-from wvad_core import checkpoints
-from wvad_core.checkpoints import mindspore, safetensors
+from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents, describe, description, digest
-from wvad_core.checkpoints.identification import identify
+from wvad_core.checkpoints.formats import mindspore, safetensors
+from wvad_core.checkpoints.identification.identify import identify
 
-FORMATS = checkpoints.formats()
+FORMATS = formats.formats()
 SUFFIXES = [(kind, suffix) for kind in FORMATS for suffix in kind.SUFFIXES]
 VALUES = np.arange(6).reshape(2, 3)
 TENSORS = {f"a.{np.dtype(d)}": VALUES.astype(d) for d in
@@ -37,14 +37,14 @@ def test_formats_are_found():
     assert [kind.NAME for kind in FORMATS] == ["MindSpore", "PyTorch", "safetensors"]
     assert len({suffix for _, suffix in SUFFIXES}) == len(SUFFIXES)
     for kind, suffix in SUFFIXES:
-        assert checkpoints.by_suffix(Path(f"x{suffix.upper()}")) is kind
+        assert formats.by_suffix(Path(f"x{suffix.upper()}")) is kind
 
 
 @pytest.mark.parametrize("kind, suffix", SUFFIXES)
 def test_round_trip(tmp_path, kind, suffix):
     kind.write(tmp_path / f"x{suffix}", Contents(TENSORS, {"method": "ü"}))
     (tmp_path / f"x{suffix}").rename(tmp_path / "x.safetensors")  # the content counts, not the suffix
-    found_kind, found = checkpoints.read(tmp_path / "x.safetensors")
+    found_kind, found = formats.read(tmp_path / "x.safetensors")
     assert found_kind is kind
     assert sorted(found.tensors) == sorted(TENSORS) and found.metadata == {"method": "ü"}
     for name, value in TENSORS.items():
@@ -87,9 +87,9 @@ def test_what_is_no_checkpoint(tmp_path):
                           (tmp_path / "none.ckpt", "none.ckpt: no such checkpoint file"),
                           (tmp_path, "no such checkpoint file")):
         with pytest.raises(wv.InputError, match=message):
-            checkpoints.read(path)
+            formats.read(path)
     with pytest.raises(wv.InputError, match=r"x.txt: no format has the suffix '.txt', expected .ckpt \(MindSpore\), .pt"):
-        checkpoints.by_suffix(tmp_path / "x.txt")
+        formats.by_suffix(tmp_path / "x.txt")
 
 
 def header(content: bytes, length: int | None = None, data: bytes = b"") -> bytes:
@@ -109,7 +109,7 @@ def test_safetensors_that_are_refused(tmp_path, content):
     (tmp_path / "x.safetensors").write_bytes(content)
     tracemalloc.start()
     with pytest.raises(wv.InputError, match="x.safetensors: (not a whole safetensors file|holds tensors of a type)"):
-        checkpoints.read(tmp_path / "x.safetensors")
+        formats.read(tmp_path / "x.safetensors")
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()
 
@@ -154,7 +154,7 @@ def check(path: Path, content: bytes, expected: str) -> bool:
     """Whether a file of this content is a checkpoint; if it is, and says what it is, with the tensors that were written."""
     path.write_bytes(content)
     try:
-        _, contents = checkpoints.read(path)
+        _, contents = formats.read(path)
         found = identify(contents, str(path))
     except wv.InputError as error:
         assert str(error).startswith(str(path))

@@ -4,7 +4,7 @@ import dataclasses
 import pytest
 
 import wvad_core as wv
-from wvad_core import configuration
+from wvad_core.blocks import configuration
 
 
 @dataclasses.dataclass(frozen=True)

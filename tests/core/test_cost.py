@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 import wvad_core as wv
-from wvad_core import cost
-from wvad_core.methods import specification
+from wvad_core.registry import specification
+from wvad_core.scoring import cost
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_parameters_are_those_that_train(method):
     config = specification(method).DEMO
     weights = wv.create(method, **config.as_dict()).weights()
@@ -27,7 +27,7 @@ def test_multiply_accumulates_by_hand(steps):
     assert cost.multiply_accumulates("saa", config, steps) == pyramid + non_local + attention + head
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_counting_changes_no_score(method, monkeypatch):
     """The counted arrays compute what plain ones do, and every method has products to count."""
     spec, seen = specification(method), []

@@ -8,7 +8,7 @@ import pytest
 import wvad_core as wv
 from wvad_core.data import Dataset, TrainingSet, demo, demo_scenes, load_table
 from wvad_core.data.annotations import TABLES
-from wvad_core.methods import specification
+from wvad_core.registry import specification
 
 AUC = {"adplg": 0.94661, "ar-net": 0.96871, "bn-wvad": 0.97199, "rtfm": 0.96985, "saa": 0.95235, "ssrl": 0.95176,
        "ur-dmu": 0.98909}
@@ -195,7 +195,7 @@ def test_the_bundled_checkpoints(folders, method):
 
 def test_every_bundled_checkpoint_is_tested():
     folder = demo.demo_checkpoint("saa").parent
-    assert set(AUC) == set(wv.methods())
+    assert set(AUC) == set(wv.list_methods())
     assert {file.name for file in folder.iterdir()} == {f"{m.replace('-', '_')}.safetensors" for m in AUC}
 
 

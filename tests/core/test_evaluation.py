@@ -9,8 +9,9 @@ import sklearn.metrics
 import wvad_core as wv
 from wvad_core.data import Dataset
 from wvad_core.errors import InputError
-from wvad_core.evaluation import AT_ONE_HALF, VideoScores, describe, scored, summarise
-from wvad_core.methods import specification
+from wvad_core.registry import specification
+from wvad_core.reports.results import summarise
+from wvad_core.scoring.evaluation import AT_ONE_HALF, VideoScores, describe, scored
 
 SMALL = {"feature_dim": 8, "channels": 32, "heads": 2, "head_dim": 4, "feed_forward_dim": 8}
 
@@ -141,7 +142,7 @@ def test_what_is_taken_at_one_half_is_left_out_where_scores_are_no_probabilities
     assert "normal videos" not in summarise(VIDEOS[:1], {}, replicates=2, probabilities=False).undefined
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_a_method_whose_scores_are_probabilities_keeps_them_between_0_and_1(method):
     """Weights far larger than trained ones, features too: only what is bounded by its form stays below 1."""
     spec = specification(method)

@@ -8,9 +8,9 @@ from ml_dtypes import bfloat16
 import golden
 import wvad_core as wv
 from wvad_core.checkpoints.contents import Contents, describe
-from wvad_core.checkpoints.identification import identify
-from wvad_core.checkpoints.naming import CANONICAL, PUBLISHED, as_computed, squeezed
-from wvad_core.methods import Published, specification
+from wvad_core.checkpoints.identification.identify import identify
+from wvad_core.checkpoints.identification.naming import CANONICAL, PUBLISHED, as_computed, squeezed
+from wvad_core.registry import Published, specification
 
 CASES = {name: golden.load(name) for name in golden.names()}
 SAA = {"feature_dim": 16, "attention_dim": 4, "hidden_dims": (4, 2)}
@@ -62,7 +62,7 @@ def test_published_tensors(name):
     assert all(result.weights[name].any() for name in assumed.fresh if name.endswith("weight") and ".norm." not in name)
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 @pytest.mark.parametrize("behind", ["", "module.", "a.b."])
 def test_published_configurations(method, behind):
     """Of the size that is published, and of half the depth of features; under canonical names, which prefixes may hide."""
@@ -182,7 +182,7 @@ def test_what_is_missing_extra_and_wrong():
     assert refusal({}) == "it has no tensors"
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_changed_names_and_shapes(method):
     """A right answer or one clear error, whatever one tensor is."""
     rng = np.random.default_rng(0)

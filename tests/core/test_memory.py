@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import wvad_core as wv
-from wvad_core import attention, magnitude
-from wvad_core.methods import specification
+from wvad_core.blocks import attention, magnitude
+from wvad_core.registry import specification
 
 
 def peak(detector: wv.Detector, steps: int) -> int:
@@ -18,7 +18,7 @@ def peak(detector: wv.Detector, steps: int) -> int:
     return highest
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_memory_is_linear_in_the_number_of_snippets(method, monkeypatch):
     monkeypatch.setattr(attention, "ATTENTION_BLOCK", 1 << 14)
     detector = wv.create(method, **specification(method).DEMO.as_dict())

@@ -1,4 +1,4 @@
-"""wvad_core.metrics against scikit-learn on repeated frames, two naive definitions each, and properties."""
+"""wvad_core.scoring.metrics against scikit-learn on repeated frames, two naive definitions each, and properties."""
 
 import warnings
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from wvad_core import metrics
 from wvad_core.errors import InputError
+from wvad_core.scoring import metrics
 
 AREAS = (metrics.roc_auc, metrics.pr_auc, metrics.average_precision)
 WEIGHTED = AREAS + (metrics.false_alarm_rate, metrics.roc_curve, metrics.precision_recall_curve)

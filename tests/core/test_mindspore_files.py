@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import wvad_core as wv
-from wvad_core import checkpoints
-from wvad_core.checkpoints import mindspore, safetensors
+from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents
-from wvad_core.checkpoints.protobuf import encoded, field, fields, varint, varints
+from wvad_core.checkpoints.formats import mindspore, safetensors
+from wvad_core.checkpoints.formats.protobuf import encoded, field, fields, varint, varints
 
 VALUES = np.arange(6).reshape(2, 3)
 TENSORS = {kind: VALUES.astype(dtype) for kind, dtype in mindspore.TYPES.items()} | {
@@ -123,7 +123,7 @@ def test_what_is_refused(tmp_path, content, message):
 
 def test_recognised_by_content(tmp_path):
     (tmp_path / "x.bin").write_bytes(WHOLE)
-    assert mindspore.recognises(tmp_path / "x.bin") and checkpoints.recognise(tmp_path / "x.bin") is mindspore
+    assert mindspore.recognises(tmp_path / "x.bin") and formats.recognise(tmp_path / "x.bin") is mindspore
     for other in (b"", b"\n", b"\n\xff", b"PK\3\4", b"\n\x04abcd"):
         (tmp_path / "x.bin").write_bytes(other)
         assert not mindspore.recognises(tmp_path / "x.bin")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import wvad_core as wv
-from wvad_core.methods import module_name
+from wvad_core.registry import module_name
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("wvad_core", "backends", "tools")
@@ -17,7 +17,7 @@ def mentions(method: str, text: str) -> bool:
     return re.search(rf"(?<![a-z]){word}(?![a-z])", text, re.IGNORECASE) is not None
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_no_method_is_named_outside_its_files(method):
     homes = ("wvad_core", "backends/torch", "backends/mindspore")
     own = {ROOT / home / "methods" / f"{module_name(method)}.py" for home in homes}
@@ -26,7 +26,7 @@ def test_no_method_is_named_outside_its_files(method):
     assert not [str(path) for path in others if mentions(method, path.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_no_method_builds_on_another(method):
     """Methods may cite one another; what two of them share has a place of its own."""
     for path in (path for path in SOURCES if path.parent.name == "methods" and path.stem != module_name(method)):

@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from wvad_core import pictures
-from wvad_core.evaluation import VideoScores, summarise
+from wvad_core.reports import figures
+from wvad_core.reports.results import summarise
+from wvad_core.scoring.evaluation import VideoScores
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -26,7 +27,7 @@ def files(folder):
 def test_all_pictures_are_png_files(tmp_path):
     drawn = report(scored("v=a__#00-03_label_B1-0-0", [0.1, 0.9, 0.4], [0, 0.5, 1]),
                    scored("cost $x^2$ and $", [0.1, 7, 0.4], [0, 0.5, 1]), scored("n", [0.3], [0], "Normal"))
-    assert pictures.draw(drawn, tmp_path) == 5
+    assert figures.draw(drawn, tmp_path) == 5
     assert files(tmp_path) == ["precision_recall.png", "roc.png", "scores/cost _x_2_ and _.png".replace(" ", "_"),
                                "scores/n.png", "scores/v=a___00-03_label_B1-0-0.png"]
     assert all((tmp_path / name).read_bytes().startswith(PNG) for name in files(tmp_path))
@@ -35,20 +36,20 @@ def test_all_pictures_are_png_files(tmp_path):
 @pytest.mark.parametrize("share", [[0, 0], [1, 1]])
 def test_one_class_only(tmp_path, share):
     """Curves that are not defined make pictures that say so."""
-    assert pictures.draw(report(scored("a", [0.2, 0.4], share)), tmp_path) == 3
+    assert figures.draw(report(scored("a", [0.2, 0.4], share)), tmp_path) == 3
     assert len(files(tmp_path)) == 3
 
 
 def test_no_pyplot(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    pictures.draw(report(scored("a", [0.2, 0.4], [0, 1])), tmp_path)
+    figures.draw(report(scored("a", [0.2, 0.4], [0, 1])), tmp_path)
 
 
 def test_without_matplotlib_nothing_is_written(tmp_path, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match="^matplotlib is not installed: pip install matplotlib$"):
-        pictures.draw(report(scored("a", [0.2, 0.4], [0, 1])), tmp_path / "out")
+        figures.draw(report(scored("a", [0.2, 0.4], [0, 1])), tmp_path / "out")
     assert not os.listdir(tmp_path)
 
 
@@ -57,28 +58,28 @@ def test_without_matplotlib_nothing_is_written(tmp_path, monkeypatch):
     (["../../etc/passwd", ".hidden", "..", "a/b\\c:d*e"], ["_._.._etc_passwd", "_hidden", "_.", "a_b_c_d_e"]),
     (["café 1", "视频"], ["café_1", "视频"])])
 def test_file_names(videos, names):
-    assert pictures.file_names(videos) == names
+    assert figures.file_names(videos) == names
 
 
 def test_file_names_are_unique():
     videos = ["a#b", "a b", "A_B", "c", "视" * 300, "视" * 301]
-    names = pictures.file_names(videos)
+    names = figures.file_names(videos)
     assert len({name.lower() for name in names}) == len(videos)
     assert max(len(f".{name}-12345678.png".encode()) for name in names) < 256
     assert names[3] == "c"
-    assert pictures.file_names(videos) == names
+    assert figures.file_names(videos) == names
 
 
 @pytest.mark.parametrize("share, intervals", [
     ([0, 0], []), ([1, 1], [(0, 32)]), ([0, 0.25, 1, 0.5, 0], [(28, 56)]), ([0.25], [(0, 4)]),
     ([0.5, 0, 0, 1], [(0, 8), (48, 64)]), ([0, 1 / 16, 1 / 16, 0], [(31, 33)])])
 def test_anomalies(share, intervals):
-    assert pictures.anomalies(np.array(share)) == intervals
+    assert figures.anomalies(np.array(share)) == intervals
 
 
 def timeline(*videos):
-    figure = pictures._figure(9, 3)
-    return pictures._Timeline(figure, videos), figure.axes[0]
+    figure = figures._figure(9, 3)
+    return figures._Timeline(figure, videos), figure.axes[0]
 
 
 def test_one_figure_shows_one_video_after_another():
@@ -105,5 +106,5 @@ def test_scores_that_are_no_probabilities():
 
 
 def test_a_long_name_leaves_room_for_the_category():
-    assert pictures._shortened("x" * 90) == "x" * 90
-    assert len(pictures._shortened("x" * 500)) < 100
+    assert figures._shortened("x" * 90) == "x" * 90
+    assert len(figures._shortened("x" * 500)) < 100

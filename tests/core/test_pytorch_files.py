@@ -12,8 +12,8 @@ import pytest
 from ml_dtypes import bfloat16
 
 import wvad_core as wv
-from wvad_core.checkpoints import pytorch
 from wvad_core.checkpoints.contents import Contents
+from wvad_core.checkpoints.formats import pytorch
 
 DTYPES = [np.float64, np.float32, np.float16, bfloat16, np.int64, np.int32, np.int16, np.int8, np.uint8, np.bool_]
 FORMS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -387,6 +387,6 @@ def test_no_framework(tmp_path):
     """In a process where PyTorch and MindSpore cannot be imported."""
     pytorch.write(tmp_path / "x.pt", Contents(STATE, {}))
     code = ("import sys; sys.modules['torch'] = sys.modules['mindspore'] = None; from pathlib import Path\n"
-            "from wvad_core.checkpoints import pytorch\nprint(*pytorch.read(Path(sys.argv[1])).tensors)")
+            "from wvad_core.checkpoints.formats import pytorch\nprint(*pytorch.read(Path(sys.argv[1])).tensors)")
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.pt"], capture_output=True, text=True)
     assert done.stdout == "a b\n", done.stderr

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 import wvad_core as wv
 from test_pytorch_files import refusal
-from wvad_core.checkpoints import pytorch, unpickling
 from wvad_core.checkpoints.contents import Contents
+from wvad_core.checkpoints.formats import pytorch
+from wvad_core.checkpoints.unpickler import unpickling
 
 # codecs warns of an escape in an old pickle's text that is none
 pytestmark = pytest.mark.filterwarnings("ignore:invalid escape sequence")

@@ -5,13 +5,13 @@ import json
 import pytest
 
 import wvad_core as wv
-from wvad_core.configuration import Config
+from wvad_core.blocks.configuration import Config
 from wvad_core.errors import InputError
-from wvad_core.methods import specification
-from wvad_core.recipes import Group, Recipe, from_dict, parse, resolve
+from wvad_core.registry import specification
+from wvad_core.training.recipes import Group, Recipe, from_dict, parse, resolve
 
 PLAIN = Recipe(segments=32, videos=16, steps=100)
-CASES = [(method, dataset) for method in wv.methods() for dataset in specification(method).RECIPES]
+CASES = [(method, dataset) for method in wv.list_methods() for dataset in specification(method).RECIPES]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def test_a_name_of_the_recipe_and_of_the_method_is_told_apart():
         resolve(PLAIN, Namesake, {"recipe.margin": 1.0}, "toy")
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_no_setting_of_these_methods_has_the_name_of_a_recipes_value(method):
     settings = {field.name for field in dataclasses.fields(specification(method).Config)}
     assert not settings & {field.name for field in dataclasses.fields(Recipe)}

@@ -3,12 +3,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-
 from test_batches import dataset
+
 from wvad_core.data import SnippetTrainingSet, TrainingSet, sample_snippets
 from wvad_core.errors import InputError
-from wvad_core.recipes import Recipe
-from wvad_core.training import read_training_set
+from wvad_core.training.loop import read_training_set
+from wvad_core.training.recipes import Recipe
 
 MOST = 7
 

@@ -6,16 +6,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
 import test_training_loop as loop
 from tensorboardX.proto.event_pb2 import Event
 from test_batches import dataset
 from test_training_loop import FAULTS, RECIPE, Stopped, begin, toy, training_set  # noqa: F401, fixtures
-from wvad_core import training
+
 from wvad_core.data import TrainingSet
 from wvad_core.methods import ssrl
-from wvad_core.runs import HISTORY, Run
-from wvad_core.training import train
+from wvad_core.training import loop as training_loop
+from wvad_core.training.loop import train
+from wvad_core.training.run_folder import HISTORY, Run
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_patches_of_later_stages_are_left_out_of_every_batch(monkeypatch):
     configs = [ssrl.Config(stage=stage) for stage in (1, 2, 3)]
     spec = SimpleNamespace(parameters=lambda config: {}, stages=lambda config: configs,
                            next_stage=lambda best, config, seed: best)
-    monkeypatch.setattr(training, "specification", lambda method: spec)
+    monkeypatch.setattr(training_loop, "specification", lambda method: spec)
     whole, seen, judged = TrainingSet(dataset(crops=25), 4), [], []
 
     def step(trainer, batch):

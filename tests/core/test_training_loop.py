@@ -5,16 +5,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from test_batches import dataset
 
 import wvad_core as wv
-from test_batches import dataset
-from wvad_core import training
-from wvad_core.checkpoints import safetensors
+from wvad_core.checkpoints.formats import safetensors
 from wvad_core.data import TrainingSet
 from wvad_core.errors import Failure, InputError
-from wvad_core.recipes import Recipe
-from wvad_core.runs import BEST, HISTORY, LAST, STATE, Run
-from wvad_core.training import Journal, Position, train
+from wvad_core.training import loop as training_loop
+from wvad_core.training.loop import Journal, Position, train
+from wvad_core.training.recipes import Recipe
+from wvad_core.training.run_folder import BEST, HISTORY, LAST, STATE, Run
 
 RECIPE = Recipe(segments=4, videos=2, steps=20, evaluate_every=4, save_every=3, crops="all")
 
@@ -65,9 +65,9 @@ def toy(monkeypatch):
 
     spec = SimpleNamespace(parameters=lambda config: {}, stages=lambda config: (config,) * config.stages,
                            next_stage=lambda best, config, seed: {"w": 10 * best["w"], "steps": best["steps"]})
-    monkeypatch.setattr(training, "specification", lambda method: spec)
-    monkeypatch.setattr(training, "from_weights", from_weights)
-    monkeypatch.setattr(training, "draw", lambda parameters, seed: {"w": np.float32(0), "steps": np.int64(0)})
+    monkeypatch.setattr(training_loop, "specification", lambda method: spec)
+    monkeypatch.setattr(training_loop, "from_weights", from_weights)
+    monkeypatch.setattr(training_loop, "draw", lambda parameters, seed: {"w": np.float32(0), "steps": np.int64(0)})
     FAULTS.clear()
 
 

@@ -1,12 +1,12 @@
 """The table that all parity tests run over: small random configurations of every method, lengths, crops."""
 from __future__ import annotations
 
+import devices
 import numpy as np
 
-import devices
 import wvad_core as wv
 from wvad_core.backend import backend as find_backend
-from wvad_core.methods import specification
+from wvad_core.registry import specification
 
 CONFIGS = {
     "ar-net": [

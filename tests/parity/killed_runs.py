@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import devices
 import numpy as np
 
-import devices
 from cases import CONFIGS, batch, video
-from wvad_core.methods import specification
-from wvad_core.recipes import Group, Recipe, resolve
-from wvad_core.runs import HISTORY, Run
-from wvad_core.training import train
+from wvad_core.registry import specification
+from wvad_core.training.loop import train
+from wvad_core.training.recipes import Recipe, resolve
+from wvad_core.training.run_folder import HISTORY, Run
 
 LATER = {"torch": ["torch._dynamo"]}
 """What a framework imports when its first optimiser is made, which takes longer than a run."""

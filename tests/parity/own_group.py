@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import parallel_worker
+from parallel_worker import SAME, dataset, evaluate
 from torch import distributed
 
-import parallel_worker
 from cases import CONFIGS
-from parallel_worker import SAME, dataset, evaluate
 from wvad_core.backend import backend as find_backend
 
 

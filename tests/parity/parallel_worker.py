@@ -12,16 +12,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import devices
 import numpy as np
 
-import devices
 import wvad_core as wv
 from cases import CONFIGS, activations, batch, detector
 from wvad_core.backend import backend as find_backend
 from wvad_core.data.annotations import Video
 from wvad_core.data.dataset import Dataset, Item
 from wvad_core.data.features import VideoFeatures
-from wvad_core.recipes import Recipe
+from wvad_core.training.recipes import Recipe
 
 RECIPE = Recipe(segments=20, videos=4, steps=3, learning_rate=1e-3, weight_decay=5e-3, clip_norm=1.0)
 DEVICE = dataclasses.replace(RECIPE, batch_norm="device")

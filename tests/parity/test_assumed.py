@@ -6,15 +6,15 @@ import pytest
 
 import wvad_core as wv
 from cases import NETWORKS, detector, video
-from wvad_core import checkpoints
-from wvad_core.checkpoints import safetensors
+from wvad_core.blocks.tensors import Scope
+from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents
-from wvad_core.checkpoints.identification import identify
-from wvad_core.checkpoints.naming import CANONICAL, PUBLISHED
-from wvad_core.checkpoints.search import changed
+from wvad_core.checkpoints.formats import safetensors
+from wvad_core.checkpoints.identification.identify import identify
+from wvad_core.checkpoints.identification.naming import CANONICAL, PUBLISHED
+from wvad_core.checkpoints.identification.search import changed
 from wvad_core.data import demo
-from wvad_core.layers import Scope
-from wvad_core.methods import specification
+from wvad_core.registry import specification
 
 SAA = {"feature_dim": 16, "attention_dim": 4, "hidden_dims": (4, 2)}
 OF_NAMES = ("variant", "window_sizes", "stage")
@@ -125,7 +125,7 @@ def assert_honest_when_saved(loaded: wv.Detector, settings: dict, changed_to: di
         again.save(path)
     told = wv.load(path, **changed_to)
     assert not set(settings) & {*told.assumed.settings, *told.assumed.scored}
-    contents = checkpoints.read(path)[1]
+    contents = formats.read(path)[1]
     for text in ("[]", "3", '{"settings": ["nothing"]}', '{"other": []}', "{", '{"settings": 3}'):
         with pytest.raises(wv.InputError, match="x.pt: the entry assumed of the metadata is not what this library writes"):
             identify(Contents(contents.tensors, contents.metadata | {"assumed": text}), "x.pt")
@@ -172,7 +172,7 @@ def test_a_part_without_which_scores_are_random(tmp_path):
     assert loaded.assumed.fresh and not loaded.assumed.scored and loaded.assumed.settings["hidden"] == 512
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_what_this_library_makes_assumes_nothing(method, tmp_path):
     made = wv.create(method, **specification(method).DEMO.as_dict())
     with warnings.catch_warnings():
@@ -180,6 +180,6 @@ def test_what_this_library_makes_assumes_nothing(method, tmp_path):
         for suffix in (".safetensors", ".ckpt", ".pt"):
             made.save(tmp_path / f"x{suffix}")
             loaded = wv.load(tmp_path / f"x{suffix}")
-            assert not loaded.assumed and not made.assumed and "assumed" not in checkpoints.read(
+            assert not loaded.assumed and not made.assumed and "assumed" not in formats.read(
                 tmp_path / f"x{suffix}")[1].metadata
         assert not wv.load(demo.demo_checkpoint(method)).assumed

@@ -10,18 +10,18 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 import caller_state
-import native
+import numpy as np
 import parallel_worker
-import wvad_core as wv
+import pytest
 from bf16 import bf16_or_refusal
+
+import native
+import wvad_core as wv
 from cases import CONFIGS, NETWORKS, batch, detector, video
 from compare import OUTPUT, TRAINED, assert_all_close
-from wvad_core.methods import memory_state
-from wvad_core.recipes import Recipe
+from wvad_core.registry import memory_state
+from wvad_core.training.recipes import Recipe
 
 TESTS = Path(__file__).parent.parent
 RECIPE = Recipe(segments=20, videos=3, steps=3, learning_rate=1e-3)

@@ -1,9 +1,10 @@
 """The backends offer the same functions and classes with the same signatures; frameworks load only when asked for."""
-import importlib
+import importlib.util
 import inspect
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,21 +12,27 @@ import wvad_core as wv
 from cases import CONFIGS
 from wvad_core.backend import Backend
 from wvad_core.backend import backend as find_backend
-from wvad_core.methods import module_name, specification
+from wvad_core.registry import specification
 
-SHARED = ["backend", "layers", "attention", "aggregation", "losses", "magnitude", "network", "isolation", "parallel",
-          "training", "export"]
-MODULES = SHARED + [f"methods.{module_name(m)}" for m in wv.methods()]
+FOLDERS = {name: Path(importlib.util.find_spec(f"wvad_{name}").origin).parent for name in ("torch", "mindspore")}
+FILES = {name: {str(path.relative_to(folder).with_suffix("")).replace("/", ".") for path in folder.rglob("*.py")
+                if path.stem != "__init__"} for name, folder in FOLDERS.items()}
+OWN_FILES = {
+    "torch": {"kernels", "precision"},                                    # oneDNN's, and bf16 on the processors that have it
+    "mindspore": {"any_length", "requirements",                           # graphs for any length; numpy < 2
+                  "blocks.activations", "blocks.head_axes", "blocks.parameters"},  # its own, see below
+}
+FAST = {"routes", "blocks.minimal_filtering"}  # which kernels are fast, and how: each its own
+MODULES = sorted((FILES["torch"] & FILES["mindspore"]) - FAST)
 OWN = {"forward", "construct"}  # one thing under the frameworks' two names
 # Known differences, each with its reason. A difference that is gone must leave this table too.
 ONLY = {
-    ("layers", "mindspore"): {"gelu", "Random"},                 # its own: the tanh formula; masks that differ each time
-    ("layers", "torch"): {"eager_cpu", "over_time"},                              # kernels by the processor
-    ("attention", "mindspore"): {"SoftmaxAttention", "DecayAttention", "WindowedAttention",  # cells, for graph mode
-                                 "Heads", "Merged", "Rows"},                             # its transposed copies are slow
-    ("attention", "torch"): {"softmax_attention", "decay_attention", "windowed_attention"},  # functions suffice
+    ("blocks.random", "mindspore"): {"Random"},                                   # masks that differ each time
+    ("blocks.convolution", "torch"): {"over_time"},                               # kernels by the processor
+    ("blocks.attention", "mindspore"): {"SoftmaxAttention", "DecayAttention", "WindowedAttention"},  # cells, for graph mode
+    ("blocks.attention", "torch"): {"softmax_attention", "decay_attention", "windowed_attention"},   # functions suffice
     ("isolation", "torch"): {"full_float32", "on_cpu_by_default"},                # what MindSpore has one of
-    ("losses", "mindspore"): {"log_sigmoid"},                                     # it has none
+    ("blocks.losses", "mindspore"): {"log_sigmoid"},                              # it has none
     ("parallel", "mindspore"): {"averaged"},                                     # the mean of the gradients itself
     ("parallel", "torch"): {"averaging", "gradients", "local_rank"},             # DistributedDataParallel makes it
     ("training", "mindspore"): {"losses_and_gradients"},                         # MindSpore differentiates functions
@@ -50,6 +57,10 @@ def signatures(value: object) -> dict[str, list[str]]:
             for name, method in own.items() if not name.startswith("_") or name == "__init__"}
 
 
+def test_frameworks_have_the_same_files():
+    assert {name: files - (FILES["torch"] & FILES["mindspore"]) for name, files in FILES.items()} == OWN_FILES
+
+
 @pytest.mark.needs("torch", "mindspore")
 @pytest.mark.parametrize("module", MODULES)
 def test_frameworks_offer_the_same(module):
@@ -71,10 +82,10 @@ def test_every_backend_has_the_functions_of_the_protocol(backend):
 
 
 def test_every_method_is_in_the_table_of_parity():
-    assert set(CONFIGS) == set(wv.methods())
+    assert set(CONFIGS) == set(wv.list_methods())
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_every_method_has_what_the_registry_says(method):
     spec = specification(method)
     for name, first in (("forward", "features"), ("losses", "batch")):
@@ -86,7 +97,7 @@ def test_every_method_has_what_the_registry_says(method):
     assert 2018 <= spec.PAPER.year <= 2026 and spec.PAPER.link.startswith("https://")
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_canonical_names_are_the_attribute_paths(method, framework):
     made = wv.create(method, backend=framework, **CONFIGS[method][0])
     for name, value in made.weights().items():
@@ -97,8 +108,8 @@ def test_canonical_names_are_the_attribute_paths(method, framework):
 
 
 @pytest.mark.parametrize("statement", ["import wvad_core", "import wvad_core; wvad_core.create('bn-wvad', feature_dim=8)",
-                                       "import wvad_core; wvad_core.methods(), wvad_core.backends()",
-                                       "import wvad_core.export; wvad_core.export.formats()"])
+                                       "import wvad_core; wvad_core.list_methods(), wvad_core.list_backends()",
+                                       "import wvad_core.checkpoints.export; wvad_core.checkpoints.export.formats()"])
 def test_the_core_loads_no_framework(statement):
     check = "; import sys; loaded = {'torch', 'mindspore'} & set(sys.modules); assert not loaded, loaded"
     subprocess.run([sys.executable, "-c", statement + check], check=True)

@@ -2,18 +2,18 @@
 from itertools import cycle
 from pathlib import Path
 
+import devices
 import numpy as np
 import pytest
 from ml_dtypes import bfloat16
 
-import devices
 import golden
 import wvad_core as wv
 from cases import CONFIGS, NETWORKS, detector, video
 from compare import OUTPUT, assert_close
-from wvad_core import checkpoints
+from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents, describe, digest
-from wvad_core.checkpoints.identification import identify
+from wvad_core.checkpoints.identification.identify import identify
 
 SUFFIXES = (".ckpt", ".pt", ".safetensors")
 SMALL = 2e6
@@ -24,13 +24,13 @@ CASES = {name: case for name in golden.names() if (case := golden.load(name)).ab
 
 
 def write(path: Path, tensors: dict, metadata: dict) -> Path:
-    checkpoints.by_suffix(path).write(path, Contents(tensors, metadata))
+    formats.by_suffix(path).write(path, Contents(tensors, metadata))
     return path
 
 
 def converted(source: Path, target: Path, method: str | None = None, **given) -> Path:
-    found = identify(checkpoints.read(source)[1], str(source), method, given)
-    checkpoints.by_suffix(target).write(target, describe(found.weights, found.method, found.config.as_dict()))
+    found = identify(formats.read(source)[1], str(source), method, given)
+    formats.by_suffix(target).write(target, describe(found.weights, found.method, found.config.as_dict()))
     return target
 
 
@@ -41,7 +41,7 @@ def test_the_same_scores_in_every_format_on_every_backend(method, config, tmp_pa
     paths = [tmp_path / "0.safetensors"]
     for i, suffix in enumerate((".ckpt", ".pt", ".ckpt", ".safetensors", ".pt"), 1):
         paths.append(converted(paths[-1], tmp_path / f"{i}{suffix}"))
-        assert digest(checkpoints.read(paths[-1])[1].tensors) == digest(made.weights())
+        assert digest(formats.read(paths[-1])[1].tensors) == digest(made.weights())
     expected = made.score(features.astype(np.float64))
     for name, path in zip(request.config.wvad_versions, cycle(paths[1:])):
         loaded = wv.load(path, backend=name, device=devices.of(name))

@@ -5,11 +5,11 @@ import pytest
 import wvad_core as wv
 from compare import OUTPUT, assert_close
 from wvad_core.data import Dataset, demo
-from wvad_core.methods import specification, stages_of
-from wvad_core.recipes import resolve
-from wvad_core.training import Journal, read_training_set, train
+from wvad_core.registry import specification, stages_of
+from wvad_core.training.loop import Journal, read_training_set, train
+from wvad_core.training.recipes import resolve
 
-METHODS = [method for method in wv.methods() if "demo" in specification(method).RECIPES]
+METHODS = [method for method in wv.list_methods() if "demo" in specification(method).RECIPES]
 STEPS = {"adplg": {"steps": 300, "evaluate_every": 20}, "ssrl": {"steps": 60, "evaluate_every": 60}}
 """Of the methods for which it is not 100: labels come from a branch that has to learn before; there are four stages."""
 

@@ -1,10 +1,10 @@
 """What holds on the device of a run, `pytest --device cuda`: nothing is computed elsewhere, and memory is linear."""
 from types import SimpleNamespace
 
+import devices
 import numpy as np
 import pytest
 
-import devices
 import wvad_core as wv
 from cases import CONFIGS, detector
 
@@ -32,7 +32,7 @@ def test_auto_and_cpu_are_the_device_of_the_run(given, asked, expected, monkeypa
 
 @pytest.mark.on_a_device
 @pytest.mark.parametrize("user", devices.FRAMEWORKS[devices.kind()])
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_memory_of_the_device_is_linear_in_the_number_of_snippets(method, user):
     made = wv.create(method, user)
 

@@ -10,7 +10,7 @@ import wvad_core as wv
 from cases import CONFIGS, detector, video
 from compare import OUTPUT, assert_close
 from wvad_core.backend import backend as find_backend
-from wvad_core.export import export, formats
+from wvad_core.checkpoints.export import export, formats
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.on_the_cpu  # from where networks are exported
@@ -55,7 +55,7 @@ SUFFIXES = [pytest.param(".onnx", marks=pytest.mark.needs("torch")),
 
 
 def test_every_format_is_run_here():
-    assert set(formats()) == set(RUNNERS) and {method for method, _ in CASES} == set(wv.methods())
+    assert set(formats()) == set(RUNNERS) and {method for method, _ in CASES} == set(wv.list_methods())
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -72,6 +72,7 @@ def decisions(past=None, change=None):
 def gradients(method, double=False, **given):
     """All gradients of a fresh network's total loss, end to end in float64; and the decisions that it took."""
     import torch
+
     from wvad_torch.training import training_losses
 
     network, mode = detector(method, CASES[method], "torch").network, decisions(**given)
@@ -94,12 +95,12 @@ def route(request, monkeypatch):
 @pytest.mark.parametrize("filtered", (True, False))
 @pytest.mark.parametrize("method", CASES)
 def test_only_rounding_is_left_where_nothing_flips(route, method, filtered, monkeypatch):
-    from wvad_torch import winograd
+    from wvad_torch.blocks import minimal_filtering
 
-    taken, whole = [], winograd.conv1d
-    monkeypatch.setattr(winograd, "conv1d", lambda *given: taken.append(1) or whole(*given))
+    taken, whole = [], minimal_filtering.conv1d
+    monkeypatch.setattr(minimal_filtering, "conv1d", lambda *given: taken.append(1) or whole(*given))
     if not filtered:
-        monkeypatch.setattr(winograd, "pays", lambda *_: False)
+        monkeypatch.setattr(minimal_filtering, "pays", lambda *_: False)
     found, mode = gradients(method)
     exact, _ = gradients(method, double=True, past=mode.made)
     assert bool(taken) == filtered and len(mode.made) > 3

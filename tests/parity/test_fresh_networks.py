@@ -3,16 +3,16 @@ import importlib
 import random
 import sys
 
+import devices
 import numpy as np
 import pytest
 
-import devices
 import wvad_core as wv
 from cases import CONFIGS, NETWORKS
-from wvad_core import parameters
 from wvad_core.backend import backend as find_backend
-from wvad_core.configuration import configure
-from wvad_core.methods import module_name, specification
+from wvad_core.blocks import tensors
+from wvad_core.blocks.configuration import configure
+from wvad_core.registry import module_name, specification
 
 
 def network(method: str, config: dict, framework: str, *seed: int):
@@ -48,7 +48,7 @@ def test_a_native_network_starts_as_create_does(method, config, framework):
 def test_given_weights_are_copied_and_none_is_drawn(method, framework, monkeypatch):
     made = wv.create(method, backend="numpy", seed=1, **CONFIGS[method][0])
     given = {name: np.array(value) for name, value in made.weights().items()}
-    monkeypatch.setattr(parameters, "draw", None)
+    monkeypatch.setattr(tensors, "draw", None)
     built = find_backend(framework).build(method, made.config, given, devices.of(framework), "float32", 0)
     for value in given.values():
         value += 1

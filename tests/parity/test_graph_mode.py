@@ -65,7 +65,7 @@ def test_scores_in_graph_mode(ms, method, config):
 
 
 def test_loss_terms_and_statistics_compiled(ms, method, config):
-    from wvad_mindspore.layers import Random
+    from wvad_mindspore.blocks.random import Random
 
     given = batch(method, config, 20)
     plain = detector(method, config, "mindspore")

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import devices
 import numpy as np
 import pytest
 
-import devices
 from compare import assert_close
-from wvad_core.checkpoints import safetensors
-from wvad_core.runs import BEST, HISTORY, LAST, STATE
+from wvad_core.checkpoints.formats import safetensors
+from wvad_core.training.run_folder import BEST, HISTORY, LAST, STATE
 
 HERE = Path(__file__).parent
 

@@ -9,30 +9,39 @@ from scipy import signal, stats
 import native
 from cases import perturbed
 from compare import OUTPUT, SPECIFICATION, assert_close
-from wvad_core import aggregation, attention, layers, parameters
+from wvad_core.blocks import aggregation, attention, transformer
+from wvad_core.blocks.activations import gelu
+from wvad_core.blocks.aggregation import non_local_parameters, pyramid_aggregation_parameters
+from wvad_core.blocks.attention import local_attention_parameters
+from wvad_core.blocks.convolution import conv1d, conv1d_parameters, conv2d, conv2d_parameters
+from wvad_core.blocks.heads import score_head, score_head_parameters
+from wvad_core.blocks.linear import linear, linear_parameters
+from wvad_core.blocks.normalisation import batch_norm, batch_norm_parameters, layer_norm, layer_norm_parameters
+from wvad_core.blocks.random import dropout
+from wvad_core.blocks.tensors import Parameter, Scope, draw, flatten
+from wvad_core.blocks.transformer import transformer_parameters
 from wvad_core.errors import InputError
-from wvad_core.layers import Scope
 
 # layer: (constructor arguments, its tensors, its specification, C of the input (B, T, C); of (B, T, 4, C) for a grid)
 LAYERS = {
-    "Linear": ((6, 5), parameters.linear(6, 5), lambda x, p: layers.linear(x, **p), 6),
-    "Conv1d": ((6, 5, 3, 4), parameters.conv1d(6, 5, 3), lambda x, p: layers.conv1d(x, **p, dilation=4), 6),
-    "Conv2d, padded": ((6, 5, 3, 1), parameters.conv2d(6, 5, 3), lambda x, p: layers.conv2d(x, **p, padding=1), (4, 6)),
-    "Conv2d, not padded": ((6, 5, 1), parameters.conv2d(6, 5, 1), lambda x, p: layers.conv2d(x, **p), (4, 6)),
-    "BatchNorm": ((6,), parameters.batch_norm(6), layers.batch_norm, 6),
-    "LayerNorm": ((6,), parameters.layer_norm(6), lambda x, p: layers.layer_norm(x, **p), 6),
-    "Transformer": ((6, 2, 3, 8, 10), parameters.transformer(6, 2, 3, 8, 10),
-                    lambda x, p: attention.transformer(x, p, 2, 3), 6),
-    "Transformer, global": ((6, 2, 3, 8, 10, 0.0, False), parameters.transformer(6, 2, 3, 8, 10, local=False),
-                            lambda x, p: attention.transformer(x, p, 2, 3, local=False), 6),
+    "Linear": ((6, 5), linear_parameters(6, 5), lambda x, p: linear(x, **p), 6),
+    "Conv1d": ((6, 5, 3, 4), conv1d_parameters(6, 5, 3), lambda x, p: conv1d(x, **p, dilation=4), 6),
+    "Conv2d, padded": ((6, 5, 3, 1), conv2d_parameters(6, 5, 3), lambda x, p: conv2d(x, **p, padding=1), (4, 6)),
+    "Conv2d, not padded": ((6, 5, 1), conv2d_parameters(6, 5, 1), lambda x, p: conv2d(x, **p), (4, 6)),
+    "BatchNorm": ((6,), batch_norm_parameters(6), batch_norm, 6),
+    "LayerNorm": ((6,), layer_norm_parameters(6), lambda x, p: layer_norm(x, **p), 6),
+    "Transformer": ((6, 2, 3, 8, 10), transformer_parameters(6, 2, 3, 8, 10),
+                    lambda x, p: transformer.transformer(x, p, 2, 3), 6),
+    "Transformer, global": ((6, 2, 3, 8, 10, 0.0, False), transformer_parameters(6, 2, 3, 8, 10, local=False),
+                            lambda x, p: transformer.transformer(x, p, 2, 3, local=False), 6),
     **{f"LocalAttention, {w}": (
-        (6, 2, 8, w), parameters.local_attention(6, 2, 8),
-        lambda x, p, w=w: attention.local_attention(layers.layer_norm(x, **p.at("norm")), p, 2, w), 6) for w in (1, 3, 8, 20)},
-    "PositionEmbedding": ((300, 6), {"weight": parameters.Parameter((300, 6), 1.0)},
+        (6, 2, 8, w), local_attention_parameters(6, 2, 8),
+        lambda x, p, w=w: attention.local_attention(layer_norm(x, **p.at("norm")), p, 2, w), 6) for w in (1, 3, 8, 20)},
+    "PositionEmbedding": ((300, 6), {"weight": Parameter((300, 6), 1.0)},
                           lambda x, p: attention.with_positions(x, **p), 6),
-    "NonLocal": ((6,), parameters.non_local(6), aggregation.non_local, 6),
-    "PyramidAggregation": ((16,), parameters.pyramid_aggregation(16, aggregation.PYRAMID_DILATIONS), aggregation.pyramid_aggregation, 16),
-    "ScoreHead": ((6, (5, 4), 0.0), parameters.score_head(6, (5, 4)), lambda x, p: layers.score_head(x, p, 0.0), 6),
+    "NonLocal": ((6,), non_local_parameters(6), aggregation.non_local, 6),
+    "PyramidAggregation": ((16,), pyramid_aggregation_parameters(16, aggregation.PYRAMID_DILATIONS), aggregation.pyramid_aggregation, 16),
+    "ScoreHead": ((6, (5, 4), 0.0), score_head_parameters(6, (5, 4)), lambda x, p: score_head(x, p, 0.0), 6),
 }
 
 
@@ -41,9 +50,12 @@ def sequence(steps: int, channels: int | tuple[int, ...], seed: int = 0) -> np.n
     return np.random.default_rng([seed, steps]).standard_normal(shape).astype(np.float32)
 
 
+HOMES = ("linear", "convolution", "normalisation", "attention", "transformer", "aggregation", "heads")
+
+
 def native_layer(framework: str, name: str, arguments: tuple, weights: dict, training: bool):
     """The framework's layer with these weights, as a function of arrays."""
-    homes = (importlib.import_module(f"wvad_{framework}.{home}") for home in ("layers", "attention", "aggregation"))
+    homes = (importlib.import_module(f"wvad_{framework}.blocks.{home}") for home in HOMES)
     layer = next(getattr(home, name) for home in homes if hasattr(home, name))(*arguments)
     native.set_weights(layer, weights)
     native.set_training(layer, training)
@@ -56,7 +68,7 @@ def native_layer(framework: str, name: str, arguments: tuple, weights: dict, tra
 def test_layer(framework, name, training, steps):
     arguments, tree, specification, channels = LAYERS[name]
     rng = np.random.default_rng(1)
-    weights = {n: perturbed(n, value, rng) for n, value in parameters.draw(parameters.flatten(tree), 0).items()}
+    weights = {n: perturbed(n, value, rng) for n, value in draw(flatten(tree), 0).items()}
     x = sequence(steps, channels)
     expected = specification(x.astype(np.float64), Scope(dict(weights), training=training))
     assert_close(native_layer(framework, name.partition(",")[0], arguments, weights, training)(x), expected, OUTPUT)
@@ -64,9 +76,9 @@ def test_layer(framework, name, training, steps):
 
 def test_batch_statistics_of_many_positions_keep_their_digits(framework):
     """All patches of a training batch are tens of thousands; a running sum in float32 would lose three digits."""
-    weights = parameters.draw(parameters.flatten(parameters.batch_norm(6)), 0)
+    weights = draw(flatten(batch_norm_parameters(6)), 0)
     x = np.abs(sequence(20000, 6))
-    expected = layers.batch_norm(x.astype(np.float64), Scope(dict(weights), training=True))
+    expected = batch_norm(x.astype(np.float64), Scope(dict(weights), training=True))
     assert_close(native_layer(framework, "BatchNorm", (6,), weights, True)(x), expected, 1e-6)
 
 
@@ -100,10 +112,10 @@ def test_softmax_attention_in_blocks_is_the_whole(block, monkeypatch):
 
 @pytest.mark.parametrize("framework_block", (1, 50, 1 << 22))
 def test_softmax_attention_of_the_frameworks_in_blocks(framework, framework_block, monkeypatch):
-    home = importlib.import_module(f"wvad_{framework}.attention")
+    home = importlib.import_module(f"wvad_{framework}.blocks.attention")
     monkeypatch.setattr(home, "ATTENTION_BLOCK", framework_block)
     arguments, tree, specification, channels = LAYERS["Transformer"]
-    weights = parameters.draw(parameters.flatten(tree), 0)
+    weights = draw(flatten(tree), 0)
     x = sequence(21, channels)
     expected = specification(x.astype(np.float64), Scope(dict(weights)))
     assert_close(native_layer(framework, "Transformer", arguments, weights, False)(x), expected, OUTPUT)
@@ -139,7 +151,7 @@ def test_windowed_attention_is_that_of_windows_and_their_neighbours(window, step
 
 def test_rotary_positions_keep_their_digits_in_a_long_video(framework):
     arguments, tree, specification, channels = LAYERS["LocalAttention, 8"]
-    weights, x = parameters.draw(parameters.flatten(tree), 0), sequence(6750, channels)
+    weights, x = draw(flatten(tree), 0), sequence(6750, channels)
     expected = specification(x.astype(np.float64), Scope(dict(weights)))
     assert_close(native_layer(framework, "LocalAttention", arguments, weights, False)(x), expected, 1e-6)
 
@@ -163,7 +175,7 @@ def test_conv1d_is_a_correlation(taps, dilation, steps):
     padded = np.pad(x, ((0, 0), (half, half), (0, 0)))
     expected = np.stack([[sum(signal.correlate(b[:, i], kernel[i], "valid") for i in range(2)) for kernel in spread]
                          for b in padded]).swapaxes(1, 2)
-    assert_close(layers.conv1d(x, weight, dilation=dilation), expected, SPECIFICATION)
+    assert_close(conv1d(x, weight, dilation=dilation), expected, SPECIFICATION)
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (3, 5), (4, 7), (3, 3)])
@@ -172,12 +184,12 @@ def test_conv2d_is_a_correlation(framework, shape, padding):
     if min(shape) + 2 * padding < 3:
         shape = shape[::-1] + np.array((0, 1))
     x = np.random.default_rng(0).standard_normal((4, *shape, 2))
-    drawn = parameters.draw(parameters.flatten(parameters.conv2d(2, 6, 3)), 0)
+    drawn = draw(flatten(conv2d_parameters(2, 6, 3)), 0)
     weights = {name: value.astype(np.float64) for name, value in drawn.items()}
     padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     expected = np.stack([[sum(signal.correlate(grid[..., i], kernel[i], "valid") for i in range(2))
                           for kernel in weights["weight"]] for grid in padded]).transpose(0, 2, 3, 1) + weights["bias"]
-    assert_close(layers.conv2d(x, **weights, padding=padding), expected, SPECIFICATION)
+    assert_close(conv2d(x, **weights, padding=padding), expected, SPECIFICATION)
     single = {name: value.astype(np.float32) for name, value in weights.items()}
     found = native_layer(framework, "Conv2d", (2, 6, 3, padding), single, False)(x.astype(np.float32))
     assert_close(found, expected, OUTPUT)
@@ -193,40 +205,41 @@ def test_in_blocks(backend, axis, size):
         return part * 2
 
     x = sequence(9, 5)
-    found = importlib.import_module(f"{home}.layers").in_blocks(function, native.to_native(backend, x), axis, size)
+    found = importlib.import_module(f"{home}.blocks.crops").in_blocks(function, native.to_native(backend, x), axis, size)
     assert_close(native.to_numpy(found), 2 * x, OUTPUT)
     assert max(shape[axis] for shape in seen) == min(size, x.shape[axis]) and len(seen) == -(-x.shape[axis] // size)
 
 
 def test_gelu_is_exact():
     x = np.linspace(-6, 6, 101)
-    assert_close(layers.gelu(x), x * stats.norm.cdf(x), SPECIFICATION)
+    assert_close(gelu(x), x * stats.norm.cdf(x), SPECIFICATION)
 
 
 def test_non_local_is_the_mean_over_pairs():
     rng = np.random.default_rng(0)
-    weights = {n: perturbed(n, v, rng) for n, v in parameters.draw(parameters.flatten(parameters.non_local(6)), 0).items()}
+    weights = {n: perturbed(n, v, rng) for n, v in draw(flatten(non_local_parameters(6)), 0).items()}
     p, x = Scope(weights), sequence(11, 6).astype(np.float64)
-    theta, phi, g = (layers.conv1d(x, **p.at(name)) for name in ("theta", "phi", "g"))
+    theta, phi, g = (conv1d(x, **p.at(name)) for name in ("theta", "phi", "g"))
     y = np.einsum("bic,bjc,bjd->bid", theta, phi, g) / 11
-    expected = x + layers.batch_norm(layers.conv1d(y, **p.at("out")), p.at("norm"))
+    expected = x + batch_norm(conv1d(y, **p.at("out")), p.at("norm"))
     assert_close(aggregation.non_local(x, p), expected, SPECIFICATION)
-    fresh = Scope(parameters.draw(parameters.flatten(parameters.non_local(6)), 0))
+    fresh = Scope(draw(flatten(non_local_parameters(6)), 0))
     assert_close(aggregation.non_local(x, fresh), x, SPECIFICATION)
 
 
 def test_dropout_keeps_the_mean_and_needs_a_generator():
     x = np.ones((200, 500), np.float32)
-    dropped = layers.dropout(x, 0.7, np.random.default_rng(0))
+    dropped = dropout(x, 0.7, np.random.default_rng(0))
     assert dropped.dtype == np.float32 and abs((dropped == 0).mean() - 0.7) < 0.01 and abs(dropped.mean() - 1) < 0.02
-    assert layers.dropout(x, 0.7, None) is x
+    assert dropout(x, 0.7, None) is x
 
 
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize("p", (0.3, 0.5, 0.7))
 def test_dropout_zeros_its_share_and_keeps_the_mean(p):
     import torch
-    from wvad_torch.layers import Dropout
+
+    from wvad_torch.blocks.random import Dropout
 
     torch.manual_seed(0)
     layer, x = Dropout(p=p), torch.ones(999, 1001, requires_grad=True)

@@ -6,7 +6,7 @@ import pytest
 
 import native
 from compare import GRADIENT, OUTPUT, SPECIFICATION, assert_close
-from wvad_core import losses
+from wvad_core.blocks import losses
 
 EDGES = np.array([0, 1e-30, 1e-13, 1e-12, 1e-7, 0.3, 0.5, 1 - 1e-7, 1], np.float32)
 SCORES = np.random.default_rng(0).random((4, 9)).astype(np.float32)
@@ -15,7 +15,7 @@ MASKS = {"all": np.ones((4, 9), bool), "some": SCORES < 0.6, "few": SCORES < np.
 
 
 def native_losses(framework: str):
-    return importlib.import_module(f"wvad_{framework}.losses")
+    return importlib.import_module(f"wvad_{framework}.blocks.losses")
 
 
 def test_cross_entropy_is_at_most_100():

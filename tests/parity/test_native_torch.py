@@ -1,9 +1,9 @@
 """PyTorch's networks are ordinary modules: state_dict, hooks, float64 and export with any T work."""
+import devices
 import numpy as np
 import pytest
-
-import devices
 from bf16 import bf16_or_refusal
+
 from cases import NETWORKS, detector, items, video
 from compare import OUTPUT, REDUCED, SPECIFICATION, assert_close
 from native import to_native, to_numpy

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 import devices
+import numpy as np
 import parallel_worker
+import pytest
+from parallel_worker import CASES, DEVICE, HANGS, SAME, twice
+
 from cases import CONFIGS
 from compare import OUTPUT, TRAINED, assert_all_close, assert_close, error
-from parallel_worker import CASES, DEVICE, HANGS, SAME, twice
 
 BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.on_the_cpu  # of a device it takes two

@@ -4,19 +4,19 @@ import re
 import subprocess
 import sys
 
+import devices
 import numpy as np
 import pytest
-
-import devices
-import wvad_core as wv
 from bf16 import BF16_REFUSED, bf16_or_refusal, cpu_has_bf16
+
+import wvad_core as wv
 from compare import REDUCED, error
 from wvad_core.data import demo
-from wvad_core.methods import specification
+from wvad_core.registry import specification
 
 
 @pytest.mark.needs("torch")
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_bf16_on_the_demo_set(method):
     layout = specification(method).Config.layout
     dataset = wv.data.Dataset.open("demo", demo.demo_features(layout=layout))
@@ -57,6 +57,7 @@ def test_what_the_cpu_has():
 ])
 def test_which_cpus_have_it(monkeypatch, kernels, machine, avx512, amx, expected):
     import torch
+
     from wvad_torch import precision
 
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: kernels)
@@ -68,7 +69,7 @@ def test_which_cpus_have_it(monkeypatch, kernels, machine, avx512, amx, expected
 
 HELD_TO_AVX2 = """
 import torch, wvad_core as wv
-from wvad_core.recipes import Recipe
+from wvad_core.training.recipes import Recipe
 made = wv.create("ar-net", "torch", "cpu", variant="lstm", feature_dim=16)
 recipe = Recipe(segments=20, videos=3, steps=1, precision="bf16")
 for refused in (lambda: wv.create("ar-net", "torch", "cpu", "bf16", variant="lstm", feature_dim=16),

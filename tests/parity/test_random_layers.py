@@ -13,8 +13,8 @@ import native
 import wvad_core as wv
 from cases import NETWORKS, batch, detector
 from compare import OUTPUT, assert_all_close, error
-from wvad_core import layers
-from wvad_core.methods import specification
+from wvad_core.blocks import random as random_layers
+from wvad_core.registry import specification
 
 SMALL = {"feature_dim": 8, "channels": 8, "depth": 1, "heads": 1, "head_dim": 8, "feed_forward_dim": 8}
 COUNT = 60_000
@@ -32,8 +32,8 @@ def eager(framework: str, random: str, p: float, training: bool = True):
 
 def on_numpy(random: str, p: float, training: bool = True):
     rng = np.random.default_rng(11) if training else None
-    return {"noise": lambda x: layers.noise(x.shape, x.dtype, rng),
-            "dropout": lambda x: layers.dropout(x, p, rng)}[random]
+    return {"noise": lambda x: random_layers.noise(x.shape, x.dtype, rng),
+            "dropout": lambda x: random_layers.dropout(x, p, rng)}[random]
 
 
 def float64(random: str, p: float, training: bool = True):
@@ -150,8 +150,8 @@ def factors(shape: tuple[int, ...], p: float) -> np.ndarray:
 
 def replace_dropouts(monkeypatch, known) -> list[float]:
     """Have dropouts multiply by known(shape, p), on every backend there is. Gives the p above 0 of calls on NumPy."""
-    original, calls = layers.dropout, []
-    for method in wv.methods():
+    original, calls = random_layers.dropout, []
+    for method in wv.list_methods():
         specification(method)  # imports its module
 
     def multiplied(x, p, rng):
@@ -162,7 +162,7 @@ def replace_dropouts(monkeypatch, known) -> list[float]:
         if name.startswith("wvad_core") and getattr(module, "dropout", None) is original:
             monkeypatch.setattr(module, "dropout", multiplied)
     for framework, call in (("torch", "forward"), ("mindspore", "on_numbers")):
-        if home := sys.modules.get(f"wvad_{framework}.layers"):
+        if home := sys.modules.get(f"wvad_{framework}.blocks.random"):
             monkeypatch.setattr(home.Dropout, call, lambda layer, x, framework=framework: x * native.to_native(
                 framework, known(tuple(x.shape), layer.p)) if layer.training else x)
     return calls
@@ -203,7 +203,7 @@ SIZES = {"feature_dim": 8, "channels": 32, "head_dim": 4, "feed_forward_dim": 8,
          "attention_dim": 4, "hidden": 4, "local_head_dim": 4, "positions": 70}
 
 
-@pytest.mark.parametrize("method", wv.methods())
+@pytest.mark.parametrize("method", wv.list_methods())
 def test_dropouts_as_published(method, known_dropouts):
     known = {field.name for field in dataclasses.fields(specification(method).Config)}
     config = {name: size for name, size in (SIZES | {"warm_up": 0}).items() if name in known}

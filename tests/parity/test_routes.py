@@ -69,7 +69,7 @@ def test_products(taken, kernels, shape, outputs, bias):
 @pytest.mark.parametrize("dilation", (1, 2, 4))
 @pytest.mark.parametrize("shape, outputs, bias", [((2, 1, 4), 3, True), ((3, 7, 4), 5, False), ((2, 37, 160), 128, True)])
 def test_convolutions_over_time(taken, taps, dilation, shape, outputs, bias):
-    from wvad_torch.layers import over_time
+    from wvad_torch.blocks.convolution import over_time
 
     inputs = tensors(shape, (outputs, shape[-1], taps), *([(outputs,)] if bias else []))
     check(lambda *given: over_time(*given, **({} if bias else {"bias": None}), dilation=dilation), exact_convolution(dilation),
@@ -78,11 +78,11 @@ def test_convolutions_over_time(taken, taps, dilation, shape, outputs, bias):
 
 @pytest.mark.parametrize("dilation", (1, 4))
 def test_minimal_filtering_takes_the_products_of_the_route(taken, dilation):
-    from wvad_torch import winograd
+    from wvad_torch.blocks import minimal_filtering
 
     inputs = tensors((3, 70, 130), (128, 130, 3), (128,))
-    assert winograd.pays(inputs[0], inputs[1], dilation)
-    check(lambda *given: winograd.Convolution.apply(*given, dilation), exact_convolution(dilation), inputs)
+    assert minimal_filtering.pays(inputs[0], inputs[1], dilation)
+    check(lambda *given: minimal_filtering.Convolution.apply(*given, dilation), exact_convolution(dilation), inputs)
 
 
 def test_each_gradient_takes_its_kernel(taken, kernels, monkeypatch):
@@ -143,7 +143,8 @@ def test_gradients_of_gradients(taken, kernels):
 @pytest.mark.parametrize("steps", (5, 200))
 def test_the_decay_attention_of_short_videos_is_that_of_long_ones(steps, monkeypatch):
     import torch
-    from wvad_torch import attention
+
+    from wvad_torch.blocks import attention
 
     t, = tensors((2, steps, 6))
     assert steps <= attention.DECAY_MATRIX

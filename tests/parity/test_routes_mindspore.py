@@ -5,7 +5,7 @@ import pytest
 from cases import NETWORKS, detector, video
 from compare import GRADIENT, OUTPUT, assert_close
 from native import set_weights
-from wvad_core import layers
+from wvad_core.blocks import convolution
 
 pytestmark = pytest.mark.needs("mindspore")
 
@@ -58,21 +58,21 @@ def test_the_variable_of_onednn_is_read(monkeypatch):
 # kind: (constructor arguments, weight's shape, input's shape, specification)
 CONVOLUTIONS = {
     **{f"Conv1d, {k} taps, dilation {d}": (
-        (7, 6, k, d), (6, 7, k), (2, steps, 7), lambda x, w, b, d=d: layers.conv1d(x, w, b, dilation=d))
+        (7, 6, k, d), (6, 7, k), (2, steps, 7), lambda x, w, b, d=d: convolution.conv1d(x, w, b, dilation=d))
        for k, d, steps in ((1, 1, 9), (3, 1, 9), (3, 2, 1), (3, 4, 20), (5, 1, 9), (7, 2, 5))},
-    "Conv2d, 3 x 3, padded": ((7, 6, 3, 1), (6, 7, 3, 3), (2, 4, 5, 7), lambda x, w, b: layers.conv2d(x, w, b, padding=1)),
-    "Conv2d, 2 x 2": ((7, 6, 2, 0), (6, 7, 2, 2), (2, 4, 5, 7), layers.conv2d),
+    "Conv2d, 3 x 3, padded": ((7, 6, 3, 1), (6, 7, 3, 3), (2, 4, 5, 7), lambda x, w, b: convolution.conv2d(x, w, b, padding=1)),
+    "Conv2d, 2 x 2": ((7, 6, 2, 0), (6, 7, 2, 2), (2, 4, 5, 7), convolution.conv2d),
 }
 
 
 def made(kind):
     """A convolution of the table with drawn weights, an input, and its output and gradients by the specification in float64."""
-    from wvad_mindspore import layers as native_layers
+    from wvad_mindspore.blocks import convolution as native_blocks
 
     arguments, shape, of_input, specification = CONVOLUTIONS[kind]
     rng = np.random.default_rng(1)
     weights = {"weight": rng.standard_normal(shape).astype(np.float32), "bias": rng.standard_normal(6).astype(np.float32)}
-    layer = getattr(native_layers, kind.partition(",")[0])(*arguments)
+    layer = getattr(native_blocks, kind.partition(",")[0])(*arguments)
     set_weights(layer, weights)
     x = rng.standard_normal(of_input).astype(np.float32)
     return layer, x, specification, [v.astype(np.float64) for v in (x, weights["weight"], weights["bias"])]

@@ -7,15 +7,15 @@ import copy
 import dataclasses
 from pathlib import Path
 
+import devices
 import numpy as np
 import pytest
+from weight_changes import CHANGES, keep_first_kernels
 
-import devices
 import wvad_core as wv
 from cases import batch, video
-from wvad_core import magnitude
-from wvad_core.recipes import Recipe
-from weight_changes import CHANGES, keep_first_kernels
+from wvad_core.blocks import magnitude
+from wvad_core.training.recipes import Recipe
 
 STEPS = 70   # so that a convolution of dilation 4 has tiles enough
 HEADS = {"depth": 1, "heads": 2, "head_dim": 8, "feed_forward_dim": 16}
@@ -119,10 +119,10 @@ def test_kernels_kept_from_the_first_call_are_noticed(method, config, framework,
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize("method, config", [case for case in WIDE if case[1].get("variant") != "lstm"])
 def test_these_widths_take_minimal_filtering_on_the_cpu(method, config, monkeypatch):
-    from wvad_torch import winograd
+    from wvad_torch.blocks import minimal_filtering
 
-    taken, direct = [], winograd.conv1d
-    monkeypatch.setattr(winograd, "conv1d", lambda *given: taken.append(given) or direct(*given))
+    taken, direct = [], minimal_filtering.conv1d
+    monkeypatch.setattr(minimal_filtering, "conv1d", lambda *given: taken.append(given) or direct(*given))
     made = made_for(method, config, "torch")
     made.score(video(method, config, STEPS, 2))
     assert taken

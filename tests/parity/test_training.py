@@ -3,16 +3,16 @@ import copy
 import dataclasses
 from functools import partial
 
+import devices
 import numpy as np
 import pytest
-
-import devices
-import wvad_core as wv
 from bf16 import bf16_or_refusal
+
+import wvad_core as wv
 from cases import CONFIGS, NETWORKS, batch, detector
 from compare import OUTPUT, TRAINED, assert_all_close, error
-from wvad_core.methods import specification
-from wvad_core.recipes import Group, Recipe, resolve
+from wvad_core.registry import specification
+from wvad_core.training.recipes import Group, Recipe, resolve
 
 RECIPES = {"clipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3, clip_norm=1.0),
            "unclipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3)}
@@ -181,6 +181,7 @@ def test_a_step_in_bfloat16_is_nearly_that_in_float32(method):
 def test_mindspore_trains_in_reduced_precision(method, monkeypatch):
     """In float16, which the CPU has, since it has no bfloat16."""
     import mindspore as ms
+
     from wvad_mindspore import training
 
     recipe, terms = dataclasses.replace(RECIPES["unclipped"], precision="bf16"), []

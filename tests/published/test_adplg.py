@@ -1,14 +1,14 @@
 """What the golden cases of ADPLG hold beyond scores, losses and gradients; and the memory of its pseudo labels."""
 import dataclasses
 
+import devices
 import numpy as np
 import pytest
+from test_golden import CASES, DTYPE, assert_gradient_norms, detector, tolerance, training_batch
 
-import devices
 import native
 import wvad_core as wv
 from compare import OUTPUT, SPECIFICATION, assert_all_close, assert_close
-from test_golden import CASES, DTYPE, assert_gradient_norms, detector, tolerance, training_batch
 from wvad_core.methods import adplg
 
 EVALUATED, VIDEO, LABELS = (CASES[f"adplg_{name}"] for name in ("snippet_eval", "video_train", "pseudo_labels"))

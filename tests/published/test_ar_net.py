@@ -1,11 +1,11 @@
 """What the golden cases of AR-Net hold beyond scores and losses: hidden features, the packed LSTM, BaS-Net's branches."""
 import numpy as np
 import pytest
+from test_golden import CASES, DTYPE, assert_gradient_norms, detector, having, tolerance, training_batch
 
 import native
 import wvad_core as wv
 from compare import OUTPUT, assert_all_close, assert_close
-from test_golden import CASES, DTYPE, assert_gradient_norms, detector, having, tolerance, training_batch
 from wvad_core.methods.ar_net import VARIANTS
 
 LSTM, BAS = CASES["ar_net_lstm"], CASES["ar_net_bas"]

@@ -1,10 +1,10 @@
 """What the golden cases of BN-WVAD hold beyond scores, losses and gradients: statistics, picks, crops as an axis."""
 import numpy as np
 import pytest
+from test_golden import CASES, detector, having, tolerance, training_batch
 
 import native
 from compare import assert_close
-from test_golden import CASES, detector, having, tolerance, training_batch
 from wvad_core.methods.bn_wvad import Config
 
 WITH_CROPS = [name for name in having("scores_crops") if CASES[name].about["method"] == "bn-wvad"]

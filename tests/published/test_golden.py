@@ -1,15 +1,15 @@
 """Every backend against what the published implementations give on reproducible weights (golden/)."""
+import devices
+import economy
 import numpy as np
 import pytest
 
-import devices
-import economy
 import golden
 import native
 import wvad_core as wv
 from compare import GRADIENT, OUTPUT, SPECIFICATION, assert_all_close, assert_close, assert_gradients_close
-from wvad_core.methods import specification
-from wvad_core.parameters import draw
+from wvad_core.blocks.tensors import draw
+from wvad_core.registry import specification
 
 CASES = {name: golden.load(name) for name in golden.names()}
 DTYPE = {"numpy": np.float64}  # the specification computes in the features' dtype, the frameworks in float32

@@ -3,11 +3,11 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from test_golden import CASES, DTYPE, detector, expected_losses, fresh, having, published, tolerance, training_batch
 
 import native
 from compare import SPECIFICATION, assert_close
-from test_golden import CASES, DTYPE, detector, expected_losses, fresh, having, published, tolerance, training_batch
-from wvad_core.methods import specification
+from wvad_core.registry import specification
 
 METHODS = ("rtfm", "ssrl")
 

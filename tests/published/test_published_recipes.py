@@ -6,8 +6,8 @@ choice; `CHOSEN` names those, and they are pinned all the same.
 import pytest
 
 import wvad_core as wv
-from wvad_core.methods import specification
-from wvad_core.recipes import Group, Recipe, resolve
+from wvad_core.registry import specification
+from wvad_core.training.recipes import Group, Recipe, resolve
 
 # Adam everywhere. videos: normal ones of a batch, with as many abnormal ones. metric: that of the published result.
 COMMON = {"betas": (0.9, 0.999), "clip_norm": None, "seed": 0, "crops": "random", "sampling": "segments", "groups": (),
@@ -78,7 +78,7 @@ def published(method: str, dataset: str) -> tuple[Recipe, object]:
 
 
 def test_every_published_recipe_is_pinned():
-    found = {(method, dataset) for method in wv.methods() for dataset in specification(method).RECIPES}
+    found = {(method, dataset) for method in wv.list_methods() for dataset in specification(method).RECIPES}
     assert {(method, dataset) for method, dataset in found if dataset != "demo"} == set(RECIPES)
     assert {method for method, _ in RECIPES} == set(DEFAULTS) == set(RESULTS) >= set(CHOSEN)
 

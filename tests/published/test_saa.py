@@ -4,14 +4,14 @@ And its loss terms, which the published code does not have: on videos small enou
 """
 from math import log
 
+import devices
 import numpy as np
 import pytest
+from test_golden import CASES, detector, tolerance
 
-import devices
 import native
 import wvad_core as wv
 from compare import OUTPUT, assert_all_close, assert_close
-from test_golden import CASES, detector, tolerance
 from wvad_core.backend import backend as find_backend
 
 CASE = CASES["saa_eval"]

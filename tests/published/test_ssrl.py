@@ -1,17 +1,17 @@
 """SSRL: which inputs and sizes it takes, and how its training goes from stage to stage."""
 import dataclasses
 
+import devices
 import numpy as np
 import pytest
 
-import devices
 import native
 import wvad_core as wv
 from golden import features
-from wvad_core import magnitude
 from wvad_core.backend import backend as find_backend
-from wvad_core.recipes import Recipe
+from wvad_core.blocks import magnitude
 from wvad_core.methods.ssrl import Config, Grid, next_stage, parameters
+from wvad_core.training.recipes import Recipe
 
 SMALL = {"feature_dim": 16, "hidden_dims": (8, 6)}
 RECIPE = Recipe(segments=12, videos=2, steps=3, learning_rate=1e-3, weight_decay=5e-3)

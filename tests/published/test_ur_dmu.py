@@ -1,15 +1,23 @@
 """What the golden cases of UR-DMU hold beyond scores and losses: attentions, distance, sampling noise, crops as an axis."""
 import dataclasses
 
+import devices
 import numpy as np
 import pytest
+from test_golden import (
+    CASES,
+    DTYPE,
+    assert_gradient_norms,
+    detector,
+    expected_losses,
+    having,
+    tolerance,
+    training_batch,
+)
 
-import devices
 import native
 import wvad_core as wv
 from compare import assert_all_close, assert_close
-from test_golden import (CASES, DTYPE, assert_gradient_norms, detector, expected_losses, having, tolerance,
-                         training_batch)
 
 NOISY = CASES["ur_dmu_train_noise"]
 TRAINING = [name for name in having("frame") if CASES[name].about["method"] == "ur-dmu"]

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from worlds import World, make
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))

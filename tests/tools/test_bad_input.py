@@ -4,17 +4,17 @@ import re
 import subprocess
 import sys
 
-import command_line
 import numpy as np
 import pytest
 import test_10crop as tool
 from bf16 import BF16_REFUSED
 from safetensors.numpy import save_file
-from worlds import CONFIG, FRAMES, TABLE, World
 
+import command_line
 import wvad_core as wv
-from wvad_core.checkpoints import safetensors
+from worlds import CONFIG, FRAMES, TABLE, World
 from wvad_core.checkpoints.contents import describe
+from wvad_core.checkpoints.formats import safetensors
 from wvad_core.data import bundled_tables
 
 SNIPPETS = sum(-(-frames // 16) for frames in FRAMES.values())
@@ -124,7 +124,7 @@ def archive(world):
         np.savez(file, np.zeros(16 * SNIPPETS))
 
 
-TABLES, METHODS, BACKENDS = (re.escape(", ".join(names)) for names in (bundled_tables(), wv.methods(), wv.backends()))
+TABLES, METHODS, BACKENDS = (re.escape(", ".join(names)) for names in (bundled_tables(), wv.list_methods(), wv.list_backends()))
 CASES = {
     "features of some videos": (
         videos("Riot01", None) + videos("Normal04", None),

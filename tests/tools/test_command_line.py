@@ -3,9 +3,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import command_line
 import pytest
 
+import command_line
 from wvad_core.errors import InputError
 
 TOOLS = sorted(Path(command_line.__file__).parent.glob("*.py"))

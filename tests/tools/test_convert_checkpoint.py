@@ -3,16 +3,16 @@ import re
 import subprocess
 import sys
 
-import command_line
 import convert_checkpoint as tool
 import numpy as np
 import pytest
 import test_10crop
 
+import command_line
 import wvad_core as wv
-from wvad_core import checkpoints
-from wvad_core.checkpoints import mindspore, safetensors
+from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents, describe, digest
+from wvad_core.checkpoints.formats import mindspore, safetensors
 
 CONFIG = {"feature_dim": 16, "attention_dim": 4, "hidden_dims": (4, 2), "k": 5}
 
@@ -66,7 +66,7 @@ settings    feature_dim=16 attention_dim=4 hidden_dims=4,2 dropout=0.7 leaky_slo
 tensors     53, of 1929 numbers: 48 float32, 5 int64
 written     new/x.ckpt, {(folder / "new/x.ckpt").stat().st_size} bytes
 """, "")
-    kind, contents = checkpoints.read(folder / "new/x.ckpt")
+    kind, contents = formats.read(folder / "new/x.ckpt")
     expected = safetensors.read(folder / "own.safetensors")
     assert kind is mindspore and contents.metadata == expected.metadata
     assert digest(contents.tensors) == digest(expected.tensors)
@@ -84,7 +84,7 @@ tensors     48, of 1924 numbers: 48 float32
 note        scores depend on what the file does not say: leaky_slope=0.2 (by default)
 written     x.pt, {(folder / "x.pt").stat().st_size} bytes
 """, "")
-    written, own = (checkpoints.read(folder / name)[1].metadata for name in ("x.pt", "own.safetensors"))
+    written, own = (formats.read(folder / name)[1].metadata for name in ("x.pt", "own.safetensors"))
     assert written.pop("assumed").startswith('{"settings": ["dropout", "leaky_slope", ') and written == own
 
 
@@ -111,7 +111,7 @@ def test_check_writes_nothing(capsys, folder, name):
 
 def test_published_names_and_back(capsys, folder):
     assert run(capsys, "own.safetensors", "theirs.pth", "--published")[0] == 0
-    _, theirs = checkpoints.read(folder / "theirs.pth")
+    _, theirs = formats.read(folder / "theirs.pth")
     assert set(theirs.tensors) == set(wv.published_names("saa", **CONFIG)) and not theirs.metadata
     status, printed, _ = run(capsys, "theirs.pth", "back.safetensors", "k=5")
     assert status == 0 and "published names" in printed
@@ -232,7 +232,7 @@ def test_a_published_file_is_scored(capsys, world):
     made = wv.create("saa", feature_dim=8, seed=3)
     state = {theirs: made.weights()[ours] for theirs, ours in wv.published_names("saa", feature_dim=8).items()}
     world.options["checkpoint"] = world.root / "official.pkl"
-    checkpoints.by_suffix(world.options["checkpoint"]).write(world.options["checkpoint"], Contents(state, {}))
+    formats.by_suffix(world.options["checkpoint"]).write(world.options["checkpoint"], Contents(state, {}))
     test_10crop.main(world.argv)
     assert "method      saa\n" in capsys.readouterr().out
     made.save(world.root / "own.safetensors")

@@ -11,7 +11,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.fixture(scope="module")
 def table() -> str:
-    rows = [tool.row(method) for method in wv.methods()]
+    rows = [tool.row(method) for method in wv.list_methods()]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (tool.HEADER, ["---"] * len(tool.HEADER), *rows))
 
 
@@ -21,7 +21,7 @@ def test_the_readme_has_the_table(table):
 
 def test_the_table_has_every_method_and_its_cases(table):
     lines = table.splitlines()[2:]
-    assert [line.split(" | ")[0] for line in lines] == [f"| `{method}`" for method in wv.methods()]
+    assert [line.split(" | ")[0] for line in lines] == [f"| `{method}`" for method in wv.list_methods()]
     cases = [path.stem for path in tool.GOLDEN.glob("*.json")]
     assert cases and all(sum(f"`{case}`" in line for line in lines) == 1 for case in cases)
 
@@ -33,7 +33,7 @@ def test_write(table, tmp_path, monkeypatch, capsys):
     tool.main(["--write", str(file)])
     printed = capsys.readouterr().out
     assert file.read_text() == f"before\n<!-- methods -->\n{printed}<!-- end of methods -->\nafter\n"
-    assert all(f"| {method} | x" in printed for method in wv.methods())
+    assert all(f"| {method} | x" in printed for method in wv.list_methods())
 
 
 @pytest.mark.parametrize("text", [None, "no marks\n"])

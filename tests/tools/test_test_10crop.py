@@ -8,10 +8,10 @@ import devices
 import numpy as np
 import pytest
 import test_10crop as tool
-from compare import OUTPUT, assert_close
-from worlds import FRAMES
 
 import wvad_core as wv
+from compare import OUTPUT, assert_close
+from worlds import FRAMES
 from wvad_core.data import Dataset
 
 PNG = b"\x89PNG\r\n\x1a\n"

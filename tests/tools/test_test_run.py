@@ -5,10 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import devices
 import economy
+import pytest
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,17 +2,18 @@
 import json
 import shutil
 
-import command_line
 import numpy as np
 import pytest
 import test_10crop
 import train as tool
 
+import command_line
 import wvad_core as wv
-from wvad_core import experiments, recipes, runs
 from wvad_core.data import TrainingSet
-from wvad_core.methods import specification
-from wvad_core.runs import BEST, HISTORY, LAST, STATE
+from wvad_core.registry import specification
+from wvad_core.training import experiment
+from wvad_core.training import recipes, run_folder
+from wvad_core.training.run_folder import BEST, HISTORY, LAST, STATE
 
 pytestmark = pytest.mark.needs("torch")
 TINY = ["feature_dim=8", "channels=16", "depth=1", "heads=1", "head_dim=8", "feed_forward_dim=8", "ratios=4,4", "segments=6",
@@ -97,7 +98,7 @@ def test_the_report_says_of_the_best_and_of_the_last_weights_what_their_files_sc
     best = max(judged, key=judged.get)
     assert judged[best] > judged[8] and list(judged) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert (report["best"]["step"], report["last"]["step"]) == (best, 8)
-    test = experiments.read_plan(folder).open("test")
+    test = experiment.read_plan(folder).open("test")
     for name, file, step in (("best", BEST, best), ("last", LAST, 8)):
         metrics = wv.evaluate(wv.load(folder / file), test).metrics
         for key in ("auc", "ap", "average_precision", "auc_sub", "ap_sub"):
@@ -110,11 +111,11 @@ def test_the_report_says_of_the_best_and_of_the_last_weights_what_their_files_sc
 def test_no_more_is_scored_than_judgements_need(videos, capsys, monkeypatch, select, times):
     """Two judgements; the report takes their scores, or with others held out those of best and last, one network each."""
     folder, counted, merits = videos() / "run", [], iter([0.5, 0.25])
-    monkeypatch.setattr(experiments, "scored", lambda detector, dataset, scored=experiments.scored:
+    monkeypatch.setattr(experiment, "scored", lambda detector, dataset, scored=experiment.scored:
                         counted.append(len(dataset)) or scored(detector, dataset))
-    monkeypatch.setattr(experiments.metrics, "roc_auc", lambda *_: next(merits))  # so best is not last
-    monkeypatch.setitem(experiments.RANKINGS, "auc", lambda *_: next(merits))
-    monkeypatch.setattr(experiments, "metrics_of", lambda found, probabilities: {name: 0.0 for name in tool.SHOWN})
+    monkeypatch.setattr(experiment.metrics, "roc_auc", lambda *_: next(merits))  # so best is not last
+    monkeypatch.setitem(experiment.RANKINGS, "auc", lambda *_: next(merits))
+    monkeypatch.setattr(experiment, "metrics_of", lambda found, probabilities: {name: 0.0 for name in tool.SHOWN})
     ends(0, words(f"select={select}", "holdout=0.4"), capsys)
     report = json.loads((folder / "report.json").read_text())
     assert (report["best"]["step"], report["last"]["step"]) == (3, 6) and counted == times
@@ -152,8 +153,8 @@ def test_a_held_out_part_chooses_and_is_not_trained_on(videos, capsys, monkeypat
     report = json.loads((folder / "report.json").read_text())
     assert "by the AUC over the 2 training videos held out; the test set took no part" in report["selected"]
     assert any("2 abnormal training videos" in line for line in report["notices"]) is False
-    plan = experiments.read_plan(folder)
-    held = experiments.held_out(plan.open("train"), plan.recipe)
+    plan = experiment.read_plan(folder)
+    held = experiment.held_out(plan.open("train"), plan.recipe)
     assert [plan.open("train")[i].abnormal for i in held].count(True) == 1 and len(held) == 2
     assert drawn == set(range(6)) - set(held.tolist())
 
@@ -261,13 +262,13 @@ def stopped(videos, monkeypatch, capsys):
     """A run that was stopped behind its third step, saved after the second."""
     folder = videos() / "run"
 
-    def stop(self, line, record=runs.Run.record):
+    def stop(self, line, record=run_folder.Run.record):
         if line["step"] == 4:
             raise wv.InputError("stopped")
         record(self, line)
 
     with monkeypatch.context() as patched:
-        patched.setattr(runs.Run, "record", stop)
+        patched.setattr(run_folder.Run, "record", stop)
         assert ends(2, words("evaluate_every=1"), capsys) == "error: stopped"
     return folder
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ..configuration import Config
+from ..blocks.configuration import Config
 from ..errors import AssumedWarning, InputError
 
 KEY = "assumed"

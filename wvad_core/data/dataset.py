@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..configuration import Config
+from ..blocks.configuration import Config
 from ..errors import InputError, listing
 from .annotations import SPLITS, Video, abnormal_share, bundled_timeline, load_table, split_timeline
 from .features import PARSING, VideoFeatures, check_finite, open_features

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..methods import module_name
+from ..registry import module_name
 from . import demo_scenes
 from .annotations import COLUMNS, Video
 from .cache import cache_folder

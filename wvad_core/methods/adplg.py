@@ -28,7 +28,7 @@ outputs side by side into a transformer with global attention, and a classifier 
 
 Where paper and published code differ, this follows the code. Smooth takes its differences between consecutive videos of
 the batch, not snippets, and sparsity its norm over the videos. Queries of the local attention are a window ahead in their
-rotary positions, and padding takes a share of it (see `wvad_core.attention.windowed_attention`).
+rotary positions, and padding takes a share of it (see `wvad_core.blocks.attention.windowed_attention`).
 """
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import configuration
-from .. import published as published_names
-from ..attention import local_attention, transformer, with_positions
+from ..blocks import configuration
+from ..blocks.activations import relu, sigmoid, softmax
+from ..blocks.attention import local_attention, local_attention_parameters, with_positions
+from ..blocks.convolution import conv1d, conv1d_parameters
+from ..blocks.crops import one_crop_each
+from ..blocks.linear import linear, linear_parameters
+from ..blocks.losses import binary_cross_entropy, triplet
+from ..blocks.normalisation import layer_norm, layer_norm_parameters
+from ..blocks.random import dropout
+from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
+from ..blocks.transformer import transformer, transformer_names, transformer_parameters
 from ..data.batches import Batch
 from ..errors import InputError
-from ..layers import Scope, conv1d, dropout, layer_norm, linear, one_crop_each, relu, sigmoid, softmax
-from ..losses import binary_cross_entropy, triplet
-from ..parameters import Parameter, flatten
-from ..parameters import conv1d as conv1d_parameters
-from ..parameters import layer_norm as layer_norm_parameters
-from ..parameters import linear as linear_parameters
-from ..parameters import local_attention as local_attention_parameters
-from ..parameters import transformer as transformer_parameters
-from ..recipes import Group, Recipe
-from . import Paper, Published
+from ..registry import Paper, Published
+from ..training.recipes import Group, Recipe
 
 Array = np.ndarray
 
@@ -148,7 +148,7 @@ def published(config: Config) -> Published:
     modules |= {f"{ours}.classifier.{fc}": f"{theirs}.{i}" for ours, theirs in
                 (("video", "classifier_v"), ("snippet", "classifier_s")) for fc, i in (("fc1", 0), ("fc2", 3))}
     modules |= {"snippet.embedding": "embedding.conv_1.0"}
-    modules |= published_names.transformer("snippet.transformer", "selfatt", config.depth)
+    modules |= transformer_names("snippet.transformer", "selfatt", config.depth)
     locals_ = {"position": "pos_emb", "attention.norm": "layers.0.0.norm", "attention.qkv": "layers.0.0.to_qkv",
                "attention.out": "layers.0.0.to_out", "norm": "to_logits.0", "project": "to_logits.1"}
     feed_forward = [f"layers.0.1.{name}" for name in ("0.weight", "0.bias", "1.weight", "4.weight")]
@@ -156,7 +156,7 @@ def published(config: Config) -> Published:
     for i in range(len(config.window_sizes)):
         modules |= {f"snippet.local.{i}.{ours}": f"LSA{i + 1}.{theirs}" for ours, theirs in locals_.items()}
         unused += [f"LSA{i + 1}.{name}" for name in ("token_emb.weight", *feed_forward)]
-    return Published(published_names.by_module(modules, parameters(config)), unused=frozenset(unused),
+    return Published(published_by_module(modules, parameters(config)), unused=frozenset(unused),
                      parts=("video.", "snippet."), training_parts=("video.",))
 
 

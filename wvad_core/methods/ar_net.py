@@ -44,16 +44,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from .. import configuration
-from .. import published as published_names
+from ..blocks import configuration
+from ..blocks.activations import leaky_relu, relu, sigmoid, softmax
+from ..blocks.convolution import conv1d, conv1d_parameters
+from ..blocks.crops import one_crop_each
+from ..blocks.linear import linear, linear_parameters
+from ..blocks.losses import binary_cross_entropy, top_mean
+from ..blocks.random import dropout
+from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
 from ..data.batches import Batch
-from ..layers import Scope, conv1d, dropout, leaky_relu, linear, one_crop_each, relu, sigmoid, softmax
-from ..losses import binary_cross_entropy, top_mean
-from ..parameters import Parameter, flatten
-from ..parameters import conv1d as conv1d_parameters
-from ..parameters import linear as linear_parameters
-from ..recipes import Recipe
-from . import Paper, Published
+from ..registry import Paper, Published
+from ..training.recipes import Recipe
 
 Array = np.ndarray
 VARIANTS = ("single", "mean", "sequence", "concatenate", "lstm", "bas")
@@ -135,7 +136,7 @@ def published(config: Config) -> Published:
     modules |= {f"filter.conv{i}": f"filter_module.conv_{i}.0" for i in (1, 2)}
     modules |= {f"cas.conv{i}": f"cas_module.conv_{i}.0" for i in (1, 2, 3)}
     unused = {f"{module}.{tensor}" for module in ("fc", "conv_b1", "conv_b2") for tensor in ("weight", "bias")}
-    return Published(published_names.by_module(modules, parameters(config)),
+    return Published(published_by_module(modules, parameters(config)),
                      unused=frozenset(unused if config.variant == "mean" else ()))
 
 

@@ -24,18 +24,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import configuration
-from .. import published as published_names
-from ..attention import transformer
+from ..blocks import configuration
+from ..blocks.activations import relu, sigmoid
+from ..blocks.convolution import conv1d, conv1d_parameters
+from ..blocks.crops import one_crop_each
+from ..blocks.losses import hinge
+from ..blocks.normalisation import batch_norm, batch_norm_parameters
+from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
+from ..blocks.transformer import transformer, transformer_names, transformer_parameters
 from ..data.batches import Batch
-from ..layers import Scope, batch_norm, conv1d, one_crop_each, relu, sigmoid
-from ..losses import hinge
-from ..parameters import Parameter, flatten
-from ..parameters import batch_norm as batch_norm_parameters
-from ..parameters import conv1d as conv1d_parameters
-from ..parameters import transformer as transformer_parameters
-from ..recipes import Recipe
-from . import Paper, Published
+from ..registry import Paper, Published
+from ..training.recipes import Recipe
 
 Array = np.ndarray
 
@@ -100,9 +99,9 @@ def parameters(config: Config) -> dict[str, Parameter]:
 
 def published(config: Config) -> Published:
     """The official PyTorch checkpoints: one for each of this network's tensors."""
-    modules = {"embedding": "embedding.conv_1.0"} | published_names.transformer("transformer", "selfatt", config.depth)
+    modules = {"embedding": "embedding.conv_1.0"} | transformer_names("transformer", "selfatt", config.depth)
     modules |= {f"head.{name}": f"normal_head.{name}" for name in ("conv1", "bn1", "conv2", "bn2", "conv3")}
-    return Published(published_names.by_module(modules, parameters(config)))
+    return Published(published_by_module(modules, parameters(config)))
 
 
 def forward(features: Array, p: Scope, config: Config) -> Array:

@@ -6,7 +6,7 @@ input. A head of three linear layers scores the result;
 
     score = sigmoid(head(x)), x = dropout(aggregation(features)), averaged over crops.
 
-Training takes the k = 3 of a video's 32 segments whose ||x|| is largest to stand for it: `wvad_core.magnitude`
+Training takes the k = 3 of a video's 32 segments whose ||x|| is largest to stand for it: `wvad_core.blocks.magnitude`
 has the terms. All crops of a video train together, on one selection.
 
 Where paper and published code differ, this follows the code: abnormal magnitudes are drawn to 100 from both sides
@@ -19,13 +19,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .. import magnitude
-from .. import published as published_names
+from ..blocks import magnitude
+from ..blocks.aggregation import pyramid_aggregation_names
+from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
 from ..data.batches import Batch
-from ..layers import Scope
-from ..parameters import Parameter, flatten
-from ..recipes import Recipe
-from . import Paper, Published
+from ..registry import Paper, Published
+from ..training.recipes import Recipe
 
 Array = np.ndarray
 
@@ -54,9 +53,9 @@ def parameters(config: Config) -> dict[str, Parameter]:
 
 def published(config: Config) -> Published:
     """The official PyTorch checkpoints: one for each of this network's tensors."""
-    modules = published_names.pyramid_aggregation("aggregate", "Aggregate")
+    modules = pyramid_aggregation_names("aggregate", "Aggregate")
     modules |= {f"classifier.fc{i}": f"fc{i}" for i in (1, 2, 3)}
-    return Published(published_names.by_module(modules, parameters(config)))
+    return Published(published_by_module(modules, parameters(config)))
 
 
 def forward(features: Array, p: Scope, config: Config) -> Array:

@@ -29,18 +29,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import configuration
-from .. import published as published_names
-from ..aggregation import PYRAMID_DILATIONS, pyramid_aggregation
+from ..blocks import configuration
+from ..blocks.activations import leaky_relu, sigmoid
+from ..blocks.aggregation import PYRAMID_DILATIONS, pyramid_aggregation, pyramid_aggregation_names
+from ..blocks.aggregation import pyramid_aggregation_parameters as pyramid_parameters
+from ..blocks.convolution import conv1d, conv1d_parameters
+from ..blocks.crops import one_crop_each
+from ..blocks.heads import score_head, score_head_parameters
+from ..blocks.losses import binary_cross_entropy, masked_top_mean, smoothness
+from ..blocks.random import dropout
+from ..blocks.tensors import COUNTER, Parameter, Scope, flatten
 from ..data.batches import Batch
-from ..layers import Scope, conv1d, dropout, leaky_relu, one_crop_each, score_head, sigmoid
-from ..losses import binary_cross_entropy, masked_top_mean, smoothness
-from ..parameters import COUNTER, Parameter, flatten
-from ..parameters import conv1d as conv1d_parameters
-from ..parameters import pyramid_aggregation as pyramid_parameters
-from ..parameters import score_head as score_head_parameters
-from ..recipes import Recipe
-from . import Paper, Published
+from ..registry import Paper, Published
+from ..training.recipes import Recipe
 
 Array = np.ndarray
 STEPS = "aggregate.merge.norm." + COUNTER
@@ -96,7 +97,7 @@ def parameters(config: Config) -> dict[str, Parameter]:
 def published(config: Config) -> Published:
     """The official MindSpore checkpoints."""
     norm = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-    aggregation = published_names.pyramid_aggregation("aggregate", "aggregate")
+    aggregation = pyramid_aggregation_names("aggregate", "aggregate")
     attention = {f"attention.conv{i}": f"attn.attention.{n}" for i, n in ((1, 0), (2, 3), (3, 5))}
     modules = aggregation | attention | {f"classifier.fc{i}": f"classifier.fc{i}" for i in (1, 2, 3)}
 

@@ -8,7 +8,7 @@ into grids of 2 x 3, 3 x 5 and 4 x 7 patches, each patch with features of its ow
     z = relu(linear(flatten(h)))                flattened channel, row, column; for 4 x 7 followed by dropout
 
 and z, (T, D), is added to every crop. From there on the network is one of feature magnitudes, in its losses too:
-`wvad_core.magnitude`.
+`wvad_core.blocks.magnitude`.
 
 Training has four stages. Stage 1 trains the aggregation over time and the head, without patches; stages 2, 3 and 4
 add one size each. A stage starts from the best weights of the one before (`next_stage`) and trains what it adds alone; what
@@ -24,16 +24,24 @@ from typing import ClassVar
 
 import numpy as np
 
-from .. import configuration, magnitude
-from .. import parameters as core_parameters
-from .. import published as published_names
-from ..aggregation import PYRAMID_DILATIONS, pyramid_aggregation
+from ..blocks import configuration, magnitude
+from ..blocks.activations import relu
+from ..blocks.aggregation import (
+    PYRAMID_DILATIONS,
+    pyramid_aggregation,
+    pyramid_aggregation_names,
+    pyramid_aggregation_parameters,
+)
+from ..blocks.convolution import conv2d, conv2d_parameters
+from ..blocks.crops import in_blocks
+from ..blocks.linear import linear, linear_parameters
+from ..blocks.normalisation import batch_norm, batch_norm_parameters
+from ..blocks.random import dropout
+from ..blocks.tensors import Parameter, Scope, check, draw, flatten, published_by_module
 from ..data.batches import Batch
 from ..errors import InputError
-from ..layers import Scope, batch_norm, conv2d, dropout, in_blocks, linear, relu
-from ..parameters import Parameter, flatten
-from ..recipes import Recipe
-from . import Paper, Published
+from ..registry import Paper, Published
+from ..training.recipes import Recipe
 
 Array = np.ndarray
 KERNEL = 3
@@ -132,23 +140,23 @@ RECIPES = {"ucf-crime": _PUBLISHED, "shanghaitech": _PUBLISHED,
 
 def parameters(config: Config) -> dict[str, Parameter]:
     dim, channels = config.feature_dim, config.patch_channels
-    patch = {str(i): {"aggregate": core_parameters.pyramid_aggregation(dim, PYRAMID_DILATIONS),
-                      "conv": core_parameters.conv2d(dim, channels, KERNEL),
-                      "norm": core_parameters.batch_norm(channels),
-                      "linear": core_parameters.linear(channels * grid.convolved[0] * grid.convolved[1], dim)}
+    patch = {str(i): {"aggregate": pyramid_aggregation_parameters(dim, PYRAMID_DILATIONS),
+                      "conv": conv2d_parameters(dim, channels, KERNEL),
+                      "norm": batch_norm_parameters(channels),
+                      "linear": linear_parameters(channels * grid.convolved[0] * grid.convolved[1], dim)}
              for i, grid in enumerate(config.grids)}
     return flatten(magnitude.parameters(config) | {"patch": patch})
 
 
 def published(config: Config) -> Published:
     """The official PyTorch checkpoints: one for each of this network's tensors."""
-    modules = published_names.pyramid_aggregation("aggregate", "Aggregate_clip")
+    modules = pyramid_aggregation_names("aggregate", "Aggregate_clip")
     modules |= {f"classifier.fc{i}": f"classfier.fc{i}" for i in (1, 2, 3)}
     for i in range(len(config.grids)):
-        modules |= published_names.pyramid_aggregation(f"patch.{i}.aggregate", f"Aggregate_patch.{i}")
+        modules |= pyramid_aggregation_names(f"patch.{i}.aggregate", f"Aggregate_patch.{i}")
         modules |= {f"patch.{i}.conv": f"patch_to_clip.{i}.0", f"patch.{i}.norm": f"patch_to_clip.{i}.2",
                     f"patch.{i}.linear": f"linear_out.{i}"}
-    return Published(published_names.by_module(modules, parameters(config)))
+    return Published(published_by_module(modules, parameters(config)))
 
 
 def stages(config: Config) -> tuple[Config, ...]:
@@ -164,8 +172,8 @@ def next_stage(earlier: Mapping[str, Array], config: Config, seed: int = 0) -> d
     """
     configuration.require(config.stage > 1, "stage", config.stage, "a stage that has one before it")
     before = replace(config, stage=config.stage - 1)
-    core_parameters.check(earlier, parameters(before), f"weights of ssrl stage {before.stage}")
-    return core_parameters.draw(parameters(config), seed) | dict(earlier)
+    check(earlier, parameters(before), f"weights of ssrl stage {before.stage}")
+    return draw(parameters(config), seed) | dict(earlier)
 
 
 def forward(features: Array, p: Scope, config: Config) -> Array:

@@ -32,18 +32,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import configuration
-from .. import published as published_names
-from ..attention import transformer
+from ..blocks import configuration
+from ..blocks.activations import relu, sigmoid
+from ..blocks.convolution import conv1d, conv1d_parameters
+from ..blocks.crops import one_crop_each
+from ..blocks.linear import linear, linear_parameters
+from ..blocks.losses import binary_cross_entropy, hinge, top_cross_entropy, top_mean, triplet
+from ..blocks.random import noise
+from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
+from ..blocks.transformer import transformer, transformer_names, transformer_parameters
 from ..data.batches import Batch
-from ..layers import Scope, conv1d, linear, noise, one_crop_each, relu, sigmoid
-from ..losses import binary_cross_entropy, hinge, top_cross_entropy, top_mean, triplet
-from ..parameters import Parameter, flatten
-from ..parameters import conv1d as conv1d_parameters
-from ..parameters import linear as linear_parameters
-from ..parameters import transformer as transformer_parameters
-from ..recipes import Recipe
-from . import Paper, Published
+from ..registry import Paper, Published
+from ..training.recipes import Recipe
 
 Array = np.ndarray
 MEMORIES = {"abnormal_memory.slots.weight": "Amemory.memory_block", "normal_memory.slots.weight": "Nmemory.memory_block"}
@@ -112,9 +112,9 @@ def published(config: Config) -> Published:
     """The official PyTorch checkpoints: one for each of this network's tensors."""
     modules = {"embedding": "embedding.conv_1.0", "mean": "encoder_mu.0", "log_variance": "encoder_var.0",
                "classifier.fc1": "cls_head.mlp.0", "classifier.fc2": "cls_head.mlp.2"}
-    modules |= published_names.transformer("transformer", "selfatt", config.depth)
+    modules |= transformer_names("transformer", "selfatt", config.depth)
     others = (name for name in parameters(config) if name not in MEMORIES)
-    return Published(published_names.by_module(modules, others) | {theirs: ours for ours, theirs in MEMORIES.items()})
+    return Published(published_by_module(modules, others) | {theirs: ours for ours, theirs in MEMORIES.items()})
 
 
 def forward(features: Array, p: Scope, config: Config) -> Array:

@@ -2,14 +2,18 @@
 from __future__ import annotations
 
 import numpy as np
-from mindspore import Tensor, nn, ops
 
-from wvad_core.layers import one_crop_each
+from mindspore import Tensor, nn, ops
+from wvad_core.blocks.crops import one_crop_each
 from wvad_core.methods.adplg import Config, memory
 
-from ..attention import LocalAttention, PositionEmbedding, Transformer
-from ..layers import Conv1d, Dropout, LayerNorm, Linear
-from ..losses import binary_cross_entropy, triplet
+from ..blocks.attention import LocalAttention, PositionEmbedding
+from ..blocks.convolution import Conv1d
+from ..blocks.linear import Linear
+from ..blocks.losses import binary_cross_entropy, triplet
+from ..blocks.normalisation import LayerNorm
+from ..blocks.random import Dropout
+from ..blocks.transformer import Transformer
 from ..network import VideoNetwork
 from ..parallel import gathered
 

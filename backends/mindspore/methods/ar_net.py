@@ -1,15 +1,17 @@
 """AR-Net in MindSpore. The formulas are in `wvad_core.methods.ar_net`."""
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
 
-from wvad_core.layers import one_crop_each
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+from wvad_core.blocks.crops import one_crop_each
 from wvad_core.methods.ar_net import SCALES, Config
 
-from ..layers import Conv1d, Dropout, Linear
-from ..losses import binary_cross_entropy, top_mean
+from ..blocks.convolution import Conv1d
+from ..blocks.linear import Linear
+from ..blocks.losses import binary_cross_entropy, top_mean
+from ..blocks.random import Dropout
 from ..network import VideoNetwork
 from ..parallel import gathered
 

@@ -1,11 +1,10 @@
-"""RTFM in MindSpore. The formulas are in `wvad_core.methods.rtfm` and `wvad_core.magnitude`."""
+"""RTFM in MindSpore. The formulas are in `wvad_core.methods.rtfm` and `wvad_core.blocks.magnitude`."""
 from __future__ import annotations
 
 from mindspore import Tensor
+from wvad_core.blocks.magnitude import with_crops
 
-from wvad_core.magnitude import with_crops
-
-from ..magnitude import MagnitudeNetwork
+from ..blocks.magnitude import MagnitudeNetwork
 
 
 class Network(MagnitudeNetwork):

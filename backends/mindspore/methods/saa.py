@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
-
-from wvad_core.layers import one_crop_each
+from wvad_core.blocks.crops import one_crop_each
 from wvad_core.methods.saa import Config
 
-from ..aggregation import PyramidAggregation
-from ..layers import Conv1d, Dropout, ScoreHead
-from ..losses import binary_cross_entropy, masked_top_mean, smoothness
+from ..blocks.aggregation import PyramidAggregation
+from ..blocks.convolution import Conv1d
+from ..blocks.heads import ScoreHead
+from ..blocks.losses import binary_cross_entropy, masked_top_mean, smoothness
+from ..blocks.random import Dropout
 from ..network import VideoNetwork
 from ..parallel import gathered
 

@@ -1,16 +1,18 @@
-"""SSRL in MindSpore. The formulas are in `wvad_core.methods.ssrl` and `wvad_core.magnitude`."""
+"""SSRL in MindSpore. The formulas are in `wvad_core.methods.ssrl` and `wvad_core.blocks.magnitude`."""
 from __future__ import annotations
 
 import mindspore as ms
 from mindspore import Tensor, nn, ops
-
-from wvad_core.magnitude import with_crops
+from wvad_core.blocks.magnitude import with_crops
 from wvad_core.methods.ssrl import KERNEL, Config, Grid, ends, snippets_at_a_time
 
-from ..aggregation import PyramidAggregation
-from ..layers import BatchNorm, Conv2d, Dropout, Linear, in_blocks
-from ..magnitude import MagnitudeNetwork
-
+from ..blocks.aggregation import PyramidAggregation
+from ..blocks.convolution import Conv2d
+from ..blocks.crops import in_blocks
+from ..blocks.linear import Linear
+from ..blocks.magnitude import MagnitudeNetwork
+from ..blocks.normalisation import BatchNorm
+from ..blocks.random import Dropout
 
 _ends = ms.constexpr(ends)  # graph mode raises only Python's own errors
 

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
-
-from wvad_core.layers import one_crop_each
+from wvad_core.blocks.crops import one_crop_each
 from wvad_core.methods.ur_dmu import Config
 
-from ..attention import Transformer
-from ..layers import Conv1d, Linear, Noise
-from ..losses import binary_cross_entropy, hinge, top_cross_entropy, top_mean, triplet
+from ..blocks.convolution import Conv1d
+from ..blocks.linear import Linear
+from ..blocks.losses import binary_cross_entropy, hinge, top_cross_entropy, top_mean, triplet
+from ..blocks.random import Noise
+from ..blocks.transformer import Transformer
 from ..network import VideoNetwork
 from ..parallel import gathered
 

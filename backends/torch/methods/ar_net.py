@@ -4,12 +4,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from wvad_core.layers import one_crop_each
+from wvad_core.blocks.crops import one_crop_each
 from wvad_core.methods.ar_net import SCALES, Config
 
-from ..layers import Conv1d, Dropout, Linear
-from ..losses import binary_cross_entropy, top_mean
+from ..blocks.convolution import Conv1d
+from ..blocks.linear import Linear
+from ..blocks.losses import binary_cross_entropy, top_mean
+from ..blocks.random import Dropout
 from ..network import VideoNetwork
 from ..parallel import gathered
 from ..precision import bf16_instructions

@@ -4,13 +4,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from wvad_core.layers import one_crop_each
+from wvad_core.blocks.crops import one_crop_each
 from wvad_core.methods.bn_wvad import Config
 
-from ..attention import Transformer
-from ..layers import BatchNorm, Conv1d
-from ..losses import hinge
+from ..blocks.convolution import Conv1d
+from ..blocks.losses import hinge
+from ..blocks.normalisation import BatchNorm
+from ..blocks.transformer import Transformer
 from ..network import VideoNetwork
 from ..parallel import gathered
 

@@ -1,14 +1,17 @@
-"""SSRL in PyTorch. The formulas are in `wvad_core.methods.ssrl` and `wvad_core.magnitude`."""
+"""SSRL in PyTorch. The formulas are in `wvad_core.methods.ssrl` and `wvad_core.blocks.magnitude`."""
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-
 from wvad_core.methods.ssrl import KERNEL, Config, Grid, snippets_at_a_time, split
 
-from ..aggregation import PyramidAggregation
-from ..layers import BatchNorm, Conv2d, Dropout, Linear, in_blocks
-from ..magnitude import MagnitudeNetwork
+from ..blocks.aggregation import PyramidAggregation
+from ..blocks.convolution import Conv2d
+from ..blocks.crops import in_blocks
+from ..blocks.linear import Linear
+from ..blocks.magnitude import MagnitudeNetwork
+from ..blocks.normalisation import BatchNorm
+from ..blocks.random import Dropout
 
 
 class Patch(nn.Module):

@@ -1,0 +1,1 @@
+"""The blocks of `wvad_core.blocks` in PyTorch, one file a block."""

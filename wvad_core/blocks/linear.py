@@ -1,0 +1,17 @@
+"""The affine map of the last axis."""
+from __future__ import annotations
+
+import math
+
+from .tensors import Array, affine
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """y = x W^T + b. x (..., I), weight (O, I), bias (O,) -> (..., O)."""
+    y = (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:-1], len(weight))
+    return y if bias is None else y + bias
+
+
+def linear_parameters(inputs: int, outputs: int, bias: bool = True, xavier: bool = False) -> dict:
+    """PyTorch's default start, uniform within 1 / sqrt(inputs); or Xavier-uniform weights and a zero bias."""
+    return affine((outputs, inputs), bias, math.sqrt(6 / (inputs + outputs)) if xavier else None)

@@ -1,0 +1,44 @@
+"""Layer and batch normalisation over channels, which come last."""
+from __future__ import annotations
+
+import numpy as np
+
+from .tensors import COUNTER, Array, Parameter, Scope
+
+BATCH_NORM_EPS = 1e-5
+BATCH_NORM_MOMENTUM = 0.1  # PyTorch's sense: the share of the new value
+LAYER_NORM_EPS = 1e-5
+
+
+def layer_norm(x: Array, weight: Array, bias: Array) -> Array:
+    """(x - mean) / sqrt(var + 1e-5) * weight + bias over the last axis (Ba et al. 2016)."""
+    centred = x - x.mean(-1, keepdims=True)
+    variance = np.einsum("...c,...c->...", centred, centred)[..., None] / x.shape[-1]
+    return centred / np.sqrt(variance + LAYER_NORM_EPS) * weight + bias
+
+
+def batch_norm(x: Array, p: Scope) -> Array:
+    """(x - mean) / sqrt(var + 1e-5) * weight + bias per channel, x (..., C) (Ioffe and Szegedy 2015).
+
+    In evaluation mean and var are the running statistics. In training they are those of all positions of `x`, and
+    the running ones move a tenth of the way towards them, with the unbiased variance, as PyTorch's do.
+    """
+    mean, variance = p["running_mean"], p["running_var"].astype(x.dtype)
+    if p.training:
+        flat = x.reshape(-1, x.shape[-1])
+        mean, variance = flat.mean(0), flat.var(0)
+        unbiased = variance * (len(flat) / max(len(flat) - 1, 1))
+        for name, new in (("running_mean", mean), ("running_var", unbiased)):
+            p.record(name, p[name] + BATCH_NORM_MOMENTUM * (new - p[name]))
+        p.record("num_batches_tracked", p["num_batches_tracked"] + 1)
+    return (x - mean) / np.sqrt(variance + BATCH_NORM_EPS) * p["weight"] + p["bias"]
+
+
+def layer_norm_parameters(channels: int) -> dict:
+    return {"weight": Parameter((channels,), value=1), "bias": Parameter((channels,))}
+
+
+def batch_norm_parameters(channels: int, scale: float = 1) -> dict:
+    return {"weight": Parameter((channels,), value=scale), "bias": Parameter((channels,)),
+            "running_mean": Parameter((channels,)), "running_var": Parameter((channels,), value=1),
+            COUNTER: Parameter((), dtype=np.int64)}

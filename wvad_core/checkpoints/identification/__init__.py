@@ -1,0 +1,1 @@
+"""Which method a file holds, in which configuration, under which names."""

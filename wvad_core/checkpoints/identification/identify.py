@@ -1,0 +1,293 @@
+"""What a checkpoint file is: its method, its configuration, and its tensors under their canonical names."""
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ...blocks.tensors import COUNTER, check
+from ...blocks.configuration import Config, configure, typed
+from ...errors import InputError, listing
+from ...registry import list_methods, specification
+from .. import assumed
+from ..assumed import Assumed
+from ..contents import Contents, description
+from . import search
+from .naming import CANONICAL, PUBLISHED, absent_parts, as_computed, canonical, check_kinds, misfits, naming, squeezed
+
+Array = np.ndarray
+MOST_NUMBERS = 10
+"""Of a list among a method's settings, or a depth, where a file has few tensors."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """weights: {canonical name: array}, in the file's dtypes. described: whether the file itself says what it is.
+
+    names: whose names its tensors have, CANONICAL or PUBLISHED, behind `prefix`. dropped: tensors of the file that the
+    network does not use. assumed: what neither metadata nor tensors show and nobody gave, and the weights that the file
+    lacks, as a release may: a part that is published in a file of its own has fresh weights. Counters of training forwards
+    that it lacks begin at 0, and are not listed. absent: the parts it lacks that scores are computed from.
+    """
+    method: str
+    config: Config
+    weights: dict[str, Array]
+    described: bool
+    names: str = CANONICAL
+    prefix: str = ""
+    dropped: tuple[str, ...] = ()
+    assumed: Assumed = Assumed()
+    absent: tuple[str, ...] = ()
+
+    def check_whole(self, source: str, allow_fresh: bool) -> None:
+        """Raise InputError where scores would be random and that is not allowed."""
+        if self.absent and not allow_fresh:
+            parts = ", ".join(part.rstrip(".") for part in self.absent)
+            raise InputError(f"{source}: has no tensors of {parts}, without which the scores of {self.method} are random; to "
+                             "train further, allow_fresh=True (--allow-fresh) draws them")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A detector that a file may hold. wrong: what of its tensors does not fit; nothing, where it fits."""
+    method: str
+    names: str
+    prefix: str
+    solution: search.Solution
+    wrong: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """The method and the settings that are shown and not the default's."""
+        default, config = type(self.solution.config)(), self.solution.config
+        shown = [f"{f.name}={search.text(value)}" for f in dataclasses.fields(config)
+                 if (value := getattr(config, f.name)) not in (getattr(default, f.name), ())]
+        return " ".join([self.method, *shown]) + f" ({self.names} names{f' behind {self.prefix}' if self.prefix else ''})"
+
+
+def identify(contents: Contents, source: str, method: str | None = None, given: Mapping[str, Any] | None = None,
+             seed: int = 0) -> Checkpoint:
+    """Say what a file holds: by its metadata; where it has none of this library's, by its tensors.
+
+    method, given: the method and settings where they are known; they must agree with the file. seed: of the weights of
+    a part that is published in a file of its own and is not there. Raises InputError where nothing fits, where more
+    than one detector does, and where the tensors are not those that the metadata says.
+    """
+    given = dict(given or {})
+    found = description(contents, source)
+    if found is None:
+        return _by_tensors(contents.tensors, source, method, given, seed)
+    if method not in (None, found[0]):
+        raise InputError(f"{source}: a checkpoint of method {found[0]}, expected {method}")
+    if found[0] not in list_methods():
+        raise InputError(f"{source}: a checkpoint of method {found[0]}, expected one of {', '.join(list_methods())}")
+    spec = specification(found[0])
+    try:
+        config = configure(spec.Config, found[1] | given, found[0])
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    _check_plausible(spec, vars(config), contents.tensors, source)
+    check(contents.tensors, spec.parameters(config), source)
+    check_kinds(contents.tensors, spec.parameters(config), source)
+    return Checkpoint(found[0], config, contents.tensors, described=True,
+                      assumed=_described(contents.metadata, config, {*found[1]}, {*given}, source))
+
+
+def _described(metadata: dict[str, str], config: Config, written: set[str], given: set[str], source: str) -> Assumed:
+    """What the metadata say was assumed, and the settings that they lack, as those of an earlier version may."""
+    found = assumed.read(metadata, config, given, source)
+    lacking = {name: value for name, value in config.as_dict().items() if name not in written | given}
+    scored = *found.scored, *(name for name in lacking if name not in config.training_only)
+    return replace(found, settings=found.settings | lacking, scored=scored)
+
+
+def _check_plausible(spec: ModuleType, settings: Mapping[str, Any], tensors: Mapping[str, Array], source: str) -> None:
+    """Raise InputError for a depth, or a list, larger than the number of tensors: nothing is built of that."""
+    for name in settings:
+        value = settings[name]
+        size = len(value) if isinstance(value, tuple) else value if name in search.naming_settings(spec) else 0
+        if size > max(len(tensors), MOST_NUMBERS):
+            raise InputError(f"{source}: setting {name} is {search.text(value)[:40]}, the file has {len(tensors)} tensors")
+
+
+def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, given: dict[str, Any],
+                seed: int) -> Checkpoint:
+    if not tensors:
+        raise InputError(f"{source}: it has no tensors")
+    tried = list(candidates(tensors, method, given, source))
+    fitting = _different(_best([candidate for candidate in tried if not candidate.wrong]), tensors)
+    if not fitting:
+        raise InputError(f"{source}: {_nothing_fits(tensors, given, tried)}")
+    if len(fitting) > 1:
+        fitting = _simplest_first(fitting, tensors, source)
+    found, *others = fitting
+    solution = found.solution
+    if solution.unsettled:
+        raise InputError(f"{source}: the tensors are those of {found.method}, but leave settings open; choose\n  "
+                         + listing(list(solution.unsettled)))
+    whole = _whole(found, tensors, source, seed)
+    return replace(whole, assumed=replace(whole.assumed, alternatives=tuple(map(str, others))))
+
+
+def _different(fitting: Sequence[Candidate], tensors: Mapping[str, Array]) -> list[Candidate]:
+    """Those that differ in method, configuration or weights: a file's names may be two kinds at once, behind a prefix."""
+    found: dict[tuple, Candidate] = {}
+    for candidate in fitting:
+        spec, config = specification(candidate.method), candidate.solution.config
+        names = naming(spec, config, candidate.names).names
+        renamed = tuple(names.get(name.removeprefix(candidate.prefix)) for name in tensors)
+        found.setdefault((candidate.method, str(config), renamed), candidate)
+    return list(found.values())
+
+
+def _simplest_first(fitting: Sequence[Candidate], tensors: Mapping[str, Array], source: str) -> list[Candidate]:
+    """Candidates whose scores are the same, the one with the fewest settings first. Raises InputError where they are not."""
+    def settings(candidate: Candidate) -> tuple[int, int]:
+        return str(candidate).count("="), len(dataclasses.fields(candidate.solution.config))
+
+    ordered = sorted(fitting, key=settings)
+    if not any(c.solution.unsettled for c in fitting) and settings(ordered[0]) < settings(ordered[1]):
+        first, *others = (_scores(_whole(candidate, tensors, source, 0)) for candidate in ordered)
+        if first is not None and all(np.array_equal(first, other) for other in others):
+            return ordered
+    raise InputError(f"{source}: the names and shapes of the tensors are those of more than one detector, whose scores "
+                     "differ; choose by method and settings\n  " + listing([str(candidate) for candidate in fitting]))
+
+
+def _scores(found: Checkpoint) -> Array | None:
+    """The scores of two random crops; None where the detector takes none without more behind them."""
+    from ...blocks.tensors import Scope  # slow to import, and rarely needed
+
+    spec = specification(found.method)
+    weights = as_computed(found.weights, spec.parameters(found.config), found.method)
+    crops = np.random.default_rng(0).random((1, 2, 5, found.config.feature_dim), np.float32)
+    try:
+        return spec.forward(crops, Scope(weights), found.config)
+    except InputError:
+        return None
+
+
+def of_published(method: str, config: Config, state: Mapping[str, Array], given: Mapping[str, Any], source: str,
+                 seed: int = 0) -> Checkpoint:
+    """The checkpoint that the tensors of a published one are, {published name: array}, in this configuration.
+
+    given: the settings that are known, the others of it are assumed. Raises InputError unless the tensors fit.
+    """
+    spec = specification(method)
+    names, wanted = spec.published(config), spec.parameters(config)
+    check(canonical(state, names, wanted, seed), wanted, source)
+    shapes = {names.names[n]: _aligned(np.shape(v), len(wanted[names.names[n]].shape)) for n, v in state.items()
+              if n in names.names}
+    by_default = search.solve(spec, config, given, shapes).by_default
+    found = Candidate(method, PUBLISHED, "", search.Solution(config, by_default), (),
+                      tuple(name for name in state if name in names.unused))
+    return _whole(found, state, source, seed)
+
+
+def _whole(found: Candidate, tensors: Mapping[str, Array], source: str, seed: int) -> Checkpoint:
+    """A candidate that fits with its weights, those that the file lacks included."""
+    spec, config, state = specification(found.method), found.solution.config, _without(found.prefix, tensors)
+    wanted, published = spec.parameters(config), naming(spec, config, found.names)
+    weights = canonical(state, published, wanted, seed)
+    check_kinds(weights, wanted, source)
+    added = set(wanted) - {published.names[name] for name in state if name in published.names}
+    parts = absent_parts(state, published)
+    fresh = tuple(name for name in wanted if name in added and parts and name.startswith(parts))
+    zeros = tuple(n for n in wanted if n in added and n not in fresh and not n.endswith(COUNTER))
+    by_default = {name: value for name, value in config.as_dict().items() if name in found.solution.by_default}
+    scored = *(name for name in by_default if name not in config.training_only), *(
+        name for name in zeros + fresh if not (published.training_parts and name.startswith(published.training_parts)))
+    return Checkpoint(found.method, config, {name: weights[name] for name in wanted}, False, found.names, found.prefix,
+                      found.dropped, Assumed(by_default, zeros, fresh, scored=scored),
+                      tuple(part for part in parts if part not in published.training_parts))
+
+
+def candidates(tensors: Mapping[str, Array], method: str | None, given: Mapping[str, Any],
+               source: str) -> Iterator[Candidate]:
+    """Every method that has the given settings, under both kinds of names, with the configurations that come nearest."""
+    for name in list_methods() if method is None else (method,):
+        spec = specification(name)
+        if method is None and set(given) - {field.name for field in dataclasses.fields(spec.Config)}:
+            continue
+        settings = typed(spec.Config, given, name)
+        _check_plausible(spec, settings, tensors, source)
+        if method is not None and not search.starts(spec, settings, CANONICAL, tensors):
+            configure(spec.Config, settings, name)
+        for kind, prefix in product((CANONICAL, PUBLISHED), _prefixes(tensors)):
+            shapes = {n: np.shape(t) for n, t in _without(prefix, tensors).items()}
+            for start in search.starts(spec, settings, kind, shapes):
+                yield _candidate(name, kind, prefix, start, settings, shapes)
+
+
+def _candidate(method: str, kind: str, prefix: str, start: Config, given: dict[str, Any],
+               shapes: Mapping[str, tuple[int, ...]], all_wrong: bool = False) -> Candidate:
+    """`start` with its sizes solved for; not where names are wrong, unless all that is wrong is wanted."""
+    spec = specification(method)
+    published = naming(spec, start, kind)
+    missing, extra = misfits(shapes, published)
+    dropped = tuple(name for name in shapes if name in published.unused)
+    wrong = [f"missing tensor {name}" for name in missing] + [f"unexpected tensor {n} {shapes[n]}" for n in extra]
+    if wrong and not all_wrong:
+        return Candidate(method, kind, prefix, search.Solution(start), tuple(wrong), dropped)
+    used = {name: shapes[name] for name in shapes if name in published.names}
+    rank = {name: len(p.shape) for name, p in spec.parameters(start).items()}
+    known = {published.names[name]: _aligned(shape, rank[published.names[name]]) for name, shape in used.items()}
+    solution = search.solve(spec, start, given, known)
+    try:
+        solution = replace(solution, config=configure(spec.Config, vars(solution.config), method))
+        wanted = spec.parameters(solution.config)
+        wrong += [f"tensor {name} has shape {shape}, expected {wanted[published.names[name]].shape}"
+                  for name, shape in used.items() if squeezed(shape) != squeezed(wanted[published.names[name]].shape)]
+    except InputError as error:
+        wrong.append(str(error))
+    return Candidate(method, kind, prefix, solution, tuple(wrong), dropped)
+
+
+def _aligned(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """A shape without axes of length 1, from the last but one on, until it has `rank`: (out, in, 1, k) -> (out, in, k)."""
+    axes = list(shape)
+    for axis in (*reversed(range(len(shape) - 1)), len(shape) - 1):
+        if len(axes) > rank and shape[axis] == 1:
+            del axes[axis]
+    return tuple(axes)
+
+
+def _prefixes(tensors: Mapping[str, Array]) -> list[str]:
+    """What all names may have before them, such as "module.": nothing, or the modules that all of them begin with."""
+    found = [""]
+    while tensors:
+        firsts = {name.removeprefix(found[-1]).partition(".")[0] for name in tensors}
+        prefix = found[-1] + firsts.pop() + "."
+        if firsts or not all(name.startswith(prefix) for name in tensors):
+            break
+        found.append(prefix)
+    return found
+
+
+def _without(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items()}
+
+
+def _best(fitting: Sequence[Candidate]) -> list[Candidate]:
+    """Of each method's candidates those that use most of the file."""
+    least = {c.method: min(len(other.dropped) for other in fitting if other.method == c.method) for c in fitting}
+    return [candidate for candidate in fitting if len(candidate.dropped) == least[candidate.method]]
+
+
+def _nothing_fits(tensors: Mapping[str, Array], given: Mapping[str, Any], tried: Sequence[Candidate]) -> str:
+    """What the candidate that comes nearest lacks."""
+    if not tried:
+        return f"no method takes {' '.join(f'{name}={value}' for name, value in given.items())}"
+    nearest = min(tried, key=lambda candidate: len(candidate.wrong))
+    if sum(wrong.startswith("unexpected") for wrong in nearest.wrong) >= len(tensors):
+        more = f" and {len(tensors) - 3} more" if len(tensors) > 3 else ""
+        return f"no detector's weights; its tensors are {', '.join(list(tensors)[:3])}{more}"
+    shapes = {n: np.shape(t) for n, t in _without(nearest.prefix, tensors).items()}
+    settings = typed(specification(nearest.method).Config, given, nearest.method)
+    nearest = _candidate(nearest.method, nearest.names, nearest.prefix, nearest.solution.config, settings, shapes, True)
+    return f"the tensors fit no detector; what comes nearest is {nearest}\n  {listing(list(nearest.wrong))}"

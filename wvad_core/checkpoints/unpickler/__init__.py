@@ -1,0 +1,1 @@
+"""A reader of pickles that can build nothing but tensors and plain containers."""

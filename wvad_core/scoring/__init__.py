@@ -1,0 +1,1 @@
+"""Scores of a dataset, and the metrics over its frames."""

@@ -1,0 +1,140 @@
+"""Scoring a dataset: every video's anomaly scores, all of them checked."""
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..checkpoints.contents import digest
+from ..data.annotations import SNIPPET
+from ..data.dataset import Dataset, Item, deal
+from ..detector import Detector
+from ..errors import InputError
+from . import metrics
+
+Array = np.ndarray
+
+AT_ONE_HALF = ("false_alarm_rate", "false_alarm_rate_abnormal", "false_alarm_rate_normal", "video_accuracy")
+"""What is taken at the score 0.5, which says something where scores are probabilities, and is left out elsewhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class VideoScores:
+    """A scored video. scores (T,): one for each snippet; share (T,): its abnormal share of frames."""
+    name: str
+    categories: tuple[str, ...]
+    abnormal: bool
+    scores: Array
+    share: Array
+
+
+def scored(detector: Detector, dataset: Dataset) -> tuple[VideoScores, ...]:
+    """The scores of every video, in the dataset's order. Shares the videos out, and raises, as `evaluate` does."""
+    check_finite(detector, dataset)
+    share, bar = _share(detector, dataset)
+    scores = [np.empty(0, np.float32)]
+    for _, features in bar(share.prefetched(), desc="scoring"):
+        scores.append(detector.score(features))
+        if not np.isfinite(scores[-1]).all():
+            break  # the error is raised below, once all processes know
+    return tuple(_scored(item, found) for item, found in zip(dataset, _gathered(detector, dataset, scores)))
+
+
+def _share(detector: Detector, dataset: Dataset) -> tuple[Dataset, Callable[..., Iterable]]:
+    """This process's share of the videos, and a progress bar over it."""
+    rank, size = detector.backend.processes()
+    share = dataset.dealt(rank, size)
+    return share, partial(tqdm, disable=True if rank else None, leave=False, unit="video", total=len(share))
+
+
+def check_finite(detector: Detector, dataset: Dataset) -> None:
+    """Check all crop axes, then this process's share of the features. Where any process finds a flaw in its own, all of
+    them find all flaws.
+
+    What has passed once is not read again.
+    """
+    dataset.check_crops(detector.config, detector.later, detector.crops)
+    share, bar = _share(detector, dataset)
+    progress = partial(bar, desc="checking features")
+    if share is dataset:
+        return dataset.check_finite(progress)
+    flawed = 0.0
+    try:
+        share.check_finite(progress)
+    except InputError:
+        flawed = 1.0
+    if any(detector.backend.gather(np.array([flawed], np.float32))):
+        dataset.check_finite()
+
+
+def _gathered(detector: Detector, dataset: Dataset, scores: list[Array]) -> list[Array]:
+    """The scores of all videos in the dataset's order, of those of this process's share."""
+    _, size = detector.backend.processes()
+    lengths = [item.features.shape[1] for item in dataset]
+    found: dict[int, Array] = {}
+    for places, together in zip(deal(lengths, size), detector.backend.gather(np.concatenate(scores))):
+        found |= zip(places.tolist(), np.split(together, np.cumsum([lengths[place] for place in places])[:-1]))
+    return [found[place] for place in range(len(dataset))]
+
+
+def describe(detector: Detector, dataset: Dataset) -> dict[str, Any]:
+    """What an evaluation of these is about: method, configuration, framework, versions, device, data, weights."""
+    framework = detector.backend.versions()
+    versions = {"wvad": version("wvad"), "python": platform.python_version(), "numpy": np.__version__} | framework
+    return {"method": detector.method, "config": detector.config.as_dict(), "backend": detector.backend_name,
+            "framework": framework, "versions": versions, "device": detector.backend.device(detector.network),
+            "precision": detector.precision, "dataset": dataset.name, "videos": len(dataset),
+            "frames": SNIPPET * sum(item.features.shape[1] for item in dataset),
+            "weights_sha256": digest(detector.weights())}
+
+
+def _scored(item: Item, scores: Array) -> VideoScores:
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if wrong.size:
+        raise InputError(f"{item.video.name}: the anomaly score of snippet {wrong[0]} is {scores[wrong[0]]}, "
+                         "expected a finite number; the checkpoint's weights or the features are out of range")
+    return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, item.share)
+
+
+def metrics_of(videos: Iterable[VideoScores], probabilities: bool) -> dict[str, float]:
+    """{key of TITLES: value} over all frames of scored videos; without those of AT_ONE_HALF unless scores are probabilities."""
+    videos = list(videos)
+    everything, abnormal, normal = _groups(videos)
+    found = {"auc": everything.of(metrics.roc_auc), "ap": everything.of(metrics.pr_auc),
+             "average_precision": everything.of(metrics.average_precision),
+             "auc_sub": abnormal.of(metrics.roc_auc), "ap_sub": abnormal.of(metrics.pr_auc)}
+    if not probabilities:
+        return found
+    accuracy = metrics.video_accuracy([v.abnormal for v in videos], [v.scores.max() for v in videos])
+    rates = (part.of(metrics.false_alarm_rate) for part in (everything, abnormal, normal))
+    return found | dict(zip(AT_ONE_HALF, (*rates, accuracy)))
+
+
+def _groups(videos: Iterable[VideoScores]) -> tuple[Frames, Frames, Frames]:
+    """The frames of all videos, of the abnormal and of the normal ones."""
+    videos = list(videos)
+    return Frames(videos), Frames([v for v in videos if v.abnormal]), Frames([v for v in videos if not v.abnormal])
+
+
+class Frames:
+    """The snippets of some videos end to end; every snippet has the same number of frames, so none needs a weight."""
+
+    def __init__(self, videos: Iterable[VideoScores]):
+        videos = list(videos)
+        self.count = len(videos)
+        self.scores = np.concatenate([v.scores for v in videos]) if videos else np.empty(0)
+        self.share = np.concatenate([v.share for v in videos]) if videos else np.empty(0)
+        self.video = np.repeat(np.arange(self.count), [len(v.scores) for v in videos])
+
+    def of(self, metric: Any) -> float:
+        return metric(self.share, self.scores) if self.count else math.nan
+
+    def undefined(self) -> str | None:
+        return metrics.undefined_reason(self.share) if self.count else "no such video"

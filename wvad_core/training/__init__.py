@@ -1,0 +1,1 @@
+"""Training: the recipe (what a paper says), the loop, the run folder, the experiment."""

@@ -1,0 +1,212 @@
+"""Experiments: a method trained on a dataset by a recipe, in a run folder, and what came of it."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..backend import training_backend
+from ..blocks.configuration import Config, configure
+from ..data import Dataset, TrainingSet, demo
+from ..data.cache import cache_folder
+from ..detector import Detector, from_weights
+from ..errors import InputError, listing, one_line
+from ..files import write_json
+from ..registry import specification
+from ..reports import figures
+from ..scoring import metrics
+from ..scoring.evaluation import Frames, VideoScores, describe, metrics_of, scored
+from . import recipes
+from .loop import Journal, Trained, read_training_set, train
+from .recipes import Recipe
+from .run_folder import BEST, LAST, PLAN, STATE, Run, read_json
+
+DEMO = "demo"
+RANKINGS = {"auc": metrics.roc_auc, "ap": metrics.pr_auc}
+"""A recipe's `metric`, over the frames of the test set."""
+REPORT, CURVES = "report.json", "curves.png"
+SELECTED = {"test": "by its {by}, as published code does; so its figures there are too good",
+            "holdout": "by the {by}; the test set took no part"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on what: all that `recipe.json` holds. The recipe's settings are the whole configuration."""
+    method: str
+    dataset: str
+    features: str | None
+    backend: str
+    device: str
+    recipe: Recipe
+
+    @property
+    def config(self) -> Config:
+        return configure(specification(self.method).Config, dict(self.recipe.settings), self.method)
+
+    def open(self, split: str) -> Dataset:
+        features = self.features or demo.demo_features(layout=self.config.layout)
+        dataset = Dataset.open(self.dataset, features, split, feature_dim=self.config.feature_dim)
+        dataset.check_crops(self.config)
+        return dataset
+
+
+def plan(method: str, dataset: str, features: str | Path | None, backend: str, device: str = "auto",
+         overrides: Mapping[str, Any] | None = None, by: str | None = None) -> Plan:
+    """Find the recipe of a method and a dataset, or the one published for the dataset `by`, and override its values.
+
+    The features' D is the configuration's, unless it is given. Raises InputError where there is no recipe, for an
+    override that is none and a backend that does not train, before any file is read; then for features that are not there.
+    """
+    spec, overrides = specification(method), dict(overrides or {})
+    recipe = spec.RECIPES.get(by or dataset)
+    if recipe is None:
+        raise InputError(f"{method} has no recipe for {by or dataset}, expected one of {', '.join(spec.RECIPES)}; "
+                         "--recipe takes one of them on another dataset")
+    if features is None and dataset != DEMO:
+        raise InputError(f"dataset {dataset} needs --features; only {DEMO} has its own")
+    resolved, _ = recipes.resolve(recipe, spec.Config, overrides, method)
+    training_backend(backend)
+    if features is not None and not overrides.keys() & {"feature_dim", "config.feature_dim"}:
+        overrides["feature_dim"] = Dataset.open(dataset, features, "train").feature_dim
+        resolved, _ = recipes.resolve(recipe, spec.Config, overrides, method)
+    return Plan(method, dataset, None if features is None else str(features), backend, device, resolved)
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of a run folder that has something to go on from. Raises InputError where there is none."""
+    path = folder / PLAN
+    values = read_json(path)
+    try:
+        read = Plan(**values | {"recipe": recipes.from_dict(values["recipe"])})
+        texts = (read.method, read.dataset, read.features or "", read.backend, read.device)
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError("a name that is no text")
+        read.config  # noqa: B018, which checks the method and its settings
+    except (KeyError, TypeError, AttributeError, InputError) as error:
+        raise InputError(f"{path}: not what a training run writes ({one_line(error)})") from error
+    if not (folder / STATE).exists():
+        raise InputError(f"{folder}: has no {STATE} to go on from, the run was stopped before its first step; "
+                         "expected one that was saved, or begin another")
+    return read
+
+
+def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Train by a plan in a folder, from what is saved there or from the start; the report, which is written there too.
+
+    say: takes the notices, a line each. Of several processes only the first one writes, and none before all is checked.
+    """
+    rank, _ = training_backend(plan.backend).processes()
+    start = time.perf_counter()
+    journal = Run(folder, rank == 0, asdict(plan))
+    videos, test = plan.open("train"), plan.open("test")
+    held = held_out(videos, plan.recipe) if plan.recipe.select == "holdout" else None
+    training_set = read_training_set(videos, plan.recipe, partial(tqdm, desc="reading features", unit="video", leave=False,
+                                                                  disable=rank > 0 or None),
+                                     cache_folder() if plan.features else None)
+    if held is not None:
+        training_set.leave_out(held)
+    for line in (found := notices(videos, training_set, plan.recipe)):
+        say(f"note: {line}")
+    trained = train(plan.method, plan.config, training_set, plan.recipe, plan.backend, plan.device,
+                    judge(plan.recipe, test, videos, held), journal)
+    journal.close(trained.detector)
+    report = summary(plan, trained, test, held, journal) | {"notices": found, "seconds": time.perf_counter() - start}
+    if rank == 0:
+        write_json(folder / REPORT, report)
+        draw(journal, folder, say)
+    return report
+
+
+class Merit(float):
+    """What a judge gives: the more the better. videos: the scores of the test videos that it was taken from, if it was."""
+    videos: tuple[VideoScores, ...] | None = None
+
+
+def judge(recipe: Recipe, test: Dataset, videos: Dataset, held: np.ndarray | None) -> Callable[[Detector], float]:
+    """A detector's merit as the recipe has it. held: the numbers of the training videos that are held out."""
+    def on_test(detector: Detector) -> Merit:
+        found = scored(detector, test)
+        merit = Merit(Frames(found).of(RANKINGS[recipe.metric]))
+        merit.videos = found
+        return merit
+
+    if held is None:
+        return on_test
+    part = Dataset(videos.name, [videos[i] for i in held])
+    return lambda detector: video_auc(detector, part)
+
+
+def video_auc(detector: Detector, dataset: Dataset) -> float:
+    """The area under the ROC curve over videos: their labels, and the highest score of each."""
+    videos = scored(detector, dataset)
+    return metrics.roc_auc(np.array([v.abnormal for v in videos], float), np.array([v.scores.max() for v in videos]))
+
+
+def held_out(dataset: Dataset, recipe: Recipe) -> np.ndarray:
+    """The numbers of the recipe's share of the normal and of the abnormal training videos, at least one each."""
+    labels, held = np.array([item.abnormal for item in dataset]), []
+    for label in (False, True):
+        places = np.flatnonzero(labels == label)
+        if len(places) < 2:
+            raise InputError(f"{dataset.name} has {len(places)} {'abnormal' if label else 'normal'} training videos, "
+                             "expected at least 2 to hold one out; or select=test")
+        count = min(max(1, round(recipe.holdout * len(places))), len(places) - 1)
+        held.append(np.random.default_rng([recipe.seed, label]).permutation(places)[:count])
+    return np.sort(np.concatenate(held))
+
+
+def notices(videos: Dataset, training_set: TrainingSet, recipe: Recipe) -> list[str]:
+    """What is unusual about a training set, a line each."""
+    lines = [f"{count} {kind} training videos for {recipe.videos} of them a batch: some come more than once in it"
+             for label, kind in enumerate(("normal", "abnormal"))
+             if (count := (training_set.labels == label).sum()) < recipe.videos]
+    single = [item.video.name for item in videos if item.features.shape[1] == 1]
+    if single:
+        lines.append(f"{len(single)} training videos of a single snippet, which stands for all {recipe.segments} segments: "
+                     + listing(single).replace("\n  ", ", "))
+    noise = training_set.contradictions()
+    if noise:
+        lines.append(f"{len(noise)} pairs of a normal and an abnormal training video with the same features, so one label "
+                     "is wrong: " + listing([" = ".join(pair) for pair in noise]).replace("\n  ", ", "))
+    return lines
+
+
+def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None, journal: Journal) -> dict[str, Any]:
+    """What a run came to: the best and the last weights side by side, on the test set."""
+    recipe, position = plan.recipe, trained.position
+    by = {"test": f"{recipe.metric.upper()} on the test set",
+          "holdout": f"AUC over the {0 if held is None else len(held)} training videos held out"}[recipe.select]
+    merits = {line["step"]: line["judged"] for line in journal.history
+              if "judged" in line and line["stage"] == position.stage + 1}
+
+    def entry(file: str, step: int, videos: tuple[VideoScores, ...]) -> dict[str, Any]:
+        found = metrics_of(videos, specification(plan.method).PROBABILITIES)
+        return {"file": file, "stage": position.stage + 1, "step": step, "judged_by": by, "judged": merits[step],
+                "metrics": found}
+
+    last = videos_of(journal.last_merit) or scored(trained.detector, test)
+    best = last if position.best_step == position.step else videos_of(journal.best_merit) or scored(
+        from_weights(plan.method, plan.config, trained.best, plan.backend, plan.device), test)
+    return {"method": plan.method, "dataset": plan.dataset, "seed": recipe.seed, "backend": plan.backend,
+            "selected": f"{BEST} was chosen {SELECTED[recipe.select].format(by=by)}",
+            "best": entry(BEST, position.best_step, best), "last": entry(LAST, position.step, last),
+            "about": describe(trained.detector, test)}
+
+
+def videos_of(merit: float | None) -> tuple[VideoScores, ...] | None:
+    """The scores that a judge has already given for the test videos; None where it has given none."""
+    return merit.videos if isinstance(merit, Merit) else None
+
+
+def draw(journal: Run, folder: Path, say: Callable[[str], None]) -> None:
+    """Write the curves, where matplotlib is installed."""
+    try:
+        figures.draw_history(journal.history, folder / CURVES)
+    except ImportError as error:
+        say(f"no {CURVES}, {error}")

@@ -1,0 +1,227 @@
+"""Training a detector: the loop around a backend's optimiser steps. It knows no framework and no method."""
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..blocks.configuration import Config
+from ..blocks.tensors import draw
+from ..data import Dataset, SnippetTrainingSet, TrainingSet
+from ..data.batches import Batch
+from ..data.prefetch import ahead
+from ..detector import Detector, from_weights
+from ..errors import Failure
+from ..registry import specification, stages_of
+from .recipes import Recipe
+
+Array = np.ndarray
+TRAINING_SETS = {"segments": TrainingSet, "snippets": SnippetTrainingSet}
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands: the stage, counted from 0; the steps taken in it; its best judgement so far and the step of
+    that; and how many judgements have come since."""
+    stage: int = 0
+    step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    waited: int = 0
+
+    def ended(self, recipe: Recipe) -> bool:
+        """Whether the stage has."""
+        return self.step >= recipe.steps or (recipe.patience is not None and self.waited >= recipe.patience)
+
+    def judged(self, value: float) -> Position:
+        """Where it stands after a judgement. Only a better one is the new best: of equal ones the first stays."""
+        if self.best is None or value > self.best:
+            return replace(self, best=value, best_step=self.step, waited=0)
+        return replace(self, waited=self.waited + 1)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """All that training goes on from. trainer: what a backend's trainer gives as its `state`."""
+    position: Position
+    weights: Mapping[str, Array]
+    trainer: Mapping[str, Array]
+
+
+class Journal:
+    """What training leaves behind, in memory. `run_folder.Run` keeps it in a folder.
+
+    history: a line for each step, {"stage", "step", "total", term ...}, terms as they were before it, and one for each
+    judgement, {"stage", "step", "judged"}; stages and steps are counted from 1.
+    best: the weights that were judged best in the stage at hand; None before the first judgement.
+    best_merit, last_merit: what the judge gave for them, and what it gave last, in this process; else None.
+    """
+
+    def __init__(self) -> None:
+        self.history: list[dict[str, Any]] = []
+        self.begin_stage()
+
+    def begin_stage(self) -> None:
+        """Forget the judgements of the stage before."""
+        self.best: Mapping[str, Array] | None = None
+        self.best_merit: float | None = None
+        self.last_merit: float | None = None
+
+    def saved(self) -> Saved | None:
+        """What was saved last; None where training begins."""
+        return None
+
+    def record(self, line: dict[str, Any]) -> None:
+        self.history.append(line)
+
+    def keep_best(self, detector: Detector) -> None:
+        self.best = detector.weights()
+
+    def save(self, position: Position, detector: Detector, trainer: Any) -> None:
+        """Keep what `saved` is to give."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The detector as the last step left it, the weights of the best judgement, and where that was."""
+    detector: Detector
+    best: Mapping[str, Array]
+    position: Position
+
+
+def read_training_set(dataset: Dataset, recipe: Recipe, progress: Callable[[Iterable], Iterable] = iter,
+                      cache: Path | None = None) -> TrainingSet:
+    """The training videos as the recipe's `sampling` brings them to its number of segments, or of snippets at most.
+
+    cache: the folder that they are kept in and mapped from; None for memory.
+    """
+    return TRAINING_SETS[recipe.sampling](dataset, recipe.segments, progress, cache)
+
+
+def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe, backend: str, device: str = "auto",
+          judge: Callable[[Detector], float] | None = None, journal: Journal | None = None) -> Trained:
+    """Train a detector by a recipe, through all stages of its method.
+
+    The first stage starts from fresh weights, each later one from the best of the one before. The recipe's seed draws the
+    weights, the batches, the same ones for every backend, and dropout and noise.
+    judge: a detector's merit, the more the better, of equal ones the first; without a judge, the last step of a stage is
+        its best.
+    journal: where a history, the best weights and all that resuming needs go; training goes on from what it has saved.
+    Raises InputError on a backend that does not train and for a crop axis that is not the configuration's, Failure at a
+    loss that is not finite.
+    """
+    spec, journal = specification(method), journal or Journal()
+    config.crops_of(len(training_set.features[0]))
+    stages, saved = stages_of(spec, config), journal.saved()
+    begun = saved.position.stage if saved else 0
+    for number, stage in enumerate(stages[begun:], begun):
+        if saved is None:
+            weights = spec.next_stage(journal.best, stage, recipe.seed) if number else draw(
+                spec.parameters(stage), recipe.seed)
+            saved = Saved(Position(number), weights, {})
+            journal.begin_stage()
+        detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=recipe.seed),
+                           later=config.patches - stage.patches)
+        trainer = detector.backend.trainer(detector.network, recipe)
+        if saved.trainer:
+            trainer.restore(saved.trainer)
+        else:
+            journal.save(saved.position, detector, trainer)
+        loop = Loop(detector, trainer, training_set, recipe, judge, journal)
+        position, saved = loop.run(saved.position), None
+    return Trained(detector, journal.best, position)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The steps of one stage."""
+    detector: Detector
+    trainer: Any
+    training_set: TrainingSet
+    recipe: Recipe
+    judge: Callable[[Detector], float] | None
+    journal: Journal
+
+    def run(self, position: Position) -> Position:
+        """Take the steps from a position to the stage's end; where that is."""
+        recipe = self.recipe
+        self.reseed(position)
+        bar = tqdm(total=recipe.steps, initial=position.step, desc=self.title(position), unit="step", leave=False,
+                   disable=self.rank > 0 or None)
+        with bar, closing(ahead(map(self.batch, range(position.step, recipe.steps)))) as batches:
+            while not position.ended(recipe):
+                terms = self.step(position.step, next(batches))
+                position = replace(position, step=position.step + 1)
+                self.journal.record({"stage": position.stage + 1, "step": position.step} | terms)
+                if position.step % recipe.evaluate_every == 0 or position.ended(recipe):
+                    position = self.judged(position)
+                if position.step % recipe.save_every == 0 or position.ended(recipe):
+                    self.save(position)
+                bar.set_postfix(self.shown(terms, position), refresh=False)
+                bar.update()
+        return position
+
+    @property
+    def rank(self) -> int:
+        return self.detector.backend.processes()[0]
+
+    def batch(self, step: int) -> Batch:
+        """This process's part of a step's batch."""
+        recipe, (rank, ranks) = self.recipe, self.detector.backend.processes()
+        drawn = self.training_set.batch(step, recipe.videos, recipe.seed, recipe.crops, rank, ranks)
+        return drawn.without_last(self.detector.later)
+
+    def step(self, number: int, batch: Batch) -> dict[str, float]:
+        """One step, counted from 0, and its terms. Raises Failure where one is not finite."""
+        terms = self.trainer.step(batch)
+        bad = [f"{name} = {value}" for name, value in terms.items() if not math.isfinite(value)]
+        if bad:
+            videos = ", ".join(self.training_set.names[video] for video in batch.videos)
+            raise Failure(f"training {self.detector.method}: the loss of step {number + 1} is not finite "
+                          f"({', '.join(bad)}); a lower learning rate may help; the batch's videos: {videos}")
+        return terms
+
+    def judged(self, position: Position) -> Position:
+        if self.judge is None:
+            if position.ended(self.recipe):
+                self.journal.keep_best(self.detector)
+            return position
+        value = self.judge(self.detector)
+        if not math.isfinite(value):
+            raise Failure(f"training {self.detector.method}: judged {value} after step {position.step}, expected a number; "
+                          "videos to judge by need normal and abnormal ones among them")
+        found = position.judged(float(value))
+        self.journal.record({"stage": position.stage + 1, "step": position.step, "judged": float(value)})
+        self.journal.last_merit = value
+        if found.best_step == position.step:
+            self.journal.best_merit = value
+            self.journal.keep_best(self.detector)
+        return found
+
+    def save(self, position: Position) -> None:
+        """Save all that a resumed run needs, and make this one as random as that will be."""
+        wrong = [name for name, value in self.detector.weights().items() if not np.isfinite(value).all()]
+        if wrong:
+            raise Failure(f"training {self.detector.method}: after step {position.step}, {wrong[0]} is not finite; "
+                          "a lower learning rate may help")
+        self.journal.save(position, self.detector, self.trainer)
+        self.reseed(position)
+
+    def reseed(self, position: Position) -> None:
+        self.trainer.reseed(zlib.crc32(f"{self.recipe.seed} {position.stage} {position.step}".encode()) >> 1)
+
+    def title(self, position: Position) -> str:
+        stages = len(stages_of(specification(self.detector.method), self.detector.config))
+        return f"training {self.detector.method}" + (f", stage {position.stage + 1}" if stages > 1 else "")
+
+    def shown(self, terms: Mapping[str, float], position: Position) -> dict[str, str]:
+        """What the bar says: every term, and the best judgement."""
+        best = {} if position.best is None else {"best": f"{position.best:.4f}"}
+        return {name: f"{value:.4g}" for name, value in terms.items()} | best
