@@ -5,7 +5,7 @@
 Random features, one file a crop, are written to a temporary folder. The published way: for every batch a loader reads a
 crop of each video by np.load and averages it into segments; on the interval every test video is read and scored, crop by
 crop, the scores are repeated for frames, scikit-learn ranks them, and the best weights are written. This library:
-`experiments.run` with the recipe's numbers set alike, an empty cache, and all that it writes. Each in a process of its own.
+`experiment.run` with the recipe's numbers set alike, an empty cache, and all that it writes. Each in a process of its own.
 """
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+import random_videos
 from published_layers import Weights
 from scoring import CHOICES, detector, instruction_set
 from wvad_core.data import Dataset
@@ -28,27 +29,8 @@ from wvad_core.training import experiment
 
 METHOD, DIM, CROPS = "bn-wvad", 1024, 5
 SIZES = {"segments": 64, "videos": 16, "steps": 60, "evaluate_every": 20, "save_every": 60}
-VIDEOS = {"train": 64, "test": 60}  # every second one is abnormal
+VIDEOS = {"train": 64, "test": 60}
 SNIPPETS = (60, 300)                # of a video, the fewest and the most
-
-
-def write_videos(folder: Path) -> None:
-    """table.csv, and the features of every video and crop."""
-    rng, lines = np.random.default_rng(CHOICES["seed"]), ["video,split,category,frames,intervals"]
-    for split, count in VIDEOS.items():
-        for i in range(count):
-            snippets = int(rng.integers(*SNIPPETS))
-            interval = f"{4 * snippets}-{8 * snippets}" if i % 2 else ""
-            lines.append(f"{split}{i},{split},{'Abuse' if i % 2 else 'Normal'},{SNIPPET * snippets},{interval}")
-            for crop in range(CROPS):
-                np.save(folder / f"{split}{i}__{crop}.npy", rng.standard_normal((snippets, DIM), np.float32))
-    (folder / "table.csv").write_text("\n".join(lines) + "\n")
-
-
-def pooled(features: np.ndarray, segments: int) -> np.ndarray:
-    """(T, D) -> (S, D), segment by segment."""
-    borders = np.linspace(0, len(features), segments + 1, dtype=int)
-    return np.stack([features[start:max(end, start + 1)].mean(0) for start, end in zip(borders, borders[1:])])
 
 
 def published_run(folder: Path) -> dict:
@@ -65,7 +47,7 @@ def published_run(folder: Path) -> dict:
     for step in range(1, SIZES["steps"] + 1):
         drawn = [2 * i + label for label in (0, 1) for i in rng.permutation(VIDEOS["train"] // 2)[:SIZES["videos"]]]
         files = [folder / f"train{i}__{rng.integers(CROPS)}.npy" for i in drawn]
-        way.step(wv.Batch(np.stack([pooled(np.load(file), SIZES["segments"]) for file in files]), labels))
+        way.step(wv.Batch(np.stack([random_videos.pooled(np.load(file), SIZES["segments"]) for file in files]), labels))
         if step % SIZES["evaluate_every"] == 0:
             auc = published_evaluation(way.weights, folder, test)
             if auc > best:
@@ -115,7 +97,7 @@ def main() -> None:
         print(json.dumps(WORKERS[arguments.worker](arguments.folder)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        write_videos(Path(folder))
+        random_videos.write(Path(folder), VIDEOS, SNIPPETS, CROPS, DIM)
         environment = os.environ | {"OMP_NUM_THREADS": str(CHOICES["threads"]), "WVAD_CACHE": str(Path(folder, "cache"))}
         found = {}
         for name in WORKERS:

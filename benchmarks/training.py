@@ -27,18 +27,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+import random_videos
 import wvad_core as wv
-from scoring import (
-    CHOICES,
-    CROPS,
-    PUBLISHED,
-    computing,
-    detector,
-    instruction_set,
-    product_rates,
-    published,
-    synchronised,
-)
+from scoring import (CHOICES, CROPS, PUBLISHED, computing, detector, instruction_set, product_rates, published,
+                     synchronised)
 from wvad_core.data import Dataset, TrainingSet
 from wvad_core.registry import specification
 from wvad_core.scoring import cost
@@ -136,37 +128,18 @@ def steps(method: str, small: bool, rounds: int) -> None:
           f"{100 * needed / seconds['torch'] / max(rates):>8.0f} %{apart[0]:>14.1e}{apart[1]:>10.1e}", flush=True)
 
 
-def write_videos(folder: Path, dim: int) -> Dataset:
-    """A training split of random features, every crop in its own file."""
-    rng, lines = np.random.default_rng(CHOICES["seed"]), ["video,split,category,frames,intervals"]
-    for i in range(2 * LOADED):
-        snippets = int(rng.integers(*SNIPPETS))
-        lines.append(f"video{i},train,{'Normal' if i < LOADED else 'Abuse'},{16 * snippets},")
-        for crop in range(CROPS):
-            np.save(folder / f"video{i}__{crop}.npy", rng.standard_normal((snippets, dim), np.float32))
-    (folder / "table.csv").write_text("\n".join(lines) + "\n")
-    return Dataset.open(folder / "table.csv", folder, "train")
-
-
 def published_batch(folder: Path, segments: int, crops: int) -> Array:
     """One video after another: its files are loaded, and each segment averaged. (2B, N, S, D)."""
-    videos = []
-    for i in range(2 * LOADED):
-        features = np.stack([np.load(folder / f"video{i}__{crop}.npy") for crop in range(crops)])
-        borders = np.linspace(0, features.shape[1], segments + 1, dtype=int)
-        pooled = np.zeros((crops, segments, features.shape[2]), np.float32)
-        for crop in range(crops):
-            for s, (start, end) in enumerate(zip(borders, borders[1:])):
-                pooled[crop, s] = features[crop, start:max(end, start + 1)].mean(0)
-        videos.append(pooled)
-    return np.stack(videos)
+    return np.stack([[random_videos.pooled(np.load(folder / f"train{i}__{crop}.npy"), segments) for crop in range(crops)]
+                     for i in range(2 * LOADED)])
 
 
 def loading(method: str, rounds: int) -> None:
     """Print a line on the loading of a batch, from files that the system holds in memory; the cache has been built."""
     recipe, dim = recipe_of(method, False), specification(method).Config().feature_dim
     with tempfile.TemporaryDirectory() as folder:
-        training_set = TrainingSet(write_videos(Path(folder), dim), recipe.segments, cache=Path(folder, "cache"))
+        table = random_videos.write(Path(folder), {"train": 2 * LOADED}, SNIPPETS, CROPS, dim)
+        training_set = TrainingSet(Dataset.open(table, folder, "train"), recipe.segments, cache=Path(folder, "cache"))
         count, crops = itertools.count(), CROPS if recipe.crops == "all" else 1
         seconds = in_turn({"published": lambda: published_batch(Path(folder), recipe.segments, crops),
                            "ours": lambda: training_set.batch(next(count), LOADED, 0, recipe.crops)},
