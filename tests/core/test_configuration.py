@@ -1,10 +1,13 @@
 """What settings a configuration takes, and what it says of others."""
 import dataclasses
+import inspect
+import re
 
 import pytest
 
 import wvad_core as wv
 from wvad_core.blocks import configuration
+from wvad_core.registry import specification
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,3 +43,12 @@ def test_other_values_are_refused(setting, expected):
     with pytest.raises(wv.InputError) as raised:
         configuration.configure(Config, setting, "it")
     assert expected in str(raised.value)
+
+
+@pytest.mark.parametrize("method", wv.list_methods())
+def test_every_setting_is_described(method):
+    kind = specification(method).Config
+    described = {name for base in kind.__mro__ if base is not object and base.__doc__
+                 for line in inspect.cleandoc(base.__doc__).splitlines() if (match := re.match(r"([a-z_][\w, ]*): \S", line))
+                 for name in match[1].split(", ")}
+    assert {field.name for field in dataclasses.fields(kind)} <= described

@@ -37,11 +37,21 @@ EVALUATION_BLOCK = 4096
 
 @dataclass(frozen=True)
 class MagnitudeConfig(configuration.Config):
+    """The sizes and settings of a method that learns magnitudes.
+
+    feature_dim: D of the features, a multiple of 8.
+    num_segments: S of a training video; max(1, S // 10) of them stand for it.
+    hidden_dims: widths of the score head's two hidden layers.
+    dropout: share that is zeroed in training, below 1.
+    margin: the magnitude that abnormal features are drawn to.
+    magnitude_weight, smooth_weight, sparsity_weight: of the terms.
+    """
+
     feature_dim: int = 2048
-    num_segments: int = 32                  # snippets of a training video; num_segments // 10 of them stand for it
+    num_segments: int = 32
     hidden_dims: tuple[int, int] = (512, 128)
     dropout: float = 0.7
-    margin: float = 100.0                   # the magnitude that abnormal features are drawn to
+    margin: float = 100.0
     magnitude_weight: float = 1e-4
     smooth_weight: float = 8e-4
     sparsity_weight: float = 8e-3

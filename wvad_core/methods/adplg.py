@@ -58,25 +58,42 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Config(configuration.Config):
+    """The sizes and settings of ADPLG.
+
+    feature_dim: D of the features.
+    hidden: width of the video branch's q, k and v.
+    channels: width of the snippet branch, a multiple of the number of window sizes.
+    window_sizes: of the local attentions side by side, in snippets.
+    local_heads, local_head_dim: heads of each local attention, and their width, even.
+    positions: learned positions, the longest video in snippets.
+    depth, heads, head_dim, feed_forward_dim: of the transformer with global attention.
+    classifier_dim: width of the classifiers' hidden layer.
+    dropout, classifier_dropout: shares that are zeroed in training, below 1, of the transformer and of the classifiers.
+    num_segments: of a training video, at most `positions`.
+    history: H, the attentions of a video that make its pseudo label.
+    label_threshold, variance_threshold: of the mean and of the variance of these, min-max normalised.
+    warm_up: steps before the snippet branch trains; 0 for none.
+    """
+
     feature_dim: int = 1024
-    hidden: int = 512                                   # of the video branch's q, k, v
+    hidden: int = 512
     channels: int = 1024
     window_sizes: tuple[int, ...] = (2, 4, 6, 8)
     local_heads: int = 8
     local_head_dim: int = 64
-    positions: int = 6750                               # the longest video, in snippets
+    positions: int = 6750
     depth: int = 2
     heads: int = 4
     head_dim: int = 256
     feed_forward_dim: int = 1024
     classifier_dim: int = 32
-    dropout: float = 0.5                                # of the transformer
+    dropout: float = 0.5
     classifier_dropout: float = 0.7
-    num_segments: int = 64                              # of a training video
-    history: int = 3                                    # attentions of a video that make its label
+    num_segments: int = 64
+    history: int = 3
     label_threshold: float = 0.25
     variance_threshold: float = 0.4
-    warm_up: int = configuration.or_none(1000)          # steps before the snippet branch trains
+    warm_up: int = configuration.or_none(1000)
 
     def __post_init__(self) -> None:
         super().__post_init__()

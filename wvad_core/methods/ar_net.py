@@ -64,15 +64,29 @@ SCALES = (1, 3, 5)
 
 @dataclass(frozen=True)
 class Config(configuration.Config):
+    """The sizes and settings of AR-Net.
+
+    variant: one of VARIANTS.
+    feature_dim: D of the features.
+    dropout: share that is zeroed in training.
+    k: the ceil(L / k) highest scores of a video of L snippets stand for it.
+    center_weight: of the center loss.
+    classes: foreground classes, of variant bas, as all that follow.
+    num_segments: of a training video; no published value is known.
+    filter_dim, cas_dim: widths of what gives the foreground weights, and of the class activations.
+    leaky_slope: of the leaky ReLU.
+    norm_weight: of the sum of the foreground weights.
+    """
+
     layout: ClassVar[str] = "single"
 
     variant: str = configuration.one_of(*VARIANTS)
     feature_dim: int = 2048
     dropout: float = 0.7
-    k: int = 4                      # the ceil(L / k) highest scores stand for a video
+    k: int = 4
     center_weight: float = 20.0
-    classes: int = 1                # from here on for variant bas: foreground classes
-    num_segments: int = 300         # of its training videos; no published value is known
+    classes: int = 1
+    num_segments: int = 300
     filter_dim: int = 512
     cas_dim: int = 2048
     leaky_slope: float = 0.01

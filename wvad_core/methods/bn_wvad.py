@@ -41,16 +41,28 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Config(configuration.Config):
+    """The sizes and settings of BN-WVAD.
+
+    feature_dim: D of the features.
+    channels: C, the width of the embedding and of the transformer.
+    depth, heads, head_dim, feed_forward_dim: of the transformer.
+    ratios: channels of the head's two levels are C // ratio.
+    kernel_sizes: of the head's three convolutions, odd.
+    ratio_sample, ratio_batch: shares of each abnormal video, and of all of them together, that are screened.
+    margin: of the triplets.
+    level_weights: of the triplets of the two levels.
+    """
+
     feature_dim: int = 1024
     channels: int = 512
     depth: int = 2
     heads: int = 4
     head_dim: int = 128
     feed_forward_dim: int = 512
-    ratios: tuple[int, int] = (16, 32)              # channels of the head's two levels: channels // ratio
-    kernel_sizes: tuple[int, int, int] = (1, 1, 1)  # of the head's convolutions, odd
-    ratio_sample: float = 0.2                       # share of each abnormal video that is screened
-    ratio_batch: float = 0.4                        # share of all abnormal videos that is screened
+    ratios: tuple[int, int] = (16, 32)
+    kernel_sizes: tuple[int, int, int] = (1, 1, 1)
+    ratio_sample: float = 0.2
+    ratio_batch: float = 0.4
     margin: float = 1.0
     level_weights: tuple[float, float] = (5.0, 20.0)
 

@@ -31,7 +31,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Config(magnitude.MagnitudeConfig):
-    pass
+    """The sizes and settings of RTFM: those of magnitude learning."""
 
 
 PROBABILITIES = True  # the sigmoid of the classifier, trained by cross-entropy

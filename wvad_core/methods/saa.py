@@ -49,14 +49,29 @@ STEPS = "aggregate.merge.norm." + COUNTER
 
 @dataclass(frozen=True)
 class Config(configuration.Config):
+    """The sizes and settings of SAA.
+
+    feature_dim: D of the features.
+    attention_dim: width of the attention's hidden layer.
+    hidden_dims: widths of the score head's two hidden layers.
+    dropout: share that is zeroed in training.
+    leaky_slope: of the leaky ReLU.
+    k: the T // k + 1 largest scores stand for a video.
+    suppression: theta, as a share of the range of the attention A.
+    branch_weights: of the plain and of the suppressed branches.
+    guide_steps: steps after which the guide turns from the scores to their threshold.
+    guide_threshold: from which on a score counts as anomalous there.
+    norm_weight, smooth_weight, sparse_weight: of the terms of the attention.
+    """
+
     feature_dim: int = 1024
     attention_dim: int = 512
     hidden_dims: tuple[int, int] = (512, 128)
     dropout: float = 0.7
     leaky_slope: float = 0.2
-    k: int = 16                              # the T // k + 1 largest scores stand for a video
-    suppression: float = 0.2                 # theta, as a share of the range of A
-    branch_weights: tuple[float, float] = (0.8, 0.2)    # of the plain and of the suppressed branches
+    k: int = 16
+    suppression: float = 0.2
+    branch_weights: tuple[float, float] = (0.8, 0.2)
     guide_steps: int = 400
     guide_threshold: float = 0.5
     norm_weight: float = 0.8

@@ -79,8 +79,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Config(magnitude.MagnitudeConfig):
+    """The sizes and settings of SSRL; those of magnitude learning too.
+
+    stage: of training, from 1 (crops alone) to 4; each from 2 on adds the patches of one more size.
+    patch_sizes: of stages 2, 3, ..., rows and columns of the grid as two digits; those of later stages are left out.
+    """
+
     stage: int = 4
-    patch_sizes: tuple[int, ...] = (23, 35, 47)     # of stages 2, 3, ...; those of later stages are left out
+    patch_sizes: tuple[int, ...] = (23, 35, 47)
 
     layout: ClassVar[str] = "patches"
 

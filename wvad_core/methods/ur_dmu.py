@@ -51,18 +51,32 @@ MEMORIES = {"abnormal_memory.slots.weight": "Amemory.memory_block", "normal_memo
 
 @dataclass(frozen=True)
 class Config(configuration.Config):
+    """The sizes and settings of UR-DMU.
+
+    feature_dim: D of the features.
+    channels: C, the width of the embedding, the transformer and the memories.
+    depth, heads, head_dim, feed_forward_dim: of the transformer.
+    abnormal_memory, normal_memory: slots of the two memories.
+    hidden_dim: width of the classifier's hidden layer.
+    dropout: share that is zeroed in training.
+    k: the n // k + 1 largest of n slots or snippets stand for all.
+    margin: of the triplet.
+    distance_margin: of the distance between the magnitudes of abnormal and normal features.
+    attention_weight, triplet_weight, kl_weight, distance_weight: of the terms.
+    """
+
     feature_dim: int = 1024
     channels: int = 512
     depth: int = 2
     heads: int = 4
     head_dim: int = 128
     feed_forward_dim: int = 512
-    abnormal_memory: int = 60           # slots
+    abnormal_memory: int = 60
     normal_memory: int = 60
-    hidden_dim: int = 128               # of the classifier
+    hidden_dim: int = 128
     dropout: float = 0.5
-    k: int = 16                         # the n // k + 1 largest of n slots or snippets stand for all
-    margin: float = 1.0                 # of the triplet
+    k: int = 16
+    margin: float = 1.0
     distance_margin: float = 100.0
     attention_weight: float = 0.1
     triplet_weight: float = 0.1
