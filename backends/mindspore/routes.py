@@ -3,7 +3,7 @@
 The row is chosen by the processor's instruction set, never by timing, so that a run takes the same kernels again.
 
     "product"   windows gathered, then a matrix product; over time in evaluation, of three taps and enough channels, minimal
-                filtering (winograd.py)
+                filtering (blocks/minimal_filtering.py)
     "native"    MindSpore's own convolution. On a CPU it hands oneDNN plain layouts: with AVX2 that is a convolution by
                 products (gemm:jit), with AVX-512 reference code
 

@@ -23,7 +23,7 @@ AMD EPYC (Zen 5), by `python benchmarks/routes.py`, and held to AVX2; its BLAS, 
                  image, 8 x 200, 1024 -> 1024, 5 taps         44    48   115        142   145   209
                  sequence                                     43    47    50         71    77    97
 
-Three taps and enough channels take minimal filtering (winograd.py) on both, in training too: where no ReLU and no pick flips,
+Three taps and enough channels take minimal filtering (blocks/minimal_filtering.py) on both, in training too: where no ReLU and no pick flips,
 its gradients are as near to float64's as those of the direct way. Relative error of all gradients of a batch of 2 + 2 videos at
 published widths, decisions taken over, largest of three seeds and four methods (AVX-512): 2.7e-6 filtered, 3.3e-6
 direct.
