@@ -5,6 +5,8 @@
     detector = wv.load("weights.safetensors", backend="torch", device="auto")
     scores = detector.score(features)           # (N, T, D) -> (T,)
 """
+from importlib.metadata import version
+
 from . import data
 from .backend import list_backends
 from .data.batches import Batch
@@ -14,5 +16,6 @@ from .registry import list_methods
 from .reports.results import Report, evaluate
 from .scoring import metrics
 
+__version__ = version("wvad")
 __all__ = ["AssumedWarning", "Batch", "Detector", "InputError", "Report", "create", "data", "evaluate", "from_published",
            "list_backends", "list_methods", "load", "metrics", "published_names"]

@@ -45,6 +45,12 @@ class Backend(Protocol):
 
     def weights(self, network: Any) -> dict[str, Array]: ...
 
+    def random_state(self, network: Any) -> Any:
+        """What dropout and noise of a network are drawn from next, as plain values and arrays that can be pickled."""
+
+    def set_random_state(self, network: Any, state: Any) -> None:
+        """Go on from what `random_state` gave."""
+
     def score(self, network: Any, features: Array) -> Array:
         """(N, T, D) -> (T,) in evaluation mode; crops averaged as the published evaluation of the method does."""
 

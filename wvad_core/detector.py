@@ -1,10 +1,11 @@
 """A detector: a method, its configuration, and a network on a backend."""
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -20,14 +21,19 @@ from .checkpoints.identification.naming import as_computed
 from .data.arrays import as_features
 from .data.batches import Batch
 from .errors import InputError
-from .registry import specification
+from .registry import memory_state, restore_memory, specification
 
 Array = np.ndarray
+C = TypeVar("C", bound=Config, covariant=True)
 
 
-@dataclass(frozen=True, eq=False)
-class Detector:
+@dataclass(frozen=True, eq=False, repr=False)
+class Detector(Generic[C]):
     """What `create`, `load` and `from_published` make. `network` is the framework's own module.
+
+    It can be copied (`copy.deepcopy`, with whatever was done to the network) and pickled, for process pools: its weights
+    travel, what training remembers and the random state with them, and a network is built of them on the same backend
+    and device, in evaluation mode. `Detector[Config]`, of the Config in a method's module, is the type of that method's detectors.
 
     later: how many of the patches at the end of the features' crop axis are for later stages of training; they are dropped.
     crops: how many crops videos have, where that is known: any other number is an error. Where it is not, a number that is
@@ -35,7 +41,7 @@ class Detector:
     assumed: what the file that it was loaded from does not say.
     """
     method: str
-    config: Config
+    config: C
     backend_name: str
     backend: Backend
     network: Any
@@ -43,6 +49,24 @@ class Detector:
     later: int = 0
     crops: int | None = None
     assumed: Assumed = Assumed()
+
+    def __repr__(self) -> str:
+        """<Detector METHOD on BACKEND, DEVICE, PRECISION: settings that are not as published; how many parameters>."""
+        defaults = type(self.config)()
+        settings = [f"{field.name}={value!r}" for field in fields(self.config)
+                    if (value := getattr(self.config, field.name)) != getattr(defaults, field.name)]
+        size = tensors.learned(specification(self.method).parameters(self.config))
+        return (f"<Detector {self.method} on {self.backend_name}, {self.backend.device(self.network)}, {self.precision}: "
+                f"{', '.join(settings) or 'settings as published'}; {size:,} parameters>")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Detector[C]:
+        return replace(self, network=copy.deepcopy(self.network, memo))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        built = (self.method, self.config, self.weights(), self.backend_name, self.backend.device(self.network),
+                 self.precision)
+        rest = {name: getattr(self, name) for name in ("later", "crops", "assumed")}
+        return _unpickled, (built, rest, self.backend.random_state(self.network), memory_state(self.network.memory))
 
     def score(self, features: Any) -> Array:
         """Anomaly scores of one video: (T, D) or (N, T, D), N crops -> (T,) float32, one score for 16 frames.
@@ -106,7 +130,7 @@ class Detector:
 
 
 def create(method: str, backend: str = "numpy", device: str = "auto", precision: str = "float32", seed: int = 0,
-           **config: Any) -> Detector:
+           **config: Any) -> Detector[Any]:
     """A detector with fresh weights, the same for a seed on every backend."""
     spec = specification(method)
     configured = configure(spec.Config, config, method)
@@ -115,7 +139,7 @@ def create(method: str, backend: str = "numpy", device: str = "auto", precision:
 
 
 def load(path: str | Path, backend: str = "numpy", device: str = "auto", precision: str = "float32", seed: int = 0,
-         method: str | None = None, allow_fresh: bool = False, **config: Any) -> Detector:
+         method: str | None = None, allow_fresh: bool = False, **config: Any) -> Detector[Any]:
     """A detector from a checkpoint file: this library's or a published one, in any format.
 
     What a file does not say is seen from its tensors. `method` and settings decide where several detectors fit; a file
@@ -131,7 +155,7 @@ def load(path: str | Path, backend: str = "numpy", device: str = "auto", precisi
 
 
 def from_checkpoint(found: Checkpoint, source: str, backend: str = "numpy", device: str = "auto",
-                    precision: str = "float32", seed: int = 0, allow_fresh: bool = False) -> Detector:
+                    precision: str = "float32", seed: int = 0, allow_fresh: bool = False) -> Detector[Any]:
     """A detector from what a file was found to hold. Raises InputError, which names `source`, as `load`; it does not warn."""
     found.check_whole(source, allow_fresh)
     weights = as_computed(found.weights, specification(found.method).parameters(found.config), source)
@@ -140,7 +164,7 @@ def from_checkpoint(found: Checkpoint, source: str, backend: str = "numpy", devi
 
 
 def from_published(method: str, state: Mapping[str, Array], backend: str = "numpy", device: str = "auto",
-                   precision: str = "float32", seed: int = 0, allow_fresh: bool = False, **config: Any) -> Detector:
+                   precision: str = "float32", seed: int = 0, allow_fresh: bool = False, **config: Any) -> Detector[Any]:
     """A detector from the tensors of a published checkpoint, {published name: array}. Settings are the defaults or given.
 
     A tensor whose sizes agree once axes of length 1 are dropped (MindSpore's (out, in, 1, k) kernels) is taken.
@@ -162,8 +186,16 @@ def published_names(method: str, **config: Any) -> dict[str, str]:
     return dict(spec.published(configure(spec.Config, config, method)).names)
 
 
+def _unpickled(built: tuple[Any, ...], rest: Mapping[str, Any], random: Any, memory: Mapping[str, Array]) -> Detector[Any]:
+    """A detector of what its `__reduce__` gave. Raises InputError where its backend or its device is not there."""
+    made = replace(from_weights(*built), **rest)
+    made.backend.set_random_state(made.network, random)
+    restore_memory(made.network.memory, memory)
+    return made
+
+
 def from_weights(method: str, config: Config, weights: Mapping[str, Array], backend: str = "numpy", device: str = "auto",
-                 precision: str = "float32", seed: int = 0) -> Detector:
+                 precision: str = "float32", seed: int = 0) -> Detector[Any]:
     """A detector with these weights, {canonical name: array}, all of them in their shapes."""
     found = find_backend(backend)
     network = found.build(method, config, weights, device, precision, seed)

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from .blocks.configuration import Config
 from .blocks.tensors import Scope
 from .data.batches import Batch
 from .errors import InputError
-from .registry import memory_of, specification
+from .registry import memory_of
 from .training.recipes import Recipe
 
 Array = np.ndarray
@@ -22,11 +24,15 @@ TRAINS = False
 class Network:
     """A method's specification with weights, {canonical name: array}."""
 
-    def __init__(self, method: str, config: Config, weights: dict[str, Array], seed: int = 0):
-        self.specification, self.config = specification(method), config
-        self.weights = dict(weights)
+    def __init__(self, config: Config, weights: dict[str, Array], seed: int = 0):
+        self.config, self.weights = config, dict(weights)
         self.rng = np.random.default_rng(seed)
         self.memory = memory_of(self.specification, config)
+
+    @property
+    def specification(self) -> ModuleType:
+        """The module of the configuration's class. Looked up, since no module can be copied or pickled."""
+        return sys.modules[type(self.config).__module__]
 
     def __call__(self, features: Array) -> Array:
         """Anomaly scores in evaluation mode: (B, T, D) or (B, N, T, D) -> (B, T)."""
@@ -48,7 +54,7 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
     _check_device(device)
     if precision != "float32":
         raise InputError(f"precision {precision!r}: the numpy backend computes in float32")
-    return Network(method, config, weights, seed)
+    return Network(config, weights, seed)
 
 
 def _check_device(name: str) -> None:
@@ -62,6 +68,14 @@ def device(network: Network) -> str:
 
 def weights(network: Network) -> dict[str, Array]:
     return {name: value.copy() for name, value in network.weights.items()}
+
+
+def random_state(network: Network) -> Any:
+    return copy.deepcopy(network.rng)
+
+
+def set_random_state(network: Network, state: Any) -> None:
+    network.rng = copy.deepcopy(state)
 
 
 def score(network: Network, features: Array) -> Array:

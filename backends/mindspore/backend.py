@@ -1,9 +1,11 @@
 """The functions of `wvad_core.backend.Backend` in MindSpore."""
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +69,18 @@ def device(network: VideoNetwork) -> str:
 
 def weights(network: VideoNetwork) -> dict[str, Array]:
     return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_and_names()}
+
+
+def random_state(network: VideoNetwork) -> Any:
+    """Of layers that the host draws for; MindSpore's own kernels begin anew from the seed."""
+    return network.seed, [copy.deepcopy(layer.rng) for layer in network.random_layers()]
+
+
+def set_random_state(network: VideoNetwork, state: Any) -> None:
+    seed, generators = state
+    network.reseed(seed)
+    for layer, rng in zip(network.random_layers(), generators, strict=True):
+        layer.rng = copy.deepcopy(rng)
 
 
 def score(network: VideoNetwork, features: Array) -> Array:

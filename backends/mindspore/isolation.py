@@ -9,7 +9,6 @@ import mindspore as ms
 from mindspore._c_expression import MSContext, ms_ctx_param
 from wvad_core.registry import memory_state, restore_memory
 
-from .blocks.random import Random
 from .network import VideoNetwork
 
 
@@ -49,7 +48,7 @@ def modes_kept(network: VideoNetwork) -> Iterator[None]:
 def unchanged(network: VideoNetwork) -> Iterator[None]:
     """The network afterwards as before: modes, buffers, memory, random state. Parameters are not looked at."""
     buffers = [(buffer, buffer.asnumpy().copy()) for buffer in network.get_parameters() if not buffer.requires_grad]
-    random = [(cell, copy.deepcopy(cell.rng)) for _, cell in network.cells_and_names() if isinstance(cell, Random)]
+    random = [(layer, copy.deepcopy(layer.rng)) for layer in network.random_layers()]
     memory = memory_state(network.memory)
     try:
         with modes_kept(network):
@@ -57,6 +56,6 @@ def unchanged(network: VideoNetwork) -> Iterator[None]:
     finally:
         for buffer, value in buffers:
             buffer.set_data(ms.Tensor(value))
-        for cell, rng in random:
-            cell.rng = rng
+        for layer, rng in random:
+            layer.rng = rng
         restore_memory(network.memory, memory)

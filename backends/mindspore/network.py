@@ -29,6 +29,7 @@ class VideoNetwork(nn.Cell):
     extras: tuple[str, ...] = ()
     graphs: tuple[str, ...] = ("terms",)  # the methods of it that a recipe may have compiled
     memory = None  # what training remembers besides the weights, where that is anything
+    seed = 0
 
     def __init__(self, config: Config, seed: int = 0, *, weights: Mapping[str, np.ndarray] | None = None):
         super().__init__()
@@ -72,7 +73,10 @@ class VideoNetwork(nn.Cell):
 
     def reseed(self, seed: int) -> None:
         """Begin anew with dropout and noise, from a seed, which differs from process to process."""
-        seed += processes()[0]
-        layers = [cell for _, cell in self.cells_and_names() if isinstance(cell, Random)]
-        for number, layer in enumerate(layers):
-            layer.reseed(seed, number)
+        self.seed = seed
+        for number, layer in enumerate(self.random_layers()):
+            layer.reseed(seed + processes()[0], number)
+
+    def random_layers(self) -> list[Random]:
+        """Those of dropout and noise, in the order of the network."""
+        return [cell for _, cell in self.cells_and_names() if isinstance(cell, Random)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,15 @@ def device(network: VideoNetwork) -> str:
 
 def weights(network: VideoNetwork) -> dict[str, Array]:
     return {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
+
+
+def random_state(network: VideoNetwork) -> Any:
+    return network.seed, {device: state.numpy().copy() for device, state in network.random_states.items()}
+
+
+def set_random_state(network: VideoNetwork, state: Any) -> None:
+    network.seed, states = state
+    network.random_states = {device: torch.from_numpy(value.copy()) for device, value in states.items()}
 
 
 def score(network: VideoNetwork, features: Array) -> Array:

@@ -81,6 +81,15 @@ def draw(parameters: Mapping[str, Parameter], seed: int) -> dict[str, np.ndarray
     return {name: p.draw(np.random.default_rng([seed, zlib.crc32(name.encode())])) for name, p in parameters.items()}
 
 
+STATISTICS = ("running_mean", "running_var", COUNTER)
+"""The ends of the names of what training records and does not learn."""
+
+
+def learned(parameters: Mapping[str, Parameter]) -> int:
+    """How many numbers training learns: those of all tensors but BatchNorm's statistics."""
+    return sum(math.prod(p.shape) for name, p in parameters.items() if not name.endswith(STATISTICS))
+
+
 def check(weights: Mapping[str, np.ndarray], parameters: Mapping[str, Parameter], source: str) -> None:
     """Raise InputError unless `weights` are exactly these tensors in these shapes."""
     problems = [f"missing tensor {n} {p.shape}" for n, p in parameters.items() if n not in weights]

@@ -1,22 +1,17 @@
 """How large a method is: its parameters, and the multiply-accumulates that a score takes, counted on the specification."""
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from ..blocks.configuration import Config
-from ..blocks.tensors import Scope, draw
+from ..blocks.tensors import Scope, draw, learned
 from ..registry import specification
-
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-
 
 def parameter_count(method: str, config: Config) -> int:
     """The numbers that training sets: without BatchNorm's statistics."""
-    tensors = specification(method).parameters(config)
-    return sum(math.prod(p.shape) for name, p in tensors.items() if not name.endswith(STATISTICS))
+    return learned(specification(method).parameters(config))
 
 
 def multiply_accumulates(method: str, config: Config, steps: int) -> int:
