@@ -29,9 +29,9 @@ examples:
   python tools/test_10crop.py --backend mindspore --dataset xd-violence --features i3d/test --checkpoint xd.safetensors
   python tools/test_10crop.py --dataset own.csv --features own --checkpoint own.safetensors --ground-truth gt.npy
 
-An output folder gets report.json, scores.npz (the arrays NAME/scores and NAME/share of each video, one number for
-each 16 frames: the anomaly score, and the abnormal share of the frames), roc.png, precision_recall.png and
-scores/NAME.png. Pictures need matplotlib. Exit status: 2 for bad input, 1 for a failure.
+An output folder gets report.json, scores.npz (the arrays NAME/scores and NAME/abnormal_fraction of each video, one
+number for each 16 frames: the anomaly score, and the fraction of the frames that is abnormal), roc.png,
+precision_recall.png and scores/NAME.png. Pictures need matplotlib. Exit status: 2 for bad input, 1 for a failure.
 """
 
 

@@ -21,7 +21,7 @@ from wvad_core.backend import backend
 from wvad_core.data import bundled_tables, load_table
 from wvad_core.files import write_json
 from wvad_core.registry import module_name
-from wvad_core.reports.results import percent
+from wvad_core.reports.text import percent
 from wvad_core.training import experiment, recipes
 from wvad_core.training.run_folder import STATE
 

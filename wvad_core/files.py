@@ -50,11 +50,11 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value made ready for JSON."""
+    """A value made ready for JSON: lists for tuples, None for what is not finite, Python's numbers for NumPy's."""
     if isinstance(value, Mapping):
         return {key: plain(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
-    return value
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,5 +1,6 @@
 """The tables of videos and the ground truth made from them."""
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -116,6 +117,31 @@ def test_own_table(tmp_path):
 def test_own_table_may_order_its_columns_and_begin_with_a_byte_order_mark(tmp_path):
     path = table(tmp_path, "\ufeffsplit,video,frames,category,intervals\r\ntest, a ,,Normal,\r\n", header="")
     assert load_table(str(path)) == (Video("a", "test", "Normal", None, ()),)
+
+
+def test_frame_rates(tmp_path):
+    path = table(tmp_path, "a,test,Normal,,,25\nb,test,Normal,,, 29.97\nc,test,Normal,,,\n", HEADER.strip() + ",fps\n")
+    assert [v.frame_rate for v in load_table(path)] == [25, 29.97, None]
+    rates = {name: {v.frame_rate for v in load_table(name)} for name in bundled_tables()}
+    assert rates == {"demo": {None}, "shanghaitech": {None}, "ucf-crime": {30}, "xd-violence": {24}}
+
+
+def test_frame_rate_of_xd_violence_is_that_of_the_times_in_its_names():
+    """Name__#HH-MM-SS_HH-MM-SS_...: times are whole seconds, so that a clip is a second off. A few names are wrong."""
+    off = []
+    for v in load_table("xd-violence"):
+        times = re.search(r"#(\d+)-(\d+)-(\d+)_(\d+)-(\d+)-(\d+)", v.name)
+        if times and v.frames:
+            hours, minutes, seconds = np.diff(np.array(times.groups(), int).reshape(2, 3), axis=0)[0]
+            off.append(abs(v.frames / v.frame_rate - (3600 * hours + 60 * minutes + seconds)))
+    assert len(off) > 400 and np.mean(np.array(off) <= 1) > 0.98
+
+
+@pytest.mark.parametrize("rate", ["0", "-30", "30fps", "nan", "1e3"])
+def test_bad_frame_rates(tmp_path, rate):
+    path = table(tmp_path, f"a,test,Normal,,,{rate}\n", HEADER.strip() + ",fps\n")
+    with pytest.raises(InputError, match=f"line 2: fps '{rate}', expected frames a second"):
+        load_table(path)
 
 
 @pytest.mark.parametrize("text, message", [

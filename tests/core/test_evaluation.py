@@ -9,6 +9,7 @@ import sklearn.metrics
 import wvad_core as wv
 from wvad_core.data import Dataset
 from wvad_core.errors import InputError
+from wvad_core.files import plain
 from wvad_core.registry import specification
 from wvad_core.reports.results import summarise
 from wvad_core.scoring.evaluation import AT_ONE_HALF, VideoScores, describe, scored
@@ -39,7 +40,7 @@ def random_videos(count=12):
 
 def repeated(videos):
     """(truth, scores) of the frames themselves."""
-    truth = [np.arange(16) < 16 * share for v in videos for share in v.share]
+    truth = [np.arange(16) < 16 * fraction for v in videos for fraction in v.abnormal_fraction]
     return np.concatenate(truth), np.concatenate([np.repeat(v.scores, 16) for v in videos])
 
 
@@ -163,11 +164,11 @@ def test_save(tmp_path):
     assert written["metrics"] == report.metrics
     assert written["categories"] == report.categories
     with np.load(tmp_path / "new" / "folder" / "scores.npz") as arrays:
-        assert sorted(arrays) == sorted(f"{v.name}/{kind}" for v in VIDEOS for kind in ("scores", "share"))
+        assert sorted(arrays) == sorted(f"{v.name}/{name}" for v in VIDEOS for name in ("scores", "abnormal_fraction"))
         for v in VIDEOS:
             assert arrays[f"{v.name}/scores"].dtype == np.float32
             assert np.array_equal(arrays[f"{v.name}/scores"], v.scores)
-            assert np.array_equal(arrays[f"{v.name}/share"], v.share)
+            assert np.array_equal(arrays[f"{v.name}/abnormal_fraction"], v.abnormal_fraction)
 
 
 def test_save_below_a_file(tmp_path):
@@ -199,13 +200,13 @@ def test_evaluate(detector, dataset):
     assert [v.name for v in report.videos] == ["a", "b", "c"]
     for item, found in zip(dataset, report.videos):
         assert np.array_equal(found.scores, detector.score(item.features.read()))
-        assert np.array_equal(found.share, item.share)
+        assert np.array_equal(found.abnormal_fraction, item.share)
         assert (found.abnormal, found.categories) == (item.abnormal, item.video.categories)
     again = summarise(report.videos, {}, replicates=10, probabilities=False)
     assert not set(AT_ONE_HALF) & set(report.metrics)
     assert (report.metrics, report.intervals, report.categories) == (again.metrics, again.intervals, again.categories)
     assert report.about.pop("seconds") > 0
-    assert report.about == describe(detector, dataset) | {"note": "mine"}
+    assert report.about == plain(describe(detector, dataset)) | {"note": "mine"}
 
 
 def test_describe(detector, dataset):

@@ -147,7 +147,7 @@ def polygon_area(points):
     return abs(sum(x * b - a * y for (x, y), (a, b) in zip(points, following))) / 2
 
 
-def test_roc_auc_is_the_share_of_pairs_in_order(case):
+def test_roc_auc_is_the_fraction_of_pairs_in_order(case):
     truth, scores = repeated(*case)
     difference = scores[truth == 1][:, None] - scores[truth == 0]
     assert_close(metrics.roc_auc(*case), np.mean((difference > 0) + 0.5 * (difference == 0)))
@@ -203,6 +203,29 @@ def test_pr_auc_and_average_precision_differ():
     labels, scores = [1, 0, 1, 0], [0.9, 0.8, 0.7, 0.6]
     assert_close(metrics.pr_auc(labels, scores), 0.5 + 0.5 * (1 / 2 + 2 / 3) / 2)
     assert_close(metrics.average_precision(labels, scores), 0.5 + 0.5 * 2 / 3)
+
+
+def test_misranked_fraction_counts_pairs_in_the_wrong_order(case):
+    """Frame by frame: labels of a snippet's frames are its abnormal ones first."""
+    labels, scores, weights = case
+    truth, of_frame = repeated(*case)
+    wrong = np.empty(len(truth))
+    for i, (label, score) in enumerate(zip(truth, of_frame)):
+        others = of_frame[truth != label]
+        worse = others > score if label else others < score
+        wrong[i] = np.mean(worse + 0.5 * (others == score))
+    snippet = np.repeat(np.arange(len(labels)), np.rint(weights).astype(int))
+    expected = np.bincount(snippet, wrong, len(labels)) / np.maximum(weights, 1)
+    assert_close(metrics.misranked_fraction(*case), expected)
+    for label in (0, 1):
+        assert_close(wrong[truth == label].mean(), 1 - metrics.roc_auc(*case))
+
+
+def test_misranked_fraction_by_hand():
+    labels, scores = [1, 0, 0.5, 0], [0.9, 0.9, 0.5, 0.1]  # 1.5 abnormal frames, 2.5 normal ones
+    expected = [0.5 * 1 / 2.5, (0.5 * 1 + 0.5) / 1.5, 0.5 * (1 + 0.5 * 0.5) / 2.5 + 0.5 * (0.5 * 0.5) / 1.5, 0]
+    assert_close(metrics.misranked_fraction(labels, scores), expected)
+    assert np.isnan(metrics.misranked_fraction([0, 0], [1, 2])).all()
 
 
 # Properties.

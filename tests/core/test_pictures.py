@@ -12,8 +12,8 @@ from wvad_core.scoring.evaluation import VideoScores
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def scored(name, scores, share, category="Fight"):
-    return VideoScores(name, (category,), category != "Normal", np.float32(scores), np.array(share, float))
+def scored(name, scores, fraction, category="Fight"):
+    return VideoScores(name, (category,), category != "Normal", np.float32(scores), np.array(fraction, float))
 
 
 def report(*videos):
@@ -33,10 +33,10 @@ def test_all_pictures_are_png_files(tmp_path):
     assert all((tmp_path / name).read_bytes().startswith(PNG) for name in files(tmp_path))
 
 
-@pytest.mark.parametrize("share", [[0, 0], [1, 1]])
-def test_one_class_only(tmp_path, share):
+@pytest.mark.parametrize("fraction", [[0, 0], [1, 1]])
+def test_one_class_only(tmp_path, fraction):
     """Curves that are not defined make pictures that say so."""
-    assert figures.draw(report(scored("a", [0.2, 0.4], share)), tmp_path) == 3
+    assert figures.draw(report(scored("a", [0.2, 0.4], fraction)), tmp_path) == 3
     assert len(files(tmp_path)) == 3
 
 
@@ -70,11 +70,11 @@ def test_file_names_are_unique():
     assert figures.file_names(videos) == names
 
 
-@pytest.mark.parametrize("share, intervals", [
+@pytest.mark.parametrize("fraction, intervals", [
     ([0, 0], []), ([1, 1], [(0, 32)]), ([0, 0.25, 1, 0.5, 0], [(28, 56)]), ([0.25], [(0, 4)]),
     ([0.5, 0, 0, 1], [(0, 8), (48, 64)]), ([0, 1 / 16, 1 / 16, 0], [(31, 33)])])
-def test_anomalies(share, intervals):
-    assert figures.anomalies(np.array(share)) == intervals
+def test_anomalies(fraction, intervals):
+    assert figures.anomalies(np.array(fraction)) == intervals
 
 
 def timeline(*videos):

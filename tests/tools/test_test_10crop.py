@@ -41,7 +41,7 @@ def test_every_backend_gives_the_same(capsys, world, backend):
     with np.load(world.root / "results" / "scores.npz") as arrays:
         for video in reference.videos:
             assert_close(arrays[f"{video.name}/scores"], video.scores, OUTPUT, name=video.name)
-            assert np.array_equal(arrays[f"{video.name}/share"], video.share)
+            assert np.array_equal(arrays[f"{video.name}/abnormal_fraction"], video.abnormal_fraction)
 
 
 def test_output_on_the_terminal(capsys, world):
@@ -107,7 +107,7 @@ def test_ground_truth_of_ones_own(capsys, world):
     np.save(world.root / "gt.npy", truth)
     run(capsys, world, **{"ground-truth": world.root / "gt.npy"})
     with np.load(world.root / "results" / "scores.npz") as arrays:
-        assert np.concatenate([arrays[f"{name}/share"] for name in FRAMES]).tolist() == [1, 0.5] + [0] * 26
+        assert np.concatenate([arrays[f"{name}/abnormal_fraction"] for name in FRAMES]).tolist() == [1, 0.5] + [0] * 26
     report = json.loads((world.root / "results" / "report.json").read_text())
     assert report["undefined"]["Riot"].startswith("no abnormal frame")
     assert report["categories"]["Riot"] == {"videos": 1, "auc": None, "ap": None}

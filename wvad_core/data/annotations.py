@@ -6,7 +6,9 @@ A table is a CSV file with the columns
     Arson011,test,Arson,1266,150-420 680-1267
 
 one video a line: its name, `train` or `test`, its category, its number of frames, and its anomalous intervals
-[start, end), in frames counted from 0. Category, frames and intervals are left empty where they are not known.
+[start, end), in frames counted from 0. Category, frames and intervals are left empty where they are not known. A sixth
+column, fps, may give the frame rate, in frames a second, which is for times that people read: 30 in UCF-Crime, whose
+authors fixed it there, and 24 in XD-Violence, whose clips have as many frames for each second that their names count.
 
 A snippet is 16 frames. The ground truth of a video of T snippets is its intervals drawn on 16 T frames; all that
 the metrics need of it is each snippet's abnormal share k / 16, which is exact in binary. A test set may also be known
@@ -29,6 +31,8 @@ SNIPPET = 16
 """Frames in a snippet."""
 
 COLUMNS = ("video", "split", "category", "frames", "intervals")
+FRAME_RATE = "fps"
+"""A column that a table may have besides."""
 SPLITS = ("train", "test")
 TABLES = Path(__file__).with_name("tables")
 TIMELINE = "_test_timeline"
@@ -36,13 +40,21 @@ TIMELINE = "_test_timeline"
 
 @dataclass(frozen=True)
 class Video:
-    """One line of a table; `frames` is None where it is not known."""
+    """One line of a table.
+
+    name: as the features' files have it. split: "train" or "test". category: "Normal", an anomaly's, several joined by "-",
+    or "" where it is not known.
+    frames: how many it has; None where that is not known.
+    intervals: its anomalous ones, [start, end), in frames counted from 0.
+    frame_rate: frames a second; None where that is not known.
+    """
 
     name: str
     split: str
     category: str
     frames: int | None
     intervals: tuple[tuple[int, int], ...]
+    frame_rate: float | None = None
 
     @property
     def abnormal(self) -> bool | None:
@@ -169,7 +181,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     except (OSError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
     columns = lines[0][1] if lines else []
-    if sorted(columns) != sorted(COLUMNS):
+    if sorted(columns) not in (sorted(COLUMNS), sorted((*COLUMNS, FRAME_RATE))):
         raise InputError(f"{path}: the columns are {','.join(columns) or 'missing'}, expected {','.join(COLUMNS)}")
     for line, cells in lines:
         if len(cells) != len(columns):
@@ -186,10 +198,17 @@ def _video(row: dict[str, str], where: str) -> Video:
     if frames and not (frames.isdecimal() and int(frames)):
         raise InputError(f"{where}: frames {frames!r}, expected a whole number above 0, or nothing if not known")
     known = int(frames) if frames else None
-    video = Video(name, split, category, known, tuple(_interval(text, known, where) for text in intervals.split()))
+    video = Video(name, split, category, known, tuple(_interval(text, known, where) for text in intervals.split()),
+                  _frame_rate(row.get(FRAME_RATE, "").strip(), where))
     if video.abnormal is False and video.intervals:
         raise InputError(f"{where}: intervals {intervals!r} in a video of category Normal, expected none")
     return video
+
+
+def _frame_rate(text: str, where: str) -> float | None:
+    if not re.fullmatch(r"([0-9]+(\.[0-9]+)?)?", text) or (text and not float(text)):
+        raise InputError(f"{where}: fps {text!r}, expected frames a second, a number above 0, or nothing if not known")
+    return float(text) if text else None
 
 
 def _interval(text: str, frames: int | None, where: str) -> tuple[int, int]:

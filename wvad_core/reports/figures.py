@@ -20,7 +20,8 @@ from ..data.annotations import SNIPPET
 from ..files import written_whole
 from ..scoring import metrics
 from ..scoring.evaluation import Frames, VideoScores
-from .results import Report, percent
+from .results import Report
+from .text import percent
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -133,7 +134,7 @@ def _tidy(axes: Axes) -> None:
 
 def _roc(report: Report) -> Figure:
     def curve(part: Frames) -> tuple[Array, Array]:
-        return metrics.roc_curve(part.share, part.scores)[:2]
+        return metrics.roc_curve(part.abnormal_fraction, part.scores)[:2]
 
     figure, axes = _square("false-positive rate", "true-positive rate", f"ROC, {_subject(report)}")
     _curves(axes, report, curve, "auc", "AUC")
@@ -144,12 +145,12 @@ def _roc(report: Report) -> Figure:
 
 def _precision_recall(report: Report) -> Figure:
     def curve(part: Frames) -> tuple[Array, Array]:
-        precision, recall, _ = metrics.precision_recall_curve(part.share, part.scores)
+        precision, recall, _ = metrics.precision_recall_curve(part.abnormal_fraction, part.scores)
         return recall, precision
 
     figure, axes = _square("recall", "precision", f"Precision and recall, {_subject(report)}")
     _curves(axes, report, curve, "ap", "AP")
-    rate = float(Frames(report.videos).share.mean())
+    rate = float(Frames(report.videos).abnormal_fraction.mean())
     axes.axhline(rate, color=GREY, linewidth=1, linestyle=(0, (4, 3)), label=f"abnormal frames  {percent(rate)} %")
     figure.legend(loc="lower center", frameon=False, fontsize=9)
     return figure
@@ -213,7 +214,7 @@ class _Timeline:
         for shade in self.shades:
             shade.remove()
         self.shades = [self.axes.axvspan(start, end, color=RED, alpha=0.2, linewidth=0, zorder=0.5)
-                       for start, end in anomalies(video.share)]
+                       for start, end in anomalies(video.abnormal_fraction)]
         high = max(self.high, float(video.scores.max()), self.low + 1e-6)
         self.axes.set(xlim=(0, frames[-1]), ylim=(self.low, self.low + 1.03 * (high - self.low)))
         kind = ", ".join(video.categories) or ("abnormal" if video.abnormal else "normal")

@@ -1,4 +1,4 @@
-"""The report of an evaluation: the metrics over all frames, their intervals, the categories."""
+"""The report of an evaluation: the metrics over all frames, their intervals, the categories, the scores."""
 from __future__ import annotations
 
 import time
@@ -11,30 +11,31 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..detector import Detector
-from ..files import plain, write_json, written_whole
+from ..errors import InputError, one_line
+from ..files import plain
 from ..registry import specification
 from ..scoring import metrics
-from ..scoring.evaluation import Frames, VideoScores, _groups, check_finite, describe, metrics_of, scored
+from ..scoring.evaluation import Frames, VideoScores, by_label, check_finite, describe, metrics_of, scored
+from . import storage, text
 
-# What a report holds, in its order, as people call it.
-TITLES = {
-    "auc": "AUC", "ap": "AP (trapezoidal, as published)", "average_precision": "average precision (step rule)",
-    "auc_sub": "AUC_sub (abnormal videos)", "ap_sub": "AP_sub (abnormal videos)",
-    "false_alarm_rate": "false-alarm rate at 0.5",
-    "false_alarm_rate_abnormal": "false-alarm rate at 0.5, abnormal videos",
-    "false_alarm_rate_normal": "false-alarm rate at 0.5, normal videos", "video_accuracy": "video accuracy at 0.5"}
+ARRAYS = ("scores", "abnormal_fraction")
+"""The fields of `VideoScores` that are arrays."""
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What `evaluate` found.
+    """What `evaluate` gives: metrics, all of them fractions in [0, 1], and what they are computed from.
 
-    metrics: {key of TITLES: value}; a metric that the videos leave undefined is NaN. Those of AT_ONE_HALF are not there
-        where the method's scores are no probabilities.
+        report = wv.evaluate(detector, dataset)
+        report.metrics["auc"], report.intervals["auc"]      # 0.8724, (0.8391, 0.9012)
+
+    metrics: {key of text.TITLES: value}; a metric that the videos leave undefined is NaN. Those at the score 0.5 are not
+        there where the method's scores are no probabilities.
     intervals: {"auc", "ap": (low, high)}, 95 % over videos.
     categories: {category: {"videos": how many, "auc", "ap": over their frames}}, of the anomalous ones.
     undefined: {group of videos: why some metric of it is NaN}.
-    about: what was run (see `describe`). videos: in the dataset's order.
+    about: what was run (see `describe`), as JSON has it: lists for tuples, None for NaN.
+    videos: the scores of every video, in the dataset's order.
     """
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
@@ -43,42 +44,66 @@ class Report:
     about: dict[str, Any]
     videos: tuple[VideoScores, ...] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "about", plain(self.about))
+
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the scores, ready for JSON: NaN becomes None."""
+        """Everything but the videos, ready for JSON: NaN becomes None."""
         return plain({"about": self.about, "metrics": self.metrics, "intervals_95": self.intervals,
                       "categories": self.categories, "undefined": self.undefined})
 
     def table(self) -> str:
         """The metrics in percent, one a line, with their intervals; then the categories."""
-        lines = [f"{'':<42}{'percent':>9}   95 % interval over videos"]
-        lines += [f"{TITLES[key]:<42}{percent(value):>9}{self._interval(key)}" for key, value in self.metrics.items()]
-        if self.categories:
-            lines += ["", f"{'category':<28}{'videos':>8}{'AUC':>9}{'AP':>9}"]
-            lines += [f"{name:<28}{found['videos']:>8}{percent(found['auc']):>9}{percent(found['ap']):>9}"
-                      for name, found in self.categories.items()]
-        if self.undefined:
-            lines += ["", *(f"nan for {name}: {reason}" for name, reason in self.undefined.items())]
-        return "\n".join(lines)
+        return text.table(self)
 
     def save(self, folder: str | Path) -> None:
-        """Write report.json and scores.npz into a folder, each whole or not at all.
+        """Write report.json and scores.npz into a folder (see storage.py), each whole or not at all.
 
-        scores.npz has two arrays for each video, of one number for each snippet of 16 frames: NAME/scores, its anomaly
-        scores, and NAME/share, the abnormal share of its frames. `pictures.draw` adds pictures.
+        `Report.load` gives the same report again; `pictures.draw` adds pictures. Raises InputError where the folder cannot be
+        written.
         """
-        folder = Path(folder)
-        arrays = {f"{v.name}/{kind}": values for v in self.videos
-                  for kind, values in (("scores", v.scores), ("share", v.share))}
-        with written_whole(folder / "scores.npz") as path:
-            np.savez(path, **arrays)
-        write_json(folder / "report.json", self.as_dict())
+        videos = [{"name": v.name, "categories": v.categories, "abnormal": v.abnormal, "frame_rate": v.frame_rate}
+                  for v in self.videos]
+        arrays = {f"{v.name}/{name}": getattr(v, name) for v in self.videos for name in ARRAYS}
+        storage.write(Path(folder), self.as_dict() | {"videos": plain(videos)}, arrays)
 
-    def _interval(self, key: str) -> str:
-        return "   {} to {}".format(*map(percent, self.intervals[key])) if key in self.intervals else ""
+    @classmethod
+    def load(cls, folder: str | Path) -> Report:
+        """The report that `save` has written into a folder, the same in every number.
+
+        One of wvad 0.1.0 is read too; it does not know the categories of its videos. Raises InputError, in one line, for a
+        folder that holds no report, a damaged one, or the files of two.
+        """
+        values, arrays = storage.read(Path(folder))
+        try:
+            videos = tuple(_video(line, arrays) for line in values["videos"])
+            intervals = {key: (_number(low), _number(high)) for key, (low, high) in values["intervals_95"].items()}
+            categories = {name: {"videos": int(of["videos"]), "auc": _number(of["auc"]), "ap": _number(of["ap"])}
+                          for name, of in values["categories"].items()}
+            loaded = cls({key: _number(value) for key, value in values["metrics"].items()}, intervals, categories,
+                         dict(values["undefined"]), dict(values["about"]), videos)
+            if not videos or not loaded.metrics.keys() <= text.TITLES.keys():
+                raise InputError("no videos" if not videos else f"metrics {', '.join(loaded.metrics)}")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{Path(folder) / storage.REPORT}: damaged, not what Report.save writes "
+                             f"({one_line(error)})") from error
+        return loaded
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.2f}"
+def _video(line: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> VideoScores:
+    """A video of a saved report. Raises what `load` makes an InputError of."""
+    name, rate = line["name"], line["frame_rate"]
+    scores, fraction = (arrays[f"{name}/{key}"] for key in ARRAYS)
+    if scores.ndim != 1 or not scores.size or scores.shape != fraction.shape or {scores.dtype.kind, fraction.dtype.kind} != {"f"}:
+        raise InputError(f"{name}: arrays of shapes {scores.shape} and {fraction.shape}")
+    if not (np.isfinite(scores).all() and ((fraction >= 0) & (fraction <= 1)).all()):
+        raise InputError(f"{name}: scores that are not finite, or fractions that are not between 0 and 1")
+    return VideoScores(name, tuple(map(str, line["categories"])), bool(line["abnormal"]), scores, fraction,
+                       None if rate is None else float(rate))
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def evaluate(detector: Detector, dataset: Dataset, replicates: int = 1000, seed: int = 0,
@@ -98,19 +123,19 @@ def evaluate(detector: Detector, dataset: Dataset, replicates: int = 1000, seed:
                      specification(detector.method).PROBABILITIES)
 
 
-def summarise(videos: tuple[VideoScores, ...], about: dict[str, Any], replicates: int = 1000, seed: int = 0,
+def summarise(videos: tuple[VideoScores, ...], about: Mapping[str, Any], replicates: int = 1000, seed: int = 0,
               probabilities: bool = True) -> Report:
     """The report of scored videos. probabilities: whether their scores are, as the method's PROBABILITIES says."""
-    everything, abnormal, normal = _groups(videos)
-    intervals = metrics.bootstrap_intervals(everything.share, everything.scores, None, everything.video,
+    everything, abnormal, normal = by_label(videos)
+    intervals = metrics.bootstrap_intervals(everything.abnormal_fraction, everything.scores, None, everything.video_index,
                                             replicates, seed)
-    parts = {name: Frames([v for v in videos if name in v.categories])
-             for name in sorted({name for v in videos if v.abnormal for name in v.categories})}
-    categories = {name: {"videos": part.count, "auc": part.of(metrics.roc_auc), "ap": part.of(metrics.pr_auc)}
-                  for name, part in parts.items()}
-    ranked = {"all videos": everything, "abnormal videos": abnormal} | parts
-    reasons = {name: part.undefined() for name, part in ranked.items()}
-    if probabilities and not normal.count:
+    of_category = {name: Frames([v for v in videos if name in v.categories])
+                   for name in sorted({name for v in videos if v.abnormal for name in v.categories})}
+    categories = {name: {"videos": frames.videos, "auc": frames.metric(metrics.roc_auc), "ap": frames.metric(metrics.pr_auc)}
+                  for name, frames in of_category.items()}
+    ranked = {"all videos": everything, "abnormal videos": abnormal} | of_category
+    reasons = {name: frames.undefined() for name, frames in ranked.items()}
+    if probabilities and not normal.videos:
         reasons["normal videos"] = normal.undefined()
     undefined = {name: reason for name, reason in reasons.items() if reason}
-    return Report(metrics_of(videos, probabilities), intervals, categories, undefined, about, videos)
+    return Report(metrics_of(videos, probabilities), intervals, categories, undefined, dict(about), videos)

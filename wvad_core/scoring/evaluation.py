@@ -27,12 +27,20 @@ AT_ONE_HALF = ("false_alarm_rate", "false_alarm_rate_abnormal", "false_alarm_rat
 
 @dataclass(frozen=True, eq=False)
 class VideoScores:
-    """A scored video. scores (T,): one for each snippet; share (T,): its abnormal share of frames."""
+    """A video of T snippets of 16 frames, scored.
+
+    name: as in the dataset's table. categories: those of its anomalies, or ("Normal",); () where they are not known.
+    abnormal: its video-level label.
+    scores: (T,) float, the anomaly score of each snippet.
+    abnormal_fraction: (T,) float64 in [0, 1], the fraction of each snippet's frames that is abnormal by annotation.
+    frame_rate: frames a second, where that is known.
+    """
     name: str
     categories: tuple[str, ...]
     abnormal: bool
     scores: Array
-    share: Array
+    abnormal_fraction: Array
+    frame_rate: float | None = None
 
 
 def scored(detector: Detector, dataset: Dataset) -> tuple[VideoScores, ...]:
@@ -100,41 +108,51 @@ def _scored(item: Item, scores: Array) -> VideoScores:
     if wrong.size:
         raise InputError(f"{item.video.name}: the anomaly score of snippet {wrong[0]} is {scores[wrong[0]]}, "
                          "expected a finite number; the checkpoint's weights or the features are out of range")
-    return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, item.share)
+    return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, item.share, item.video.frame_rate)
 
 
 def metrics_of(videos: Iterable[VideoScores], probabilities: bool) -> dict[str, float]:
-    """{key of TITLES: value} over all frames of scored videos; without those of AT_ONE_HALF unless scores are probabilities."""
+    """{metric: value} over all frames of scored videos, in the order of a report; NaN for what they leave undefined.
+
+    "auc_sub" and "ap_sub" are over the abnormal videos alone. probabilities: whether scores are; only where they are,
+    there are the metrics of AT_ONE_HALF.
+    """
     videos = list(videos)
-    everything, abnormal, normal = _groups(videos)
-    found = {"auc": everything.of(metrics.roc_auc), "ap": everything.of(metrics.pr_auc),
-             "average_precision": everything.of(metrics.average_precision),
-             "auc_sub": abnormal.of(metrics.roc_auc), "ap_sub": abnormal.of(metrics.pr_auc)}
+    everything, abnormal, normal = by_label(videos)
+    values = {"auc": everything.metric(metrics.roc_auc), "ap": everything.metric(metrics.pr_auc),
+              "average_precision": everything.metric(metrics.average_precision),
+              "auc_sub": abnormal.metric(metrics.roc_auc), "ap_sub": abnormal.metric(metrics.pr_auc)}
     if not probabilities:
-        return found
+        return values
     accuracy = metrics.video_accuracy([v.abnormal for v in videos], [v.scores.max() for v in videos])
-    rates = (part.of(metrics.false_alarm_rate) for part in (everything, abnormal, normal))
-    return found | dict(zip(AT_ONE_HALF, (*rates, accuracy)))
+    rates = (frames.metric(metrics.false_alarm_rate) for frames in (everything, abnormal, normal))
+    return values | dict(zip(AT_ONE_HALF, (*rates, accuracy)))
 
 
-def _groups(videos: Iterable[VideoScores]) -> tuple[Frames, Frames, Frames]:
+def by_label(videos: Iterable[VideoScores]) -> tuple[Frames, Frames, Frames]:
     """The frames of all videos, of the abnormal and of the normal ones."""
     videos = list(videos)
     return Frames(videos), Frames([v for v in videos if v.abnormal]), Frames([v for v in videos if not v.abnormal])
 
 
 class Frames:
-    """The snippets of some videos end to end; every snippet has the same number of frames, so none needs a weight."""
+    """The snippets of some videos end to end; every snippet has the same number of frames, so none needs a weight.
+
+    scores, abnormal_fraction: (n,), as of VideoScores. video_index: (n,) int, the video of each snippet, from 0.
+    videos: how many there are.
+    """
 
     def __init__(self, videos: Iterable[VideoScores]):
         videos = list(videos)
-        self.count = len(videos)
+        self.videos = len(videos)
         self.scores = np.concatenate([v.scores for v in videos]) if videos else np.empty(0)
-        self.share = np.concatenate([v.share for v in videos]) if videos else np.empty(0)
-        self.video = np.repeat(np.arange(self.count), [len(v.scores) for v in videos])
+        self.abnormal_fraction = np.concatenate([v.abnormal_fraction for v in videos]) if videos else np.empty(0)
+        self.video_index = np.repeat(np.arange(self.videos), [len(v.scores) for v in videos])
 
-    def of(self, metric: Any) -> float:
-        return metric(self.share, self.scores) if self.count else math.nan
+    def metric(self, function: Callable[[Array, Array], float]) -> float:
+        """One of `metrics` over these frames; NaN where there are none."""
+        return function(self.abnormal_fraction, self.scores) if self.videos else math.nan
 
     def undefined(self) -> str | None:
-        return metrics.undefined_reason(self.share) if self.count else "no such video"
+        """Why a metric of these frames is NaN, in words; None where none is."""
+        return metrics.undefined_reason(self.abnormal_fraction) if self.videos else "no such video"

@@ -1,7 +1,7 @@
 """Frame-level metrics of anomaly detection, computed from snippets instead of repeated frames.
 
-All frames of a snippet share one anomaly score. A snippet therefore enters as one score, the share of its frames
-that are abnormal (its label y) and its number of frames (its weight w): positive mass y w, negative mass (1 - y) w.
+All frames of a snippet have one anomaly score. A snippet therefore enters as one score, the fraction of its frames
+that is abnormal (its label y) and its number of frames (its weight w): positive mass y w, negative mass (1 - y) w.
 With TP(t), FP(t) the positive and negative mass whose score is at least t, and P, N the mass in all,
 
     true-positive rate = recall = TP / P        false-positive rate = FP / N        precision = TP / (TP + FP)
@@ -11,7 +11,7 @@ recall is 0 and precision is 1 by definition. Every result is scikit-learn's on 
 frames add up without rounding in float64, so that AUC is exact but for its last division (while P N < 2^52).
 
 Arguments shared by the functions below:
-    labels   (n,) in [0, 1]: share of the snippet's frames that are abnormal; 0 or 1 where snippets are frames.
+    labels   (n,) in [0, 1]: fraction of the snippet's frames that is abnormal; 0 or 1 where snippets are frames.
     scores   (n,) finite: anomaly scores, higher is more abnormal. Curves and areas use their order and ties only.
     weights  (n,) >= 0: frames in the snippet; 1 each when None. A snippet of weight 0 counts as absent.
 
@@ -88,14 +88,14 @@ def precision_recall_curve(labels: ArrayLike, scores: ArrayLike,
 
 def false_alarm_rate(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None,
                      threshold: float = 0.5) -> float:
-    """Share of the normal frames whose score is above `threshold`. NaN without a normal frame."""
+    """Fraction of the normal frames whose score is above `threshold`. NaN without a normal frame."""
     labels, scores, weights = _snippets(labels, scores, weights)
     _, negative = _masses(labels, weights)
     return float(negative[scores > threshold].sum() / negative.sum()) if negative.any() else np.nan
 
 
 def video_accuracy(video_labels: ArrayLike, max_scores: ArrayLike, threshold: float = 0.5) -> float:
-    """Share of the videos told right: (highest score of the video > threshold) == label.
+    """Fraction of the videos told right: (highest score of the video > threshold) == label.
 
     video_labels (V,): 0 normal, 1 abnormal. max_scores (V,): the highest anomaly score in each video.
     """
@@ -115,18 +115,46 @@ def undefined_reason(labels: ArrayLike, weights: ArrayLike | None = None) -> str
     return None
 
 
+def misranked_fraction(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """(n,): with which fraction of the frames of the other class each snippet's frames are in the wrong order.
+
+    A normal frame is in the wrong order with an abnormal one of a lower score, an abnormal frame with a normal one of a
+    higher score, and half with one of the same score. A snippet has the mean over its frames, 0 where it has none. Over
+    all abnormal frames, as over all normal ones, the mean is 1 - `roc_auc`. NaN unless both classes occur.
+    """
+    labels, scores, weights = _snippets(labels, scores, weights)
+    true_positives, false_positives, thresholds = _confusion(labels, scores, weights)
+    if not (true_positives[-1] and false_positives[-1]):
+        return np.full(len(labels), np.nan)
+    point = np.minimum(np.searchsorted(-thresholds, -scores), len(thresholds) - 1)  # the curve's point of this score
+    above = (_rate(false_positives)[point - 1] + _rate(false_positives)[point]) / 2
+    below = 1 - (_rate(true_positives)[point - 1] + _rate(true_positives)[point]) / 2
+    return np.where(weights > 0, labels * above + (1 - labels) * below, 0.0)
+
+
 def bootstrap_intervals(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None, videos: ArrayLike,
                         replicates: int = 1000, seed: int = 0,
                         confidence: float = 0.95) -> dict[str, tuple[float, float]]:
     """{"auc": (low, high), "ap": (low, high)}: percentile intervals of `roc_auc` and `pr_auc` over whole videos.
 
-    Frames of one video are not independent, so each replicate draws V of the V videos with replacement and takes
-    all their snippets; a draw is np.random.default_rng(seed).integers(V, size=V) into the sorted distinct `videos`.
-    A replicate in which only one class occurs has no AUC and is left out of both intervals; NaN if none is left.
+    They are `percentile_interval`s of `bootstrap`, and take the arguments of both. A replicate in which only one class
+    occurs has no AUC and is left out of both intervals; NaN if none is left.
+    """
+    areas = bootstrap(labels, scores, weights, videos, replicates, seed)
+    return {name: percentile_interval(values, confidence) for name, values in areas.items()}
+
+
+def bootstrap(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None, videos: ArrayLike,
+              replicates: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
+    """{"auc": (R,), "ap": (R,)}: `roc_auc` and `pr_auc` of R replicates, each of V of the V videos with replacement.
+
+    Frames of one video are not independent, so a replicate takes all snippets of the videos that it draws. A draw is
+    np.random.default_rng(seed).integers(V, size=V) into the sorted distinct `videos`, whatever the scores: with one
+    seed, two detectors' scores of the same videos are resampled alike, and their areas are pairs. Both areas are NaN
+    in a replicate in which only one class occurs.
 
     videos      (n,): the video of each snippet, an index or a name.
-    replicates  number of draws, >= 1.
-    confidence  the mass between low and high, in (0, 1).
+    replicates  R >= 1.
     """
     labels, scores, weights = _snippets(labels, scores, weights)
     videos = np.asarray(videos)
@@ -134,8 +162,6 @@ def bootstrap_intervals(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike
         raise InputError(f"videos: found shape {videos.shape}, expected {labels.shape}, one for each snippet")
     if replicates < 1:
         raise InputError(f"replicates: found {replicates}, expected >= 1")
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence: found {confidence}, expected a number in (0, 1)")
 
     # Nothing but the videos' multiplicities changes between replicates: sort once, then weigh and accumulate.
     order = _descending(scores, weights)
@@ -150,12 +176,23 @@ def bootstrap_intervals(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike
         times = np.bincount(drawn, minlength=len(names)).astype(np.float64)[video]
         masses = _accumulate(positive * times, starts), _accumulate(negative * times, starts)
         areas[replicate] = _roc_area(*masses), _pr_area(*masses)
+    areas[np.isnan(areas[:, 0])] = np.nan
+    return {"auc": areas[:, 0], "ap": areas[:, 1]}
 
-    areas = areas[~np.isnan(areas[:, 0])]
-    if not len(areas):
-        return {"auc": (np.nan, np.nan), "ap": (np.nan, np.nan)}
-    low, high = np.quantile(areas, ((1 - confidence) / 2, (1 + confidence) / 2), axis=0).tolist()
-    return {"auc": (low[0], high[0]), "ap": (low[1], high[1])}
+
+def percentile_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """The quantiles (1 - confidence) / 2 and (1 + confidence) / 2 of replicates (R,).
+
+    NaN is left out; both are NaN if none is left. confidence: the mass between the two, in (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence: found {confidence}, expected a number in (0, 1)")
+    values = np.asarray(values, np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return np.nan, np.nan
+    low, high = np.quantile(values, ((1 - confidence) / 2, (1 + confidence) / 2)).tolist()
+    return low, high
 
 
 # The core: masses accumulated over falling scores.
@@ -229,7 +266,7 @@ def _precision(true_positives: np.ndarray, false_positives: np.ndarray) -> np.nd
 
 
 def _rate(mass: np.ndarray) -> np.ndarray:
-    """Accumulated mass as a share of all of it; NaN where there is none."""
+    """Accumulated mass as a fraction of all of it; NaN where there is none."""
     return mass / mass[-1] if mass[-1] > 0 else np.full_like(mass, np.nan)
 
 
@@ -243,7 +280,7 @@ def _snippets(labels: ArrayLike, scores: ArrayLike,
         labels, scores = _vectors(labels=labels, scores=scores)
         return _snippets(labels, scores, np.ones_like(labels))
     labels, scores, weights = _vectors(labels=labels, scores=scores, weights=weights)
-    _require((labels >= 0) & (labels <= 1), "labels", labels, "a share in [0, 1]")
+    _require((labels >= 0) & (labels <= 1), "labels", labels, "a fraction in [0, 1]")
     _require(weights >= 0, "weights", weights, ">= 0 frames")
     if not weights.any():
         raise InputError("weights: found 0 frames in all, expected at least 1")

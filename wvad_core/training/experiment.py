@@ -132,7 +132,7 @@ def judge(recipe: Recipe, test: Dataset, videos: Dataset, held: np.ndarray | Non
     """A detector's merit as the recipe has it. held: the numbers of the training videos that are held out."""
     def on_test(detector: Detector) -> Merit:
         found = scored(detector, test)
-        merit = Merit(Frames(found).of(RANKINGS[recipe.metric]))
+        merit = Merit(Frames(found).metric(RANKINGS[recipe.metric]))
         merit.videos = found
         return merit
 

@@ -1,0 +1,41 @@
+"""A report, and a comparison of several, as text for a terminal."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .results import Report
+
+# What a report holds, in its order, as people call it.
+TITLES = {
+    "auc": "AUC", "ap": "AP (trapezoidal, as published)", "average_precision": "average precision (step rule)",
+    "auc_sub": "AUC_sub (abnormal videos)", "ap_sub": "AP_sub (abnormal videos)",
+    "false_alarm_rate": "false-alarm rate at 0.5",
+    "false_alarm_rate_abnormal": "false-alarm rate at 0.5, abnormal videos",
+    "false_alarm_rate_normal": "false-alarm rate at 0.5, normal videos", "video_accuracy": "video accuracy at 0.5"}
+
+
+def table(report: Report) -> str:
+    """The metrics in percent, one a line, with their intervals; then the categories, and why what is nan is."""
+    lines = [f"{'':<42}{'percent':>9}   95 % interval over videos"]
+    for key, value in report.metrics.items():
+        interval = f"   {span(report.intervals[key])}" if key in report.intervals else ""
+        lines.append(f"{TITLES[key]:<42}{percent(value):>9}{interval}")
+    if report.categories:
+        lines += ["", f"{'category':<28}{'videos':>8}{'AUC':>9}{'AP':>9}"]
+        lines += [f"{name:<28}{of['videos']:>8}{percent(of['auc']):>9}{percent(of['ap']):>9}"
+                  for name, of in report.categories.items()]
+    if report.undefined:
+        lines += ["", *(f"nan for {name}: {reason}" for name, reason in report.undefined.items())]
+    return "\n".join(lines)
+
+
+def percent(value: float) -> str:
+    """0.1234 as "12.34"."""
+    return f"{100 * value:.2f}"
+
+
+def span(interval: tuple[float, float]) -> str:
+    """An interval in percent: "12.34 to 56.78"."""
+    low, high = interval
+    return f"{percent(low)} to {percent(high)}"
