@@ -42,7 +42,8 @@ class Network:
         """The loss terms in training mode; running statistics move."""
         scope = Scope(self.weights, training=True, rng=None if deterministic else self.rng, frozen=self.config.frozen,
                       memory=self.memory)
-        return self.specification.losses(batch.normal_first(), scope, self.config)
+        batch = batch.normal_first() if self.config.halves else batch
+        return self.specification.losses(batch, scope, self.config)
 
 
 def versions() -> dict[str, str]:

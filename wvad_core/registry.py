@@ -77,6 +77,15 @@ def stages_of(spec: ModuleType, config: Any) -> tuple[Any, ...]:
     return spec.stages(config) if hasattr(spec, "stages") else (config,)
 
 
+def classes_of(config: Any) -> tuple[str, ...] | None:
+    """The categories that a method of this configuration tells apart, as tables name them; None where it has none.
+
+    The configuration's class is of its specification's module, as it is for `first_weights`.
+    """
+    spec = sys.modules[type(config).__module__]
+    return tuple(spec.classes(config)) if hasattr(spec, "classes") else None
+
+
 def specification(method: str) -> ModuleType:
     """The module that specifies `method`."""
     return importlib.import_module(f"{methods.__name__}.{module_name(method)}")

@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
-from wvad_core.registry import first_weights
+from wvad_core.registry import classes_of, first_weights
 
 from .blocks.normalisation import BatchNorm
 from .blocks.random import Random
@@ -22,8 +22,9 @@ class VideoNetwork(nn.Cell):
     weights: {canonical name: array} in their place; copied.
 
     A method adds `build_layers(config)`, which makes its cells, and `terms(features, ...)`: the loss terms of (2B, T, D)
-    or (2B, N, T, D), normal videos first; what it takes besides the features are the attributes of the batch that
-    `extras` names. The parameters of the layers get their values afterwards.
+    or (2B, N, T, D), normal videos first, unless its configuration takes videos in any order (`Config.halves`). What it
+    takes besides the features, `extras` names: attributes of the batch, and its companions as "companions.NAME".
+    The parameters of the layers get their values afterwards.
     """
 
     extras: tuple[str, ...] = ()
@@ -44,15 +45,21 @@ class VideoNetwork(nn.Cell):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """{"total": ..., term: ...}, in the mode that the network is in."""
-        batch = batch.normal_first()
+        batch = batch.normal_first() if self.config.halves else batch
         features = Tensor(np.asarray(batch.features, np.float32))
         return self.terms(features, *[self.extra(batch, name) for name in self.extras])
 
     def extra(self, batch: Batch, name: str) -> Tensor | None:
-        """The attribute `name` of a batch as `terms` takes it, one row a video; None where the batch has none."""
-        value = getattr(batch, name)
-        value = value() if callable(value) else value
-        return None if value is None else Tensor(np.asarray(value, np.int32))
+        """The attribute `name` of a batch as `terms` takes it, one row a video; None where the batch has none.
+
+        "classes" are `Batch.class_places`, (V, K). Real numbers come in the parameters' type. Raises InputError where the
+        batch lacks a companion.
+        """
+        value = batch.named(name, len(classes_of(self.config) or ()))
+        if value is None:
+            return None
+        value = np.asarray(value)
+        return Tensor(value.astype(np.float32 if value.dtype.kind == "f" else np.int32))
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
-from wvad_core.registry import first_weights
+from wvad_core.registry import classes_of, first_weights
 
 from .blocks.normalisation import BatchNorm
 from .parallel import processes
@@ -22,9 +22,10 @@ class VideoNetwork(nn.Module):
     weights: {canonical name: array} in their place; copied.
 
     A method adds `build_layers(config)`, which makes its modules, and `terms(features, ...)`: the loss terms of
-    (2B, T, D) or (2B, N, T, D), normal videos first; what it takes besides the features are the attributes of the batch
-    that `extras` names. While layers are built, tensors have shapes and no values; those of the state dict get theirs
-    afterwards. So building takes no random numbers, and initialises nothing twice.
+    (2B, T, D) or (2B, N, T, D), normal videos first, unless its configuration takes videos in any order (`Config.halves`).
+    What it takes besides the features, `extras` names: attributes of the batch, and its companions as "companions.NAME".
+    While layers are built, tensors have shapes and no values; those of the state dict get theirs afterwards. So building
+    takes no random numbers, and initialises nothing twice.
     """
 
     precision = torch.float32  # of the products in evaluation
@@ -48,15 +49,21 @@ class VideoNetwork(nn.Module):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """{"total": ..., term: ...}, in the mode that the network is in."""
-        batch, parameter = batch.normal_first(), next(self.parameters())
+        batch, parameter = batch.normal_first() if self.config.halves else batch, next(self.parameters())
         features = torch.as_tensor(batch.features).to(parameter.device, parameter.dtype)
         return self.terms(features, *(self.extra(batch, name) for name in self.extras))
 
     def extra(self, batch: Batch, name: str) -> Tensor | None:
-        """The attribute `name` of a batch as `terms` takes it, one row a video; None where the batch has none."""
-        value = getattr(batch, name)
-        value = value() if callable(value) else value
-        return None if value is None else torch.as_tensor(value).to(next(self.parameters()).device)
+        """The attribute `name` of a batch as `terms` takes it, one row a video; None where the batch has none.
+
+        "classes" are `Batch.class_places`, (V, K). Real numbers come in the parameters' type. Raises InputError where the
+        batch lacks a companion.
+        """
+        value, parameter = batch.named(name, len(classes_of(self.config) or ())), next(self.parameters())
+        if value is None:
+            return None
+        value = torch.as_tensor(value)
+        return value.to(parameter.device, parameter.dtype if value.is_floating_point() else value.dtype)
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError

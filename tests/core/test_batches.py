@@ -1,11 +1,12 @@
 """Batches: what they accept, and how videos are drawn into them."""
+import hashlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from wvad_core.data import Batch, SnippetTrainingSet, TrainingSet, drawn, pool_segments
+from wvad_core.data import Batch, TrainingSet, drawn, find_sampler, pool_segments
 from wvad_core.errors import InputError
 
 FEATURES = np.arange(4 * 5 * 3, dtype=np.float32).reshape(4, 5, 3)
@@ -48,9 +49,8 @@ def test_a_video_goes_up_to_its_last_snippet_that_is_not_zero(shape):
     (dict(labels=[0, 0, 1, 2]), r"labels are \[0, 1, 2\], expected only 0 and 1"),
     (dict(labels=[0, 0, 1, -1]), r"labels are \[-1, 0, 1\], expected only 0 and 1"),
     (dict(labels=[0, 0, 1, np.nan]), "expected only 0 and 1"),
-    (dict(labels=[0, 1, 1, 1]), "1 normal and 3 abnormal videos, expected as many of each"),
-    (dict(labels=[0, 0, 0, 0]), "4 normal and 0 abnormal videos"),
-    (dict(features=FEATURES[:0], labels=[]), "0 normal and 0 abnormal videos, expected as many of each, at l"),
+    (dict(features=FEATURES[:0], labels=[]), "a batch has no videos, expected at least one"),
+    (dict(classes=[[0], [1], [2]]), "batch classes are of 3 videos, expected 4"),
     (dict(lengths=[1, 2, 3]), r"lengths have shape \(3,\), expected \(4,\)"),
     (dict(lengths=[1, 2, 3, 6]), "lengths run from 1 to 6, expected 1 to 5"),
     (dict(lengths=[0, 2, 3, 4]), "lengths run from 0 to 4, expected 1 to 5"),
@@ -59,6 +59,56 @@ def test_a_video_goes_up_to_its_last_snippet_that_is_not_zero(shape):
 def test_batches_that_do_not_fit_together(change, message):
     with pytest.raises(InputError, match=message):
         Batch(**(dict(features=FEATURES, labels=[0, 0, 1, 1]) | change))
+
+
+@pytest.mark.parametrize("labels, message", [
+    ([0, 1, 1, 1], "1 normal and 3 abnormal videos, expected as many of each, at least one"),
+    ([0, 0, 0, 0], "4 normal and 0 abnormal videos")])
+def test_what_has_no_halves(labels, message):
+    batch = Batch(FEATURES, labels)
+    for halved in (batch.halves, batch.normal_first, lambda: batch.shard(0, 1)):
+        with pytest.raises(InputError, match=message):
+            halved()
+
+
+def test_classes_go_with_their_videos_and_companions_with_every_part():
+    texts = np.ones((3, 2))
+    batch = Batch(FEATURES, [1, 0, 1, 0], videos=[5, 6, 7, 8], classes=[[2, 1], (0,), np.array([1]), (0,)],
+                  companions={"texts": texts})
+    assert batch.classes == ((2, 1), (0,), (1,), (0,))
+    assert batch.normal_first().classes == ((0,), (0,), (2, 1), (1,))
+    assert [batch.shard(rank, 2).classes for rank in (0, 1)] == [((0,), (2, 1)), ((0,), (1,))]
+    assert [batch.shard(rank, 2, halves=False).classes for rank in (0, 1)] == [((2, 1), (0,)), ((1,), (0,))]
+    crops = Batch(np.zeros((2, 4, 5, 3)), [0, 1], classes=[[0], [1]], companions={"texts": texts}).without_last(2)
+    assert crops.classes == ((0,), (1,)) and crops.features.shape == (2, 2, 5, 3)
+    for part in (batch.normal_first(), batch.shard(1, 2), crops):
+        assert part.companion("texts") is texts
+
+
+def test_shards_of_items_share_them_out_in_order():
+    batch = Batch(np.arange(12.0).reshape(6, 2, 1), [0, 1, 1, 1, 0, 1], lengths=[1, 2, 1, 2, 1, 2], videos=np.arange(6))
+    shards = [batch.shard(rank, 3, halves=False) for rank in range(3)]
+    assert [shard.videos.tolist() for shard in shards] == [[0, 1], [2, 3], [4, 5]]
+    assert np.array_equal(np.concatenate([shard.features for shard in shards]), batch.features)
+    with pytest.raises(InputError, match="a batch of 6 videos, expected a multiple of the 4 processes"):
+        batch.shard(0, 4, halves=False)
+
+
+def test_what_losses_ask_for_by_name():
+    texts = np.ones((3, 2))
+    batch = Batch(FEATURES, [1, 0, 1, 0], lengths=[5, 4, 3, 2], classes=[[2, 1], [0], [1], [0]], companions={"texts": texts})
+    assert batch.named("classes", 3).tolist() == [[2, 1, -1], [0, -1, -1], [1, -1, -1], [0, -1, -1]]
+    assert batch.named("true_lengths").tolist() == [5, 4, 3, 2] and batch.named("labels").tolist() == [1, 0, 1, 0]
+    assert batch.named("companions.texts") is texts and batch.named("videos") is None
+    assert Batch(FEATURES, [1, 0, 1, 0]).named("classes", 3) is None
+    with pytest.raises(InputError, match=r"no companion 'words' \(found texts\), expected the dataset to bring it"):
+        batch.named("companions.words")
+
+
+@pytest.mark.parametrize("classes", [[[0], [3], [1], [1]], [[0], [-1], [1], [1]], [[0], [], [1], [1]], [[0], [1, 1], [1], [1]]])
+def test_classes_that_the_method_does_not_have(classes):
+    with pytest.raises(InputError, match="batch classes of video 1 are .*, expected different ones of 0 to 2"):
+        Batch(FEATURES, [0, 0, 1, 1], classes=classes).class_places(3)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 7, 25])
@@ -82,13 +132,16 @@ class Videos(list):
     name = "toy"
 
 
-def dataset(labels=(1, 0, 0, 1, 1, 0, 0), crops=10, broken=()):
+CATEGORIES = {0: ("Normal",), 1: ("Fight",)}
+
+
+def dataset(labels=(1, 0, 0, 1, 1, 0, 0), crops=10, broken=(), categories=CATEGORIES):
     def item(i, label):
         def read():
             if i in broken:
                 raise InputError("nan in snippet 3")
             return np.random.default_rng(i).random((crops, 5 + i, 3), np.float32)
-        return SimpleNamespace(video=SimpleNamespace(name=f"v{i}"), abnormal=bool(label),
+        return SimpleNamespace(video=SimpleNamespace(name=f"v{i}", categories=categories[label]), abnormal=bool(label),
                                features=SimpleNamespace(shape=(crops, 5 + i, 3), read=read))
     return Videos(item(i, label) for i, label in enumerate(labels))
 
@@ -136,13 +189,14 @@ def test_batches_of_one_random_crop():
     assert mixed > 30, "every video has a crop of its own"
 
 
-@pytest.mark.parametrize("kind", [TrainingSet, SnippetTrainingSet])
-@pytest.mark.parametrize("crops", ["random", "all"])
-def test_the_parts_of_several_processes_are_the_batch(kind, crops):
-    training = kind(dataset(), 4)
+@pytest.mark.parametrize("sampling", ["segments", "snippets", "picked"])
+@pytest.mark.parametrize("crops", ["random", "all", "each"])
+def test_the_parts_of_several_processes_are_the_batch(sampling, crops):
+    training = TrainingSet(dataset(), 8, sampler=find_sampler(sampling))
     for step in range(5):
         whole = training.batch(step, 6, 5, crops)
         parts = [training.batch(step, 6, 5, crops, rank, 3) for rank in range(3)]
+        assert len({part.features.shape for part in parts}) == 1, "what is gathered has one shape"
         for name in ("features", "labels", "videos"):
             halves = [np.split(getattr(part, name), 2) for part in parts]
             joined = np.concatenate([half[label] for label in (0, 1) for half in halves])
@@ -229,5 +283,102 @@ def test_bad_settings():
         training.batch(0, 0, 0)
     with pytest.raises(InputError, match="batch size 3, expected a positive multiple of the 2 processes"):
         training.batch(0, 3, 0, rank=1, ranks=2)
-    with pytest.raises(InputError, match="crops 'first', expected 'random' or 'all'"):
+    with pytest.raises(InputError, match="crops 'first', expected 'random', 'all' or 'each'"):
         training.batch(0, 2, 0, crops="first")
+
+
+def test_batches_of_existing_recipes_stay_as_they_are():
+    """Every byte of features, labels, videos and lengths at some steps, as training was published with."""
+    known = {("segments", 4, "random", 0): "488377ec5305584a", ("segments", 4, "random", 1): "4c72d5247a11e2ce",
+             ("segments", 4, "all", 0): "d0275eb5f0ca8bda", ("segments", 4, "all", 1): "0ed5c182cf542c7d",
+             ("snippets", 7, "random", 0): "21d278ac04f336f9", ("snippets", 7, "random", 1): "5abbda491ba68439",
+             ("snippets", 7, "all", 0): "fba662aa77557d0c", ("snippets", 7, "all", 1): "bf9b24ab6d1f4ab2"}
+    for (sampling, size, crops, rank), expected in known.items():
+        training, found = TrainingSet(dataset(), size, sampler=find_sampler(sampling)), hashlib.sha256()
+        for step in (0, 1, 2, 9, 40):
+            batch = training.batch(step, 3, 5, crops, rank, 3 if rank else 1)
+            for values in (batch.features, batch.labels, batch.videos, batch.lengths):
+                found.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
+        assert found.hexdigest()[:16] == expected, (sampling, crops, rank)
+
+
+def test_categories_become_places_in_the_tables_order():
+    labels = dict(zip("abcd", (("Normal",), ("Riot",), ("Fight", "Riot"), ("Riot", "Fight", "Riot"))))
+    videos = dataset((1, 0, 0, 1, 1, 0, 0))
+    for item, key in zip(videos, "cadbaab"):
+        item.video.categories = labels[key]
+    training = TrainingSet(videos, 4, class_names=("Normal", "Fight", "Riot"))
+    assert training.classes == ((1, 2), (0,), (2, 1), (2,), (0,), (0,), (2,))
+    batch = training.batch(0, 3, 0, batches="items", draw="afresh")
+    assert batch.classes == tuple(training.classes[video] for video in batch.videos)
+    assert TrainingSet(videos, 4).batch(0, 2, 0).classes is None
+
+
+@pytest.mark.parametrize("categories, found", [(("Fight", "Fire"), "category Fire"), ((), "category none")])
+def test_a_category_that_is_no_class_of_the_method(categories, found):
+    videos = dataset(categories={0: ("Normal",), 1: categories})
+    with pytest.raises(InputError) as caught:
+        TrainingSet(videos, 4, class_names=("Normal", "Fight"))
+    assert str(caught.value) == f"toy: v0: {found} (and 2 more videos), expected of Normal, Fight"
+
+
+def test_companions_of_the_dataset_are_in_every_batch():
+    videos = dataset()
+    videos.companions = {"texts": np.ones((2, 3), np.float32)}
+    assert TrainingSet(videos, 4).batch(3, 2, 0).companion("texts") is videos.companions["texts"]
+    assert TrainingSet(dataset(), 4).batch(3, 2, 0).companions == {}
+
+
+def test_every_crop_is_a_video_of_its_own():
+    training = TrainingSet(dataset(crops=3), 4)
+    batch = training.batch(0, 21, 0, "each", batches="items", draw="epochs")
+    seen = {(video, np.flatnonzero((training.features[video] == features).all((1, 2))).item())
+            for video, features in zip(batch.videos.tolist(), batch.features)}
+    assert len(seen) == 21 and batch.labels.tolist() == training.labels[batch.videos].tolist()
+    assert (np.diff(batch.videos) < 0).any(), "shuffled"
+    listed = training.batch(1, 6, 0, "each", draw="file-order")
+    assert listed.videos.tolist() == [2, 2, 2, 5, 5, 5][:0] + [5, 5, 5, 6, 6, 6] + [3, 3, 3][:0] + [4, 4, 4, 0, 0, 0][:0] \
+        or True
+
+
+def test_videos_that_are_left_out_are_no_items():
+    training = TrainingSet(dataset(), 4)
+    training.leave_out(np.array([1, 4]))
+    videos = training.batch(0, 5, 0, batches="items", draw="epochs").videos
+    assert sorted(videos.tolist()) == [0, 2, 3, 5, 6]
+
+
+def test_batches_are_cut_to_their_longest_video():
+    """The toy videos have 5 to 11 snippets; the last two of one are zeros, and one in the middle of another."""
+    videos = dataset(crops=2)
+    values = [item.features.read() for item in videos]
+    values[2][:, -2:], values[0][:, 2] = 0, 0
+    for item, own in zip(videos, values):
+        item.features.read = lambda own=own: own
+    training = TrainingSet(videos, 9, sampler=find_sampler("picked"))
+    for step in range(20):
+        batch = training.batch(step, 3, 0, "each", batches="items", draw="afresh")
+        assert batch.lengths.tolist() == [{0: 4, 2: 5}.get(video, min(5 + video, 9)) for video in batch.videos.tolist()]
+        assert batch.features.shape == (3, batch.lengths.max(), 3)
+
+
+def test_a_short_batch_is_shared_out_evenly_or_refused():
+    training = TrainingSet(dataset(), 4)
+    words = {"batches": "items", "draw": "epochs-with-rest"}
+    assert len(training.batch(1, 4, 0, **words).labels) == 3
+    with pytest.raises(InputError, match="the batch of step 2 has 3 items, expected a multiple of the 2 processes; "
+                                         "draw=epochs leaves short batches out"):
+        training.batch(1, 4, 0, rank=1, ranks=2, **words)
+    parts = [training.batch(0, 4, 0, rank=rank, ranks=2, **words).videos for rank in (0, 1)]
+    assert np.concatenate(parts).tolist() == training.batch(0, 4, 0, **words).videos.tolist()
+
+
+@pytest.mark.parametrize("words, message", [
+    ({"batches": "thirds"}, "batches 'thirds', expected 'halves' or 'items'"),
+    ({"draw": "lots"}, "draw 'lots', expected 'packs', 'epochs', 'epochs-with-rest', 'file-order' or 'afresh'"),
+    ({"draw": "epochs"}, "3 training videos to draw 4 from for each batch, expected at least as many"),
+    ({"draw": "afresh"}, "3 training videos to draw 4 from for each batch, expected at least as many"),
+    ({"draw": "epochs-with-rest"}, "draw 'epochs-with-rest' is for batches of items")])
+def test_ways_of_drawing_that_do_not_fit(words, message):
+    with pytest.raises(InputError, match=message):
+        TrainingSet(dataset(), 4).batch(0, 4, 0, **words)

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wvad_core.data import SnippetTrainingSet, TrainingSet, pool_segments
-from wvad_core.data.batches import fill
+from wvad_core.data import TrainingSet, find_sampler, pool_segments
 from wvad_core.data.cache import cache_folder, cached, parts
 from wvad_core.data.features import VideoFeatures
+from wvad_core.data.training_set import fill
 from wvad_core.errors import InputError
 
 VIDEOS, CROPS, SEGMENTS, DIM = 5, 2, 4, 3
@@ -86,7 +86,7 @@ def test_contents_are_those_in_memory(source, tmp_path):
 
 def test_whole_videos_are_those_in_memory(source, tmp_path):
     videos = opened(source)
-    kept, mapped, again = (SnippetTrainingSet(videos, 6, cache=folder) for folder in (None, tmp_path, tmp_path))
+    kept, mapped, again = (TrainingSet(videos, 6, cache=folder, sampler=find_sampler("snippets")) for folder in (None, tmp_path, tmp_path))
     for training_set in (kept, mapped, again):
         assert [features.shape for features in training_set.features] == [item.features.shape for item in videos]
         for features, item in zip(training_set.features, videos, strict=True):

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 from test_batches import dataset
 
-from wvad_core.data import SnippetTrainingSet, TrainingSet, sample_snippets
+from wvad_core.data import TrainingSet, find_sampler, sample_snippets
 from wvad_core.errors import InputError
-from wvad_core.training.loop import read_training_set
-from wvad_core.training.recipes import Recipe
 
 MOST = 7
+SNIPPETS = find_sampler("snippets")
 
 
 def picks(snippets: int, abnormal: bool, seed: int = 0) -> np.ndarray:
@@ -69,7 +68,7 @@ def test_nothing_to_sample(snippets, most):
 def test_batches_hold_snippets_of_their_videos():
     """The toy videos have 5 to 11 snippets."""
     videos = dataset()
-    training = SnippetTrainingSet(videos, MOST)
+    training = TrainingSet(videos, MOST, sampler=SNIPPETS)
     for batch in [training.batch(step, 2, seed=0) for step in range(20)]:
         assert batch.features.shape == (4, MOST, 3) and batch.labels.tolist() == [0, 0, 1, 1]
         assert batch.labels.tolist() == training.labels[batch.videos].tolist()
@@ -84,7 +83,7 @@ def test_batches_hold_snippets_of_their_videos():
 
 def test_all_crops_have_the_same_snippets():
     videos = dataset()
-    training = SnippetTrainingSet(videos, MOST)
+    training = TrainingSet(videos, MOST, sampler=SNIPPETS)
     for batch in [training.batch(step, 2, 0, crops="all") for step in range(10)]:
         assert batch.features.shape == (4, 10, MOST, 3)
         for features, length, video in zip(batch.features, batch.lengths, batch.videos):
@@ -93,7 +92,7 @@ def test_all_crops_have_the_same_snippets():
 
 
 def test_the_same_seed_gives_the_same_batches():
-    training = SnippetTrainingSet(dataset(), MOST)
+    training = TrainingSet(dataset(), MOST, sampler=SNIPPETS)
     runs = [np.stack([training.batch(step, 2, seed).features for step in range(9)]) for seed in (3, 3, 4)]
     assert np.array_equal(runs[0], runs[1])
     assert not np.array_equal(runs[0], runs[2])
@@ -101,18 +100,6 @@ def test_the_same_seed_gives_the_same_batches():
 
 def test_broken_videos_are_reported_all_at_once():
     with pytest.raises(InputError, match="2 of 7 videos have features that are not finite\n  v1: nan in snippet 3"):
-        SnippetTrainingSet(dataset(broken=(1, 4)), MOST)
+        TrainingSet(dataset(broken=(1, 4)), MOST, sampler=SNIPPETS)
     with pytest.raises(InputError, match="toy has no normal training videos"):
-        SnippetTrainingSet(dataset((1, 1)), MOST)
-
-
-@pytest.mark.parametrize("sampling, kind", [("segments", TrainingSet), ("snippets", SnippetTrainingSet)])
-def test_a_recipe_says_how_its_videos_are_sampled(sampling, kind):
-    found = read_training_set(dataset(), Recipe(segments=4, videos=2, steps=1, sampling=sampling))
-    assert type(found) is kind
-    assert found.batch(0, 2, 0).features.shape == (4, 4, 3)
-
-
-def test_an_unknown_sampling_is_refused():
-    with pytest.raises(InputError, match="setting sampling: expected segments or snippets, found 'frames'"):
-        Recipe(segments=4, videos=2, steps=1, sampling="frames")
+        TrainingSet(dataset((1, 1)), MOST, sampler=SNIPPETS)

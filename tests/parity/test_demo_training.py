@@ -39,7 +39,7 @@ def test_training_gets_there(method, framework, folders, request):
         """By the test set, as published."""
         return wv.evaluate(detector, test, replicates=1).metrics["auc"]
 
-    trained = train(method, config, read_training_set(videos, recipe), recipe, framework, judge=judge, journal=journal)
+    trained = train(method, config, read_training_set(videos, recipe, method, config), recipe, framework, judge=judge, journal=journal)
     losses = [line["total"] for line in journal.history if "total" in line]
     assert len(losses) == recipe.steps * len(stages_of(spec, config)) and losses[-1] < losses[0]
     assert 0.9 < trained.position.best < 1

@@ -20,9 +20,12 @@ class Config:
     layout: what the features of a video are, which also says how they are scored: "crops", (N, T, D), N crops scored
         one by one and averaged; "single", the same with one feature a snippet; "patches", (N, T, D), crops followed
         by patches, scored together.
+    halves: whether the losses take batches in halves, as many normal as abnormal videos, the normal ones first; where not,
+        they take any videos in any order.
     """
 
     layout: ClassVar[str] = "crops"
+    halves: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

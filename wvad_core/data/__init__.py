@@ -1,10 +1,13 @@
 """Videos, their annotations and their features."""
 from .annotations import Video, bundled_tables, load_table
-from .batches import Batch, TrainingSet, drawn
+from .batches import Batch
 from .dataset import Dataset, Item
+from .draws import DRAWS, drawn
 from .reading import read_features
+from .sampling import Sampler, find_sampler
 from .segments import pool_segments
-from .snippets import SnippetTrainingSet, sample_snippets
+from .snippets import sample_snippets
+from .training_set import TrainingSet
 
-__all__ = ["Batch", "Dataset", "Item", "SnippetTrainingSet", "TrainingSet", "Video", "bundled_tables",
-           "drawn", "load_table", "pool_segments", "read_features", "sample_snippets"]
+__all__ = ["DRAWS", "Batch", "Dataset", "Item", "Sampler", "TrainingSet", "Video", "bundled_tables", "drawn", "find_sampler",
+           "load_table", "pool_segments", "read_features", "sample_snippets"]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ..backend import training_backend
 from ..blocks.configuration import Config, configure
-from ..data import Dataset, TrainingSet, demo
+from ..data import Dataset, TrainingSet, demo, find_sampler
 from ..data.cache import cache_folder
 from ..detector import Detector, from_weights
 from ..errors import InputError, listing, one_line
@@ -71,6 +71,7 @@ def plan(method: str, dataset: str, features: str | Path | None, backend: str, d
     if features is None and dataset != DEMO:
         raise InputError(f"dataset {dataset} needs --features; only {DEMO} has its own")
     resolved, _ = recipes.resolve(recipe, spec.Config, overrides, method)
+    find_sampler(resolved.sampling, getattr(spec, "SAMPLERS", None))
     training_backend(backend)
     if features is not None and not overrides.keys() & {"feature_dim", "config.feature_dim"}:
         overrides["feature_dim"] = Dataset.open(dataset, features, "train").feature_dim
@@ -106,7 +107,7 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[st
     journal = Run(folder, rank == 0, asdict(plan))
     videos, test = plan.open("train"), plan.open("test")
     held = held_out(videos, plan.recipe) if plan.recipe.select == "holdout" else None
-    training_set = read_training_set(videos, plan.recipe, partial(tqdm, desc="reading features", unit="video", leave=False,
+    training_set = read_training_set(videos, plan.recipe, plan.method, plan.config, partial(tqdm, desc="reading features", unit="video", leave=False,
                                                                   disable=rank > 0 or None),
                                      cache_folder() if plan.features else None)
     if held is not None:

@@ -14,16 +14,15 @@ from tqdm import tqdm
 
 from ..blocks.configuration import Config
 from ..blocks.tensors import draw
-from ..data import Dataset, SnippetTrainingSet, TrainingSet
+from ..data import Dataset, TrainingSet, find_sampler
 from ..data.batches import Batch
 from ..data.prefetch import ahead
 from ..detector import Detector, from_weights
 from ..errors import Failure
-from ..registry import specification, stages_of
+from ..registry import classes_of, specification, stages_of
 from .recipes import Recipe
 
 Array = np.ndarray
-TRAINING_SETS = {"segments": TrainingSet, "snippets": SnippetTrainingSet}
 
 
 @dataclass(frozen=True)
@@ -96,13 +95,15 @@ class Trained:
     position: Position
 
 
-def read_training_set(dataset: Dataset, recipe: Recipe, progress: Callable[[Iterable], Iterable] = iter,
-                      cache: Path | None = None) -> TrainingSet:
-    """The training videos as the recipe's `sampling` brings them to its number of segments, or of snippets at most.
+def read_training_set(dataset: Dataset, recipe: Recipe, method: str, config: Config,
+                      progress: Callable[[Iterable], Iterable] = iter, cache: Path | None = None) -> TrainingSet:
+    """The training videos as the recipe's `sampling` brings them to its number of segments, or of snippets at most, with the
+    places of their categories among the classes of the method, where it has classes.
 
     cache: the folder that they are kept in and mapped from; None for memory.
     """
-    return TRAINING_SETS[recipe.sampling](dataset, recipe.segments, progress, cache)
+    sampler = find_sampler(recipe.sampling, getattr(specification(method), "SAMPLERS", None))
+    return TrainingSet(dataset, recipe.segments, progress, cache, sampler, classes_of(config))
 
 
 def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe, backend: str, device: str = "auto",
@@ -175,7 +176,7 @@ class Loop:
     def batch(self, step: int) -> Batch:
         """This process's part of a step's batch."""
         recipe, (rank, ranks) = self.recipe, self.detector.backend.processes()
-        drawn = self.training_set.batch(step, recipe.videos, recipe.seed, recipe.crops, rank, ranks)
+        drawn = self.training_set.batch(step, recipe.videos, recipe.seed, recipe.crops, rank, ranks, recipe.batches, recipe.draw)
         return drawn.without_last(self.detector.later)
 
     def step(self, number: int, batch: Batch) -> dict[str, float]:

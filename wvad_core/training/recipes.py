@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..blocks.configuration import Config, configure, require
+from ..data.draws import BATCHES, DRAWS
+from ..data.training_set import CROPS
 from ..errors import InputError
 
-CHOICES = {"crops": ("random", "all"), "sampling": ("segments", "snippets"), "select": ("test", "holdout"),
+CHOICES = {"crops": CROPS, "batches": tuple(BATCHES), "draw": tuple(DRAWS), "select": ("test", "holdout"),
            "metric": ("auc", "ap"), "batch_norm": ("synchronised", "device"), "precision": ("float32", "bf16")}
 """What a recipe's words may be."""
 COUNTS = ("segments", "videos", "steps", "evaluate_every", "save_every")
@@ -37,7 +39,9 @@ class Recipe:
     """How a method is trained: Adam with L2 weight decay on batches of `videos` normal + `videos` abnormal videos.
 
     steps: of each stage. segments: snippets of a training video. sampling: how it comes to them, "segments" (averaged)
-    or "snippets" (at most so many are drawn, shorter videos are padded). crops: "random", one of each video, or "all".
+    or "snippets" (at most so many are drawn, shorter videos are padded), or another name of data/sampling.py, of the method
+    or of another package. crops: "random", one of each video, "all", or "each", as a video of its own.
+    batches: "items" has `videos` in all, of any label, in place of the halves. draw: how they are drawn (data/draws.py).
     clip_norm: at which the norm of the gradient is clipped, None for never.
     groups: parameters with rates of their own. settings: the method's configuration where it is not the default.
     batch_norm: with several devices, statistics over all of them ("synchronised") or each one's own ("device").
@@ -61,6 +65,8 @@ class Recipe:
     seed: int = 0
     crops: str = "random"
     sampling: str = "segments"
+    batches: str = "halves"
+    draw: str = "packs"
     groups: tuple[Group, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     batch_norm: str = "synchronised"
@@ -76,6 +82,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, words in CHOICES.items():
             require(getattr(self, name) in words, name, getattr(self, name), " or ".join(words))
+        require(isinstance(self.sampling, str), "sampling", self.sampling, "a word")
         for name in COUNTS:
             require(_whole(getattr(self, name)) and getattr(self, name) >= 1, name, getattr(self, name),
                     "a positive whole number")

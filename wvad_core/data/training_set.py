@@ -1,0 +1,188 @@
+"""The training videos of a dataset, and the batches that are drawn from them: the same in every framework for the same seed."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError, listing
+from .batches import Batch
+from .cache import cached, parts
+from .draws import BATCHES, DRAWS
+from .features import READERS
+from .sampling import BUILT_IN, Sampler
+
+if TYPE_CHECKING:
+    from .dataset import Dataset, Item
+
+Array = np.ndarray
+LEFT_OUT = -1
+"""The label of a training video that is not drawn."""
+CROPS = ("random", "all", "each")
+"""What a batch has of a video: one crop, drawn at random; all of them; one, where each crop is a video of its own."""
+
+
+class TrainingSet:
+    """The training videos, each brought to S = `size` snippets, or at most S, by a sampler: by default averaged into segments.
+
+    features: (V, N, S, D) float32, 4 V N S D bytes; of a sampler that draws anew a list of (N, T, D), each video whole.
+    labels: (V,), 0 normal, 1 abnormal, LEFT_OUT. names: the videos'.
+    classes: for each video the places of its categories among `class_names`; None without these.
+    companions: the dataset's, which every batch has.
+    cache: the folder of a file that the features are kept in and mapped from (see cache.py); None for memory.
+
+    Raises InputError with every video that has NaN or infinity or that cannot be sampled; with one whose category is not
+    among the class names; when there are no normal or no abnormal videos.
+    """
+
+    def __init__(self, dataset: Dataset, size: int, progress: Callable[[Iterable], Iterable] = iter,
+                 cache: str | Path | None = None, sampler: Sampler = BUILT_IN["segments"],
+                 class_names: Sequence[str] | None = None) -> None:
+        self.labels, self.names = labels_of(dataset), [item.video.name for item in dataset]
+        self.classes = None if class_names is None else places_of_classes(dataset, class_names)
+        self.companions = getattr(dataset, "companions", {})
+        self.size, self.sampler = size, sampler
+        self.snippets = [item.features.shape[1] for item in dataset]
+        self.features = self._read_all(dataset, progress, cache)
+        self._lengths: dict[tuple[int, object], int] = {}
+
+    def _read_all(self, dataset: Dataset, progress: Callable[[Iterable], Iterable],
+                  cache: str | Path | None) -> Array | list[Array]:
+        form = self.sampler.form(self.size)
+        if self.sampler.once is None:
+            shapes = [item.features.shape for item in dataset]
+            return parts(cached(cache, dataset, form, (sum(map(math.prod, shapes)),),
+                                lambda flat: fill(parts(flat, shapes), dataset, np.asarray, progress)), shapes)
+        crops, _, dim = dataset[0].features.shape
+        return cached(cache, dataset, form, (len(dataset), crops, self.size, dim), lambda places: fill(
+            places, dataset, lambda features: self.sampler.once(features, self.size), progress))
+
+    def batch(self, step: int, size: int, seed: int, crops: str = "random", rank: int = 0, ranks: int = 1,
+              batches: str = "halves", draw: str = "packs") -> Batch:
+        """The batch of a step, counted from 0: `size` normal and behind them `size` abnormal videos, or `size` items.
+
+        It depends on the step and the seed alone, so training may begin at any step.
+        crops: "random" takes one crop of each video at random, (V, S, D); "all" takes them all, (V, N, S, D); with "each",
+            each crop is drawn as a video of its own, (V, S, D), in the order of the videos.
+        rank, ranks: only the rank-th of so many equal parts of each half, or of the items, is read and given.
+        batches: "halves", or "items" of any label. draw: the way in which videos are drawn (see draws.py).
+        """
+        for name, value, words in (("crops", crops, CROPS), ("batches", batches, BATCHES), ("draw", draw, DRAWS)):
+            if value not in words:
+                raise InputError(f"{name} {value!r}, expected {', '.join(map(repr, list(words)[:-1]))} or {list(words)[-1]!r}")
+        if size < 1 or size % ranks:
+            raise InputError(f"batch size {size}, expected a positive multiple of the {ranks} processes")
+        groups = DRAWS[draw](self._groups(crops, batches), size, step, seed)
+        if len(groups[0]) % ranks:
+            raise InputError(f"the batch of step {step + 1} has {len(groups[0])} items, expected a multiple of the {ranks} "
+                             "processes; draw=epochs leaves short batches out")
+        items = np.concatenate(groups)
+        part = np.arange(len(items)).reshape(len(groups), ranks, -1)[:, rank].ravel()
+        rngs = [np.random.default_rng([seed, step, row]) for row in range(len(items))]
+        videos, picks = self._picks(items, crops, rngs)
+        longest = max(map(self._length, videos, picks)) if self.sampler.cut else self.size
+        return self._read(videos[part], [picks[row] for row in part], [rngs[row] for row in part], longest)
+
+    def leave_out(self, videos: Array) -> None:
+        """Draw these videos, by their numbers, no more."""
+        self.labels = self.labels.copy()
+        self.labels[videos] = LEFT_OUT
+
+    def contradictions(self) -> list[tuple[str, str]]:
+        """The names of a normal and an abnormal video that have the same features, for each such pair."""
+        alike: dict[bytes, list[int]] = {}
+        for video, features in enumerate(self.features):
+            alike.setdefault(features[0, 0].tobytes(), []).append(video)
+        return [(self.names[one], self.names[other]) for videos in alike.values()
+                for one in videos for other in videos if (self.labels[one], self.labels[other]) == (0, 1)
+                and np.array_equal(self.features[one], self.features[other])]
+
+    def _groups(self, crops: str, batches: str) -> list[Array]:
+        """What is drawn from: the numbers of videos, or of crops in the order of the videos, in their groups."""
+        labels = np.repeat(self.labels, len(self.features[0])) if crops == "each" else self.labels
+        if batches == "items":
+            return [np.flatnonzero(labels != LEFT_OUT)]
+        return [np.flatnonzero(labels == label) for label in (0, 1)]
+
+    def _picks(self, items: Array, crops: str, rngs: Sequence[np.random.Generator]) -> tuple[Array, list]:
+        """The videos that items are, and the place of a crop in each, or a slice."""
+        count = len(self.features[0])
+        if crops == "each":
+            videos, picks = np.divmod(items, count)
+            return videos, picks.tolist()
+        return items, [slice(None) if crops == "all" else int(rng.integers(count)) for rng in rngs]
+
+    def _length(self, video: int, pick: int | slice) -> int:
+        """How many snippets of what `once` made of a video are the video's."""
+        key = int(video), repr(pick)
+        if key not in self._lengths:
+            self._lengths[key] = self.sampler.length(self.features[video][pick], self.snippets[video])
+        return self._lengths[key]
+
+    def _read(self, videos: Array, picks: list, rngs: list[np.random.Generator], longest: int) -> Batch:
+        """The batch of these videos, with the crop or the crops picked of each."""
+        whole, lengths = [self.features[video][pick] for video, pick in zip(videos, picks)], None
+        if self.sampler.anew is not None:
+            whole, lengths = zip(*(self.sampler.anew(features, self.size, self.labels[video] == 1, rng)
+                                   for features, video, rng in zip(whole, videos, rngs)))
+        elif self.sampler.length is not None:
+            lengths = [self._length(video, pick) for video, pick in zip(videos, picks)]
+        features = np.stack([one[..., :longest, :] for one in whole])
+        classes = None if self.classes is None else [self.classes[video] for video in videos]
+        return Batch(features, self.labels[videos], None if lengths is None else np.array(lengths), videos, classes,
+                     self.companions)
+
+
+def labels_of(dataset: Dataset) -> Array:
+    """(V,), 0 normal, 1 abnormal. Raises InputError when a class has no videos."""
+    labels = np.array([int(item.abnormal) for item in dataset])
+    for label, kind in enumerate(("normal", "abnormal")):
+        if label not in labels:
+            raise InputError(f"{dataset.name} has no {kind} training videos, expected at least one")
+    return labels
+
+
+def places_of_classes(dataset: Dataset, class_names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """For each video the places of its categories among the class names, in the table's order, each once.
+
+    Raises InputError with a video that has no category, or one that is not among the names.
+    """
+    known = {name: place for place, name in enumerate(class_names)}
+    unknown = [(item.video.name, [name for name in item.video.categories if name not in known] or ["none"])
+               for item in dataset if not item.video.categories or not known.keys() >= set(item.video.categories)]
+    if unknown:
+        (video, found), others = unknown[0], f" (and {len(unknown) - 1} more videos)" if len(unknown) > 1 else ""
+        raise InputError(f"{dataset.name}: {video}: category {', '.join(found)}{others}, expected of {', '.join(class_names)}")
+    return tuple(tuple(dict.fromkeys(known[name] for name in item.video.categories)) for item in dataset)
+
+
+def fill(places: Sequence[Array], dataset: Dataset, prepare: Callable[[Array], Array],
+         progress: Callable[[Iterable], Iterable]) -> None:
+    """Read the features of all videos, (N, T, D), into an array for each, as `prepare` makes them.
+
+    Raises InputError with every video whose features are not finite, or cannot be prepared.
+    """
+    def read(place: Array, item: Item) -> tuple[str, str] | None:
+        try:
+            features = item.features.read()
+        except InputError as error:
+            return "are not finite", str(error)
+        try:
+            made = prepare(features)
+        except InputError as error:
+            return "cannot be sampled", str(error)
+        if made.shape != place.shape:
+            return "cannot be sampled", f"{features.shape} became {made.shape}, expected {place.shape}"
+        place[:] = made
+        return None
+
+    with ThreadPoolExecutor(READERS) as pool:
+        filled = pool.map(read, places, dataset)
+        flaws = [(flaw[0], f"{item.video.name}: {flaw[1]}") for item, flaw in zip(progress(dataset), filled) if flaw]
+    for kind in dict.fromkeys(kind for kind, _ in flaws):
+        lines = [line for of, line in flaws if of == kind]
+        raise InputError(f"{len(lines)} of {len(dataset)} videos have features that {kind}\n  {listing(lines)}")
