@@ -133,9 +133,10 @@ def test_the_size_is_stated_first(source, tmp_path):
     assert pooled.said == [f"caching 5 videos as 4 segments: 0.0 MB in {tmp_path / 'cache'}"]
 
 
-def test_by_default_lines_go_to_stderr(source, tmp_path, capsys):
-    cached(tmp_path, opened(source), "ones", (1000, 1000), lambda places: places.fill(1))
-    assert capsys.readouterr().err == f"caching 5 videos as ones: 4.0 MB in {tmp_path}\n"
+def test_by_default_lines_are_logged(source, tmp_path, caplog, capsys):
+    with caplog.at_level("INFO", logger="wvad"):
+        cached(tmp_path, opened(source), "ones", (1000, 1000), lambda places: places.fill(1))
+    assert caplog.messages == [f"caching 5 videos as ones: 4.0 MB in {tmp_path}"] and capsys.readouterr() == ("", "")
 
 
 def later(source):

@@ -10,11 +10,11 @@ import test_10crop as tool
 from bf16 import BF16_REFUSED
 from safetensors.numpy import save_file
 
-import command_line
 import wvad_core as wv
 from worlds import CONFIG, FRAMES, TABLE, World
 from wvad_core.checkpoints.contents import describe
 from wvad_core.checkpoints.formats import safetensors
+from wvad_core.cli import process
 from wvad_core.data import bundled_tables
 
 SNIPPETS = sum(-(-frames // 16) for frames in FRAMES.values())
@@ -24,7 +24,7 @@ def message(world, capsys):
     """Run the tool, expecting bad input; the message without its `error: `."""
     before = world.files()
     with pytest.raises(SystemExit) as end:
-        command_line.run(tool.main, world.argv)
+        process.run(tool.main, world.argv)
     assert end.value.code == 2
     assert world.files() == before
     error = capsys.readouterr().err

@@ -2,17 +2,18 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import convert_checkpoint as tool
 import numpy as np
 import pytest
 import test_10crop
 
-import command_line
 import wvad_core as wv
 from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents, describe, digest
 from wvad_core.checkpoints.formats import mindspore, safetensors
+from wvad_core.cli import convert, options, process
 
 CONFIG = {"feature_dim": 16, "attention_dim": 4, "hidden_dims": (4, 2), "k": 5}
 
@@ -46,7 +47,7 @@ def folder(tmp_path, monkeypatch):
 
 def run(capsys, *words: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as end:
-        command_line.run(tool.main, words)
+        process.run(tool.main, words)
     captured = capsys.readouterr()
     return end.value.code, captured.out, captured.err
 
@@ -59,7 +60,7 @@ def test_what_is_known_by_metadata(capsys, folder):
     assert run(capsys, "own.safetensors", "new/x.ckpt") == (0, f"""\
 file        own.safetensors, {(folder / "own.safetensors").stat().st_size} bytes
 format      safetensors
-method      saa, by its metadata, written by version 0.1.0
+method      saa, by its metadata, written by version {version("wvad")}
 settings    feature_dim=16 attention_dim=4 hidden_dims=4,2 dropout=0.7 leaky_slope=0.2 k=5 suppression=0.2
             branch_weights=0.8,0.2 guide_steps=400 guide_threshold=0.5 norm_weight=0.8 smooth_weight=0.01
             sparse_weight=0.01
@@ -158,7 +159,7 @@ def test_what_a_checkpoint_leaves_open_is_a_note(capsys, world):
     safetensors.write(world.root / "bare.safetensors", Contents(made.weights(), {}))
     world.options["checkpoint"] = world.root / "bare.safetensors"
     with pytest.raises(SystemExit) as end:
-        command_line.run(test_10crop.main, world.argv)
+        process.run(test_10crop.main, world.argv)
     error = capsys.readouterr().err
     assert end.value.code == 0 and error.count("note: ") == 1 and "leaky_slope=0.2 (by default)" in error
 
@@ -222,7 +223,7 @@ def test_no_partial_file_of_damaged_ones(capsys, folder):
 def test_deployment(capsys, folder, monkeypatch, suffix):
     """What the export writes is its own tests' matter."""
     got = []
-    monkeypatch.setattr(tool.export, "export", lambda detector, path: (got.append(detector), path.write_bytes(b"x" * 7)))
+    monkeypatch.setattr(convert.export, "export", lambda detector, path: (got.append(detector), path.write_bytes(b"x" * 7)))
     status, out, _ = run(capsys, "official.ckpt", f"x{suffix}", "k=5")
     assert status == 0 and out.endswith(f"\nwritten     x{suffix}, 7 bytes\n")
     assert got[0].config == wv.load("own.safetensors").config
@@ -248,7 +249,7 @@ def test_a_published_file_is_scored(capsys, world):
     ("k=3", ("k", 3)), ("dropout=0.5", ("dropout", 0.5)), ("variant=lstm", ("variant", "lstm")), ("a=1,2", ("a", [1, 2])),
     ("a=34,", ("a", [34])), ("a=[34]", ("a", [34])), ("a=", ("a", "")), ("a=x,y", ("a", "x,y"))])
 def test_settings(word, expected):
-    assert tool.setting(word) == expected
+    assert options.setting(word) == expected
 
 
 def test_the_core_alone(folder):

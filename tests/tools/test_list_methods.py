@@ -5,18 +5,18 @@ import list_methods as tool
 import pytest
 
 import wvad_core as wv
+from wvad_core.cli import methods
 
 README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
 def table() -> str:
-    rows = [tool.row(method) for method in wv.list_methods()]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (tool.HEADER, ["---"] * len(tool.HEADER), *rows))
+    return methods.table(tool.GOLDEN)
 
 
 def test_the_readme_has_the_table(table):
-    assert tool.MARKED.search(README.read_text(encoding="utf-8"))[0] == table + "\n"
+    assert methods.MARKED.search(README.read_text(encoding="utf-8"))[0] == table + "\n"
 
 
 def test_the_table_has_every_method_and_its_cases(table):
@@ -27,7 +27,7 @@ def test_the_table_has_every_method_and_its_cases(table):
 
 
 def test_write(table, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tool, "row", lambda method: [method] + ["x"] * (len(tool.HEADER) - 1))
+    monkeypatch.setattr(methods, "row", lambda method, golden: [method] + ["x"] * len(methods.HEADER))
     file = tmp_path / "own.md"
     file.write_text("before\n<!-- methods -->\nold\n<!-- end of methods -->\nafter\n")
     tool.main(["--write", str(file)])
@@ -38,7 +38,7 @@ def test_write(table, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("text", [None, "no marks\n"])
 def test_a_file_without_the_marks(text, tmp_path, monkeypatch):
-    monkeypatch.setattr(wv, "methods", lambda: ())
+    monkeypatch.setattr(methods, "table", lambda golden: "")
     if text is not None:
         (tmp_path / "own.md").write_text(text)
     with pytest.raises(wv.InputError, match="own.md: (cannot be read|no lines <!-- methods -->)"):

@@ -7,8 +7,9 @@ import pytest
 import test_10crop
 import train as tool
 
-import command_line
 import wvad_core as wv
+from wvad_core.cli import process
+from wvad_core.cli.train import SHOWN
 from wvad_core.data import TrainingSet
 from wvad_core.registry import specification
 from wvad_core.training import experiment
@@ -52,7 +53,7 @@ def words(*more, output="run"):
 
 def ends(status, argv, capsys):
     with pytest.raises(SystemExit) as end:
-        command_line.run(tool.main, argv)
+        process.run(tool.main, argv)
     assert end.value.code == status
     printed = capsys.readouterr()
     return printed.out if status == 0 else printed.err.splitlines()[-1]  # before it, what is cached
@@ -77,8 +78,8 @@ def test_a_run_leaves_its_files_and_its_best_is_scored(videos, capsys):
     assert report["best"]["judged"] == max(judged.values())
     assert json.loads((folder / "recipe.json").read_text())["recipe"]["settings"]["channels"] == 16
     with pytest.raises(SystemExit) as end:
-        command_line.run(test_10crop.main, ["--dataset", "own.csv", "--features", "features", "--checkpoint",
-                                            str(folder / BEST), "--output", "scored"])
+        process.run(test_10crop.main, ["--dataset", "own.csv", "--features", "features", "--checkpoint",
+                                       str(folder / BEST), "--output", "scored"])
     assert end.value.code == 0
     scored = json.loads(open("scored/report.json").read())
     assert scored["metrics"]["auc"] == pytest.approx(report["best"]["metrics"]["auc"], abs=1e-6)
@@ -115,7 +116,7 @@ def test_no_more_is_scored_than_judgements_need(videos, capsys, monkeypatch, sel
                         counted.append(len(dataset)) or scored(detector, dataset))
     monkeypatch.setattr(experiment.metrics, "roc_auc", lambda *_: next(merits))  # so best is not last
     monkeypatch.setitem(experiment.RANKINGS, "auc", lambda *_: next(merits))
-    monkeypatch.setattr(experiment, "metrics_of", lambda found, probabilities: {name: 0.0 for name in tool.SHOWN})
+    monkeypatch.setattr(experiment, "metrics_of", lambda found, probabilities: {name: 0.0 for name in SHOWN})
     ends(0, words(f"select={select}", "holdout=0.4"), capsys)
     report = json.loads((folder / "report.json").read_text())
     assert (report["best"]["step"], report["last"]["step"]) == (3, 6) and counted == times
@@ -291,7 +292,7 @@ def with_recipe(folder, **values):
 
 def of_another_run(folder, name, *more):
     with pytest.raises(SystemExit):
-        command_line.run(tool.main, words(*more, output="other"))
+        process.run(tool.main, words(*more, output="other"))
     shutil.copy(folder.parent / "other" / name, folder / name)
 
 
@@ -326,7 +327,7 @@ def test_a_run_that_cannot_go_on_says_so_in_a_line_and_changes_nothing(stopped, 
     capsys.readouterr()
     before = everything(stopped)
     with pytest.raises(SystemExit) as end:
-        command_line.run(tool.main, ["--resume", "run"])
+        process.run(tool.main, ["--resume", "run"])
     printed = capsys.readouterr().err
     assert end.value.code == 2 and printed.startswith("error: ") and len(printed.splitlines()) == 1
     assert message in printed

@@ -45,7 +45,7 @@ class World:
 
 def make(folder: Path) -> World:
     rng = np.random.default_rng(0)
-    made = World(folder, {"dataset": folder / "own.csv", "features": folder / "features",
+    made = World(folder, {"backend": "numpy", "dataset": folder / "own.csv", "features": folder / "features",
                           "checkpoint": folder / "weights.safetensors", "output": folder / "results"})
     (folder / "own.csv").write_text(TABLE)
     (folder / "features").mkdir()

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import math
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +31,7 @@ from .features import PARSING
 if TYPE_CHECKING:
     from .dataset import Dataset
 
+LOGGER = logging.getLogger("wvad")
 FORMAT = 1
 """To be raised whenever the same sources give other contents, so that no older file is taken for a new one."""
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -46,12 +47,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "wvad")
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def cached(folder: str | Path | None, dataset: Dataset, form: str, shape: tuple[int, ...],
-           fill: Callable[[np.ndarray], None], say: Callable[[str], None] = _tell) -> np.ndarray:
+           fill: Callable[[np.ndarray], None], say: Callable[[str], None] = LOGGER.info) -> np.ndarray:
     """An array of float32, read-only and memory-mapped, that `fill` has written once for all runs.
 
     folder: where the files are; None keeps the array in memory, and `fill` is called every time.

@@ -3,7 +3,7 @@
     Dataset.open("demo", demo_features(), split="test")
 
 Its table is bundled (tables/demo.csv); its features are written when they are first asked for, in the layout that the
-method at hand takes; demo/ has a checkpoint trained on it for each method (tools/train.py). What the videos show
+method at hand takes; demo/ has a checkpoint trained on it for each method (`wvad train`). What the videos show
 is drawn by demo_scenes.py.
 """
 from __future__ import annotations
@@ -86,6 +86,12 @@ def demo_checkpoint(method: str) -> Path:
         found = ", ".join(sorted(file.stem.replace("_", "-") for file in folder.glob("*.safetensors")))
         raise InputError(f"the demo set has no checkpoint of {method}, expected one of {found}")
     return path
+
+
+def default_method() -> str:
+    """The method that the demo takes where none is named: that of the smallest bundled checkpoint."""
+    files = Path(__file__).with_suffix("").glob("*.safetensors")
+    return min(files, key=lambda file: (file.stat().st_size, file.stem)).stem.replace("_", "-")
 
 
 def demo_table() -> str:

@@ -1,15 +1,25 @@
-"""What all tools share: how they end, and the checks that come before the work."""
+"""How a command begins and ends: the process's environment, what is shown of logs and warnings, the exit status."""
 from __future__ import annotations
 
+import logging
 import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
-from wvad_core.errors import AssumedWarning, Failure, InputError
+from ..errors import AssumedWarning, Failure, InputError
+
+LOGGER = logging.getLogger("wvad")
+"""What the library logs to."""
+
+
+def start(main: Callable[[Sequence[str]], None], environment: Mapping[str, str] = {}) -> NoReturn:
+    """`run`, for a process that is this command's alone. environment: variables that are set where they are not."""
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    run(main)
 
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> NoReturn:
@@ -17,10 +27,10 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
 
     0: done. 2: bad input, with the message of its InputError on stderr. 1: a failure, with that of its Failure.
     130: interrupted from the keyboard. 141: nobody reads the output any more (as in `| head`). Other exceptions go
-    through: a traceback, status 1. What a checkpoint leaves open is a note on stderr.
+    through: a traceback, status 1. What the library logs, and what a checkpoint leaves open, is a line each on stderr.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), logs_on_stderr():
             warnings.simplefilter("always", AssumedWarning)
             warnings.showwarning = _shown(warnings.showwarning)
             main(sys.argv[1:] if argv is None else argv)
@@ -37,6 +47,19 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     sys.exit(0)
 
 
+@contextmanager
+def logs_on_stderr() -> Iterator[None]:
+    """Show what the library logs, from INFO on; `options.set_log_level` moves that level by -v and -q."""
+    handler, level = logging.StreamHandler(sys.stderr), LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+
+
 def _shown(others: Callable[..., None]) -> Callable[..., None]:
     """What warnings are shown by: those of checkpoints as one line, all others as before."""
     def show(message: Warning, category: type[Warning], *rest: object, **named: object) -> None:
@@ -45,12 +68,3 @@ def _shown(others: Callable[..., None]) -> Callable[..., None]:
         else:
             others(message, category, *rest, **named)
     return show
-
-
-def check_writable(folder: Path) -> None:
-    """Raise InputError unless files can be written into `folder`, which need not exist yet. Nothing is left behind."""
-    try:
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
-        tempfile.TemporaryFile(dir=existing).close()
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,4 @@
+"""`python -m wvad_core` is the command `wvad`."""
+from .cli.command import program
+
+program()

@@ -1,0 +1,83 @@
+"""What a checkpoint is and what it holds, in words: what `wvad convert`, `inspect` and `export` print."""
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..checkpoints.assumed import text
+from ..checkpoints.contents import Contents
+from ..checkpoints.identification.identify import Checkpoint
+from ..errors import one_line
+
+WIDTH = 110
+ROWS = 40
+"""Of the table of tensors; those between are counted."""
+LONGEST = 70
+
+
+def about_file(source: Path, format_name: str) -> list[str]:
+    return [line("file", f"{source}, {size(source)}"), line("format", format_name)]
+
+
+def about(found: Checkpoint, contents: Contents) -> list[str]:
+    """The method, its configuration, and what of the tensors is used."""
+    behind = f" behind {found.prefix}" if found.prefix else ""
+    how = f"by its metadata, written by version {one_line(contents.metadata['version'], 20)}" if found.described else (
+        f"by its tensors, which have {found.names} names{behind}")
+    assumed = found.assumed
+    shown = {name: value for name, value in found.config.as_dict().items() if name not in assumed.settings}
+    lines = [line("method", f"{found.method}, {how}"), line("settings", settings(shown)),
+             line("by default", settings(assumed.settings) + "; no tensor shows these" if assumed.settings else ""),
+             line("or", "; ".join(assumed.alternatives) + ", whose scores are the same" if assumed.alternatives else ""),
+             line("tensors", counted(contents.tensors)), line("not used", some(found.dropped)),
+             line("zeros", some(assumed.zeros) + ", which the file does not have" if assumed.zeros else ""),
+             line("fresh", some(assumed.fresh) + ", a part that the file does not have" if assumed.fresh else ""),
+             line("note", f"scores depend on what the file does not say: {assumed.in_scores()}" if assumed.scored else "")]
+    return [text for text in lines if text]
+
+
+def line(name: str, value: str) -> str:
+    """NAME  VALUE, wrapped; nothing without a value."""
+    return textwrap.fill(value, WIDTH, initial_indent=f"{name:<12}", subsequent_indent=" " * 12, break_long_words=False,
+                         break_on_hyphens=False) if value else ""
+
+
+def settings(values: dict[str, Any]) -> str:
+    return " ".join(f"{name}={text(value)}" for name, value in values.items() if value != ())
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(shortened, names[:most])) + more
+
+
+def counted(tensors: dict[str, np.ndarray]) -> str:
+    """40, of 5.8 M numbers: 36 float32, 4 int64"""
+    kinds = Counter(str(tensor.dtype) for tensor in tensors.values())
+    numbers = sum(tensor.size for tensor in tensors.values())
+    return f"{len(tensors)}, of {numbers} numbers: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+
+
+def table(tensors: dict[str, np.ndarray]) -> list[str]:
+    """A row for each tensor: name, dtype, shape. Of many, the first and the last ones."""
+    rows = [(shortened(name), str(tensor.dtype), " x ".join(map(str, tensor.shape)) or "one number")
+            for name, tensor in tensors.items()]
+    if len(rows) > ROWS:
+        rows[ROWS // 2:-ROWS // 2] = [(f"... {len(rows) - ROWS} more", "", "")]
+    width = max((len(name) for name, _, _ in rows), default=0)
+    return ["", *(f"{name:<{width}}  {dtype:<8}  {shape}".rstrip() for name, dtype, shape in rows)]
+
+
+def shortened(name: str) -> str:
+    """A name; long ones cut in the middle."""
+    return name if len(name) <= LONGEST else f"{name[:LONGEST // 2]}...{name[-LONGEST // 2:]}"
+
+
+def size(path: Path) -> str:
+    count = path.stat().st_size
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count} bytes"

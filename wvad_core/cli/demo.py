@@ -1,0 +1,45 @@
+"""`wvad demo`: score the bundled demo set, and say what to try next."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import wvad_core as wv
+
+from . import options, test
+
+DESCRIPTION = """Score the bundled demo set with a bundled checkpoint: in seconds, without a download.
+
+The set is made from a seed, and its features are kept in the user's cache ($WVAD_CACHE, else
+~/.cache/wvad). It shows that everything works; it says nothing of real videos."""
+
+EXAMPLES = """
+examples:
+  %(prog)s
+  %(prog)s --method METHOD --output results"""
+
+NEXT = """
+next:
+  wvad demo --output results                 the report, the scores and pictures
+  wvad methods                               what else there is for --method
+  wvad train --method METHOD --dataset demo  trains one, in a minute
+  wvad test --help                           features and checkpoints of your own"""
+
+
+def main(argv: Sequence[str], prog: str = "wvad demo") -> None:
+    arguments = parser(prog).parse_args(argv)
+    test.main(argv, prog)
+    if not arguments.quiet:
+        print(NEXT)
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """Some of the options of `wvad test`."""
+    parser = options.parser(prog, DESCRIPTION, EXAMPLES, allow_abbrev=False)
+    parser.add_argument("--method", metavar="METHOD", help=f"of `wvad methods`; default: {test.BY_DEFAULT}")
+    parser.add_argument("--backend", metavar="NAME",
+                        help=f"{', '.join(wv.list_backends())}; default: {options.DEFAULT_BACKEND}")
+    parser.add_argument("--device", help="cpu, cuda:0, ascend:0, ... as the backend has them; default: auto")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the report, the scores and pictures")
+    return parser

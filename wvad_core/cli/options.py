@@ -1,0 +1,63 @@
+"""What the subcommands share: their parsers, the default backend, the checks that come before the work."""
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import logging
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+FRAMEWORKS = ("torch", "mindspore")
+"""The backends that are looked for where none is named, each by the package that it is named after."""
+DEFAULT_BACKEND = "the first that is installed: torch, mindspore, else numpy"
+
+
+def parser(prog: str, description: str, examples: str, **named: Any) -> argparse.ArgumentParser:
+    """An ArgumentParser with -v and -q. `%(prog)s` in the texts stands for what the command is called by."""
+    made = argparse.ArgumentParser(prog, description=description, epilog=examples,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter, **named)
+    how_much = made.add_mutually_exclusive_group()
+    how_much.add_argument("-v", "--verbose", action="store_true", help="say more of what is done, on stderr")
+    how_much.add_argument("-q", "--quiet", action="store_true", help="print the result alone, without a progress bar")
+    return made
+
+
+def set_log_level(arguments: argparse.Namespace) -> None:
+    """Let the library log as much as -v and -q ask for; without either it stays."""
+    if arguments.verbose or arguments.quiet:
+        logging.getLogger("wvad").setLevel(logging.DEBUG if arguments.verbose else logging.WARNING)
+
+
+def default_backend(otherwise: str) -> str:
+    """The first of FRAMEWORKS that is installed, which loads none of them; `otherwise` where none is."""
+    return next((name for name in FRAMEWORKS if importlib.util.find_spec(name)), otherwise)
+
+
+def settings(words: Iterable[str]) -> dict[str, Any]:
+    """SETTING=VALUE words as {name: value}."""
+    return dict(setting(word) for word in words)
+
+
+def setting(word: str) -> tuple[str, Any]:
+    """depth=2 -> ("depth", 2); ratios=16,32 -> ("ratios", [16, 32]); variant=lstm -> ("variant", "lstm")."""
+    name, equals, value = word.partition("=")
+    if not equals or not name.isidentifier():
+        raise InputError(f"{word!r} is not a setting, expected NAME=VALUE")
+    try:
+        return name, json.loads(f"[{value.rstrip(',')}]" if "," in value else value)
+    except (ValueError, RecursionError):
+        return name, value
+
+
+def check_writable(folder: Path) -> None:
+    """Raise InputError unless files can be written into `folder`, which need not exist yet. Nothing is left behind."""
+    try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error

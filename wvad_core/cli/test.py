@@ -1,0 +1,126 @@
+"""`wvad test`: score a test set, all crops of a video together, and report the metrics."""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import wvad_core as wv
+
+from ..backend import backend
+from ..data import Dataset, bundled_tables, demo, load_table
+from ..registry import module_name
+from ..reports import figures
+from ..scoring import evaluation
+from . import options
+
+DEMO = "demo"
+BY_DEFAULT = "the smallest of the demo's checkpoints"
+
+DESCRIPTION = """Score a test set, all crops of a video together, and report the metrics.
+
+Without arguments: the bundled demo set with a bundled checkpoint, in seconds."""
+
+EXAMPLES = """
+examples:
+  %(prog)s --backend torch --output results
+  %(prog)s --dataset ucf-crime --features i3d --checkpoint ucf.pkl
+  %(prog)s --dataset own.csv --features own --checkpoint own.pt --crops 10
+
+An output folder gets report.json, scores.npz (the arrays NAME/scores and NAME/abnormal_fraction of each
+video, a number for each 16 frames: the anomaly score, and the fraction of the frames that is
+abnormal), roc.png, precision_recall.png and scores/NAME.png. Pictures need matplotlib. Exit status:
+2 for bad input, 1 for a failure."""
+
+
+def main(argv: Sequence[str], prog: str = "wvad test") -> None:
+    arguments = parser(prog).parse_args(argv)
+    options.set_log_level(arguments)
+    check(arguments)
+    score(arguments, shlex.join([*prog.split(), *argv]))
+
+
+def score(arguments: argparse.Namespace, command: str) -> None:
+    """Do what checked arguments ask for. command: what stands for them in the report."""
+    name = arguments.backend or options.default_backend("numpy")
+    first = backend(name).join(arguments.device)[0] == 0
+    checkpoint = arguments.checkpoint or demo.demo_checkpoint(arguments.method or demo.default_method())
+    detector = wv.load(checkpoint, name, arguments.device, arguments.precision, method=arguments.method,
+                       allow_fresh=arguments.allow_fresh)
+    detector = dataclasses.replace(detector, crops=arguments.crops)
+    features = arguments.features or demo.demo_features(layout=detector.config.layout)
+    dataset = Dataset.open(arguments.dataset, features, ground_truth=arguments.ground_truth,
+                           feature_dim=detector.config.feature_dim)
+    about = evaluation.describe(detector, dataset) | {
+        "features": str(features), "checkpoint": str(checkpoint), "command": command}
+    if first and not arguments.quiet:
+        print(heading(about, arguments) + "\n", flush=True)
+    report = wv.evaluate(detector, dataset, about=about)
+    if not first:
+        return
+    lines = [report.table(), f"\nscored in {report.about['seconds']:.1f} s"]
+    if arguments.output:
+        lines.append(save(report, arguments.output))
+    print("\n".join(lines[:1] if arguments.quiet else lines))
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    parser = options.parser(prog, DESCRIPTION, EXAMPLES)
+    parser.add_argument("--backend", metavar="NAME",
+                        help=f"{', '.join(wv.list_backends())}; default: {options.DEFAULT_BACKEND}")
+    parser.add_argument("--method", metavar="METHOD", help=f"of `wvad methods`; default: the checkpoint's, else {BY_DEFAULT}")
+    parser.add_argument("--dataset", default=DEMO, metavar="NAME",
+                        help=f"{', '.join(bundled_tables())}, or a table of one's own, FILE.csv; default: {DEMO}")
+    parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE",
+                        help="weights of this library, or published ones, in any format; the demo has its own")
+    parser.add_argument("--allow-fresh", action="store_true",
+                        help="score with random weights where the checkpoint lacks a part that scores need")
+    parser.add_argument("--crops", type=int, metavar="N",
+                        help="how many crops a video has, where that is known; without it from 1 to 10")
+    parser.add_argument("--ground-truth", type=Path, metavar="FILE",
+                        help=".npy, 0 or 1 for each frame of all videos, instead of the table's intervals")
+    parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ... as the backend has them; "
+                                                         "default: auto")
+    parser.add_argument("--precision", default="float32", help="float32, or bf16 where the backend has it; "
+                                                               "default: float32")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the report, the scores and pictures")
+    return parser
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raise InputError for what can be told before any framework starts."""
+    load_table(arguments.dataset)
+    if arguments.method:
+        module_name(arguments.method)
+    missing = [f"--{name}" for name in ("features", "checkpoint") if not getattr(arguments, name)]
+    if missing and arguments.dataset != DEMO:
+        raise wv.InputError(f"dataset {arguments.dataset} needs {' and '.join(missing)}; only {DEMO} has its own")
+    if arguments.output:
+        options.check_writable(arguments.output)
+
+
+def heading(about: dict[str, Any], arguments: argparse.Namespace) -> str:
+    """What is being run, in a few lines; of what nobody chose, why."""
+    framework = ", ".join(f"{name} {version}" for name, version in about["framework"].items())
+    chosen = "" if arguments.method or arguments.checkpoint else f" ({BY_DEFAULT}; --method takes another)"
+    default = "" if arguments.backend else f" ({options.DEFAULT_BACKEND})"
+    return "\n".join(f"{name:<12}{value}" for name, value in (
+        ("method", about["method"] + chosen),
+        ("backend", f"{framework}, {about['device']}, {about['precision']}{default}"),
+        ("dataset", f"{about['dataset']}, {about['videos']} test videos, {about['frames']} frames"),
+        ("features", about["features"]),
+        ("checkpoint", f"{about['checkpoint']} (sha256 {about['weights_sha256'][:12]})")))
+
+
+def save(report: wv.Report, folder: Path) -> str:
+    """Write a report into a folder; what is there then, in words."""
+    report.save(folder)
+    try:
+        drawn = f" and {figures.draw(report, folder)} pictures"
+    except ImportError as error:
+        drawn = f"; no pictures, {error}"
+    return f"written to {folder}: report.json, scores.npz{drawn}"

@@ -1,0 +1,161 @@
+"""`wvad train`: train a detector by a recipe, into a run folder."""
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import wvad_core as wv
+
+from ..backend import backend
+from ..data import bundled_tables, demo, load_table
+from ..files import write_json
+from ..registry import module_name
+from ..reports.text import percent
+from ..training import experiment, recipes
+from ..training.run_folder import STATE
+from . import options
+from .test import BY_DEFAULT
+
+SHOWN = ("auc", "ap", "auc_sub", "ap_sub")
+ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GLOG_v": "3"}
+"""For the process as a whole. Where other programs use the cores too, OpenMP's busy waiting makes small networks ten times
+as slow; MindSpore's compiler warns on stderr of nodes that it leaves out."""
+
+DESCRIPTION = """Train a detector by a recipe, into a run folder, or go on with a run that was stopped.
+
+KEY=VALUE words override values of the recipe (steps, videos, learning_rate, select, ...), of its
+groups and of the method's configuration (feature_dim, ...)."""
+
+EXAMPLES = """
+examples:
+  %(prog)s --method METHOD --dataset demo --seeds 5 steps=200 learning_rate=1e-3
+  %(prog)s --method METHOD --dataset xd-violence --features i3d --output runs/first
+  %(prog)s --method METHOD --dataset own.csv --features own select=holdout
+  %(prog)s --resume runs/first
+  torchrun --nproc_per_node 8 tools/train.py --method METHOD --dataset ucf-crime --features i3d
+
+A run folder gets best.safetensors, last.safetensors, recipe.json, history.jsonl, report.json and
+curves.png, and TensorBoard's event files where tensorboardX is installed. Exit status: 2 for bad
+input, 1 for a failure."""
+
+
+def main(argv: Sequence[str], prog: str = "wvad train") -> None:
+    arguments = parser(prog).parse_intermixed_args(argv)
+    options.set_log_level(arguments)
+    if arguments.resume:
+        folder, plan = arguments.resume, resumed(arguments)
+    else:
+        plan = planned(arguments)
+        folder = arguments.output or Path("runs", f"{plan.method}_{Path(plan.dataset).stem}_{plan.backend}")
+        check_new(folder)
+    first = backend(plan.backend).join(plan.device)[0] == 0
+    say = partial(print, flush=True) if first and not arguments.quiet else (lambda line: None)
+    say(heading(plan, folder, arguments))
+    if arguments.seeds == 1:
+        reports = [experiment.run(plan, folder, say)]
+    else:
+        reports = [experiment.run(replace(plan, recipe=replace(plan.recipe, seed=seed)), folder / f"seed-{seed}", say)
+                   for seed in range(plan.recipe.seed, plan.recipe.seed + arguments.seeds)]
+        if first:
+            write_json(folder / experiment.REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
+    if first:
+        print(table(reports))
+    say(f"\nwritten to {folder}: {experiment.REPORT}, and the files of the {'run' if len(reports) == 1 else 'runs'}")
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    parser = options.parser(prog, DESCRIPTION, EXAMPLES)
+    parser.add_argument("--method", metavar="METHOD", help=f"of `wvad methods`; default, on the demo set: {BY_DEFAULT}")
+    parser.add_argument("--dataset", metavar="NAME", default=experiment.DEMO,
+                        help=f"{', '.join(bundled_tables())}, or a table of one's own, FILE.csv; default: demo")
+    parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
+    parser.add_argument("--backend", metavar="NAME",
+                        help=f"one that trains, of {', '.join(wv.list_backends())}; default: {options.DEFAULT_BACKEND}")
+    parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
+    parser.add_argument("--recipe", metavar="NAME", help="the dataset whose recipe is taken; default: that of --dataset")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N",
+                        help="train so many times, with the recipe's seed and those that follow it")
+    folder = parser.add_mutually_exclusive_group()
+    folder.add_argument("--output", type=Path, metavar="RUN", help="run folder; default: one named after all this in runs/")
+    folder.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder, as it was begun")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="values of the recipe and of the configuration")
+    return parser
+
+
+def planned(arguments: argparse.Namespace) -> experiment.Plan:
+    """What the command line asks for. Raises InputError, for what no file is needed to tell before any is read."""
+    if not arguments.method and arguments.dataset != experiment.DEMO:
+        raise wv.InputError(f"--method is missing, expected one of {', '.join(wv.list_methods())}")
+    if arguments.seeds < 1:
+        raise wv.InputError(f"--seeds {arguments.seeds}, expected 1 or more")
+    method = arguments.method or demo.default_method()
+    module_name(method)
+    load_table(arguments.dataset)
+    return experiment.plan(method, arguments.dataset, arguments.features, arguments.backend or options.default_backend("torch"),
+                           arguments.device, recipes.parse(arguments.overrides), arguments.recipe)
+
+
+def resumed(arguments: argparse.Namespace) -> experiment.Plan:
+    """The plan of a run that goes on, which nothing can change but the device."""
+    if arguments.overrides or arguments.method or arguments.seeds != 1:
+        raise wv.InputError("--resume goes on with a run as it was begun; it takes no method, no seeds and no KEY=VALUE")
+    plan = experiment.read_plan(arguments.resume)
+    return plan if arguments.device == "auto" else replace(plan, device=arguments.device)
+
+
+def check_new(folder: Path) -> None:
+    """Raise InputError unless a run can begin in a folder; the first of several processes decides."""
+    if int(os.environ.get("RANK", os.environ.get("RANK_ID", "0"))):
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        saved = [state.parent for state in sorted((folder / STATE, *folder.glob(f"*/{STATE}"))) if state.exists()]
+        goes_on = f"--resume {saved[0]} goes on with it" if saved else "it holds no run to go on with"
+        raise wv.InputError(f"{folder}: is there already; {goes_on}, --output RUN begins another")
+    options.check_writable(folder)
+
+
+def spread(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """{"best", "last": {metric: {"mean", "std"}}}, the standard deviation that of a sample."""
+    found: dict[str, Any] = {}
+    for kind in ("best", "last"):
+        values = {name: [report[kind]["metrics"][name] for report in reports] for name in reports[0][kind]["metrics"]}
+        found[kind] = {name: {"mean": np.mean(v), "std": np.std(v, ddof=1) if len(v) > 1 else None}
+                       for name, v in values.items()}
+    return found
+
+
+def heading(plan: experiment.Plan, folder: Path, arguments: argparse.Namespace) -> str:
+    """What is about to run, in a few lines; of what nobody chose, why."""
+    recipe, begins = plan.recipe, not arguments.resume
+    chosen = f" ({BY_DEFAULT}; --method takes another)" if begins and not arguments.method else ""
+    default = f" ({options.DEFAULT_BACKEND})" if begins and not arguments.backend else ""
+    lines = (("method", plan.method + chosen),
+             ("backend", f"{plan.backend}, device {plan.device}, {recipe.precision}{default}"),
+             ("dataset", f"{plan.dataset}, features {plan.features or 'of its own'}"),
+             ("recipe", f"{recipe.steps} steps a stage of {recipe.videos} + {recipe.videos} videos, {recipe.segments} "
+                        f"segments, learning rate {recipe.learning_rate:g}, seed {recipe.seed}"),
+             ("best", f"by select={recipe.select}, every {recipe.evaluate_every} steps"), ("run folder", str(folder)))
+    return "\n".join(f"{name:<12}{value}" for name, value in lines)
+
+
+def table(reports: Sequence[dict[str, Any]]) -> str:
+    """Best and last side by side, in percent, with the step and the judgement; over several seeds with mean and deviation."""
+    lines = ["", f"{'':<24}" + "".join(f"{name:>16}" for name in ("judged", *SHOWN))]
+    for kind in ("best", "last"):
+        for report in reports:
+            entry = report[kind]
+            values = "".join(f"{percent(value):>16}" for value in (entry["judged"], *map(entry["metrics"].get, SHOWN)))
+            seed = f"   seed {report['seed']}" if len(reports) > 1 else ""
+            lines.append(f"{kind + ', step ' + str(entry['step']):<24}{values}{seed}")
+        if len(reports) > 1:
+            found = spread(reports)[kind]
+            lines.append(f"{kind + ', mean and std':<40}" + "".join(
+                f"{percent(found[name]['mean']) + ' ± ' + percent(found[name]['std']):>16}" for name in SHOWN))
+    return "\n".join([*lines, "", f"judged by the {reports[0]['best']['judged_by']}; {reports[0]['selected']}"])
