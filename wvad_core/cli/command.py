@@ -5,10 +5,10 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from types import ModuleType
 from typing import NoReturn
 
+from .. import __version__
 from ..errors import InputError
 from . import process
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP.format(commands="\n".join(f"  {name:<10}{summary}" for name, summary in COMMANDS.items())))
     elif argv[0] == "--version":
-        print(f"wvad {version('wvad')}")
+        print(f"wvad {__version__}")
     elif argv[0].startswith("-"):
         raise InputError(f"{argv[0]}: options come behind a command, as in wvad test {argv[0]}; wvad --help lists the commands")
     else:
