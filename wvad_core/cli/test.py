@@ -30,10 +30,10 @@ examples:
   %(prog)s --dataset ucf-crime --features i3d --checkpoint ucf.pkl
   %(prog)s --dataset own.csv --features own --checkpoint own.pt --crops 10
 
-An output folder gets report.json, scores.npz (the arrays NAME/scores and NAME/abnormal_fraction of each
-video, a number for each 16 frames: the anomaly score, and the fraction of the frames that is
-abnormal), roc.png, precision_recall.png and scores/NAME.png. Pictures need matplotlib.
-Exit status: 2 for bad input, 1 for a failure."""
+An output folder gets report.json, scores.npz (NAME/scores and NAME/abnormal_fraction of each video,
+a number for each 16 frames: the anomaly score, and the fraction of the frames that is abnormal),
+roc.png, precision_recall.png and scores/NAME.png. Pictures need matplotlib. Exit status: 2 for bad
+input, 1 for a failure."""
 
 
 def main(argv: Sequence[str], prog: str = "wvad test") -> None:
