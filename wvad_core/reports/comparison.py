@@ -1,0 +1,105 @@
+"""Reports of the same videos compared: how much better one is than another, and how sure that is."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, listing
+from ..scoring import metrics
+from ..scoring.evaluation import Frames, VideoScores
+from . import storage, text
+from .results import Report
+
+BEST = "best"
+"""The folder of a training run that holds the report of its best weights."""
+COMPARED = {"auc": metrics.roc_auc, "ap": metrics.pr_auc}
+"""What `metrics.bootstrap` resamples."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of one report minus that of the first.
+
+    value: the difference, a fraction; above 0 where this one is better than the first. NaN where the metric is undefined.
+    interval: (low, high), 95 % of the differences over the resamples of the videos.
+    wins: the fraction of the resamples in which this one is better than the first, ties by halves.
+    """
+    value: float
+    interval: tuple[float, float]
+    wins: float
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `compare` gives.
+
+    names, reports: one for each report, the first of which the others are compared with.
+    differences: {"auc", "ap": Difference}, for each report but the first.
+    replicates: how many resamples there were.
+    """
+    names: tuple[str, ...]
+    reports: tuple[Report, ...] = field(repr=False)
+    differences: tuple[dict[str, Difference], ...]
+    replicates: int
+
+    def table(self) -> str:
+        """The metrics side by side, then the differences, in percent."""
+        return text.comparison(self)
+
+
+def compare(reports: Sequence[Report], names: Sequence[str], replicates: int = 1000, seed: int = 0) -> Comparison:
+    """Compare reports with the first of them, by the bootstrap over whole videos.
+
+    Each of the R = `replicates` resamples draws V of the V videos with replacement (see `metrics.bootstrap`), the same ones
+    for all reports, so that what makes videos hard or easy for all leaves the differences.
+    Raises InputError where there are fewer than two reports, and where they are not of the same videos with the same
+    abnormal frames; it names what differs.
+    """
+    if len(reports) < 2:
+        raise InputError(f"found {len(reports)} to compare, expected two reports or more")
+    first = {video.name: video for video in reports[0].videos}
+    for report, name in zip(reports[1:], names[1:]):
+        _check_alike(first, names[0], {video.name: video for video in report.videos}, name)
+    values, resampled = zip(*(_resample(report, replicates, seed) for report in reports))
+    differences = tuple({key: _difference(values[0][key], values[i][key], resampled[0][key], resampled[i][key])
+                         for key in COMPARED} for i in range(1, len(reports)))
+    return Comparison(tuple(names), tuple(reports), differences, replicates)
+
+
+def load_run(folder: str | Path) -> Report:
+    """The report in a folder: a saved one's, or that of a training run's best weights. Raises InputError as `Report.load`."""
+    best = Path(folder) / BEST
+    return Report.load(best if (best / storage.REPORT).exists() else folder)
+
+
+def _resample(report: Report, replicates: int, seed: int) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """The metrics over all frames, and over the resamples' frames. Videos are drawn by their sorted names."""
+    videos = sorted(report.videos, key=lambda video: video.name)
+    frames = Frames(videos)
+    resampled = metrics.bootstrap(frames.abnormal_fraction, frames.scores, None, frames.video_index, replicates, seed)
+    return {key: frames.metric(function) for key, function in COMPARED.items()}, resampled
+
+
+def _difference(first: float, other: float, of_first: np.ndarray, of_other: np.ndarray) -> Difference:
+    differences = of_other - of_first
+    differences = differences[~np.isnan(differences)]
+    wins = np.mean((np.sign(differences) + 1) / 2) if len(differences) else np.nan
+    return Difference(other - first, metrics.percentile_interval(differences), float(wins))
+
+
+def _check_alike(first: dict[str, VideoScores], first_name: str, other: dict[str, VideoScores], name: str) -> None:
+    """Raise InputError unless two reports are of the same videos, snippets and abnormal frames."""
+    missing = ((first_name, other.keys() - first.keys()), (name, first.keys() - other.keys()))
+    if any(names for _, names in missing):
+        lines = [f"not in {report}: {listing(sorted(names), 3)}".replace("\n  ", ", ") for report, names in missing if names]
+        raise InputError(f"{name}: not of the same videos as {first_name}; {'; '.join(lines)}")
+    for video in first.values():
+        ours, theirs = other[video.name].abnormal_fraction, video.abnormal_fraction
+        if len(ours) != len(theirs):
+            raise InputError(f"{name}: video {video.name} has {len(ours)} snippets, {len(theirs)} in {first_name}")
+        if not np.array_equal(ours, theirs):
+            raise InputError(f"{name}: video {video.name} has other abnormal frames than in {first_name}, from snippet "
+                             f"{np.flatnonzero(ours != theirs)[0]} on")
