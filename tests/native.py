@@ -15,7 +15,7 @@ from wvad_core.blocks import magnitude
 from wvad_core.blocks import tensors as parameters
 from wvad_core.blocks.tensors import Scope
 from wvad_core.numpy_backend import Network as NumpyNetwork
-from wvad_core.registry import memory_of, specification
+from wvad_core.registry import specification
 
 
 def to_native(backend: str, array: np.ndarray):
@@ -47,7 +47,7 @@ def moving(detector: wv.Detector) -> dict[str, np.ndarray]:
 def rewind(detector: wv.Detector, statistics: dict[str, np.ndarray]) -> wv.Detector:
     """A network as it was built: what calls in training mode move goes back to `statistics`; it remembers nothing."""
     network, held = detector.network, tensors(detector)
-    network.memory = memory_of(specification(detector.method), detector.config)
+    network.memory = specification(detector.method).memory(detector.config)
     for name, value in statistics.items():
         if detector.backend_name == "numpy":
             held[name] = value.copy()
@@ -80,7 +80,7 @@ def _training(detector: wv.Detector):
     network = detector.network
     if detector.backend_name != "numpy":
         return set_training(network, True)
-    return _Specification(network.specification, Scope(network.weights, training=True), network.config)
+    return _Specification(network.specification.module, Scope(network.weights, training=True), network.config)
 
 
 class _Specification:
@@ -122,7 +122,7 @@ def bn_wvad_averaged_before_product(detector: wv.Detector, features: np.ndarray)
     """Distances and normal scores averaged over the crops of (B, N, T, D) apart, in evaluation mode."""
     network = detector.network
     if detector.backend_name == "numpy":
-        return network.specification.averaged_before_product(features, Scope(network.weights), network.config)
+        return network.specification.module.averaged_before_product(features, Scope(network.weights), network.config)
     return to_numpy(network.averaged_before_product(to_native(detector.backend_name, features)))
 
 
@@ -145,7 +145,7 @@ def saa_branches(detector: wv.Detector, features: np.ndarray) -> tuple[np.ndarra
     """Attention and raw scores of (B, T, D) in evaluation mode."""
     network = detector.network
     if detector.backend_name == "numpy":
-        return network.specification.branches(features, Scope(network.weights), network.config)
+        return network.specification.module.branches(features, Scope(network.weights), network.config)
     attention, raw = network.branches(to_native(detector.backend_name, features))
     return to_numpy(attention), to_numpy(raw)
 
@@ -154,7 +154,7 @@ def ar_net_hidden(detector: wv.Detector, features: np.ndarray) -> np.ndarray:
     """The hidden features of (B, T, D) in evaluation mode."""
     network = detector.network
     if detector.backend_name == "numpy":
-        return network.specification.hidden(features, Scope(network.weights), network.config)
+        return network.specification.module.hidden(features, Scope(network.weights), network.config)
     return to_numpy(network.hidden(to_native(detector.backend_name, features)))
 
 
@@ -162,7 +162,7 @@ def ar_net_branches(detector: wv.Detector, features: np.ndarray) -> dict[str, np
     """The activations and video scores of both branches of variant bas, and its foreground weights."""
     network, config = detector.network, detector.config
     if detector.backend_name == "numpy":
-        spec, scope = network.specification, Scope(network.weights)
+        spec, scope = network.specification.module, Scope(network.weights)
         weights = spec.foreground(features, scope, config)
         base, suppressed = (spec.activations(x, scope, config) for x in (features, weights[..., None] * features))
     else:
@@ -177,7 +177,7 @@ def ar_net_packed_scores(detector: wv.Detector, batch: wv.Batch) -> np.ndarray:
     """The scores of a batch, in its order, packed by length as in training, without dropout."""
     network = detector.network
     if detector.backend_name == "numpy":
-        return network.specification.scores(batch.features, Scope(network.weights), network.config, batch.true_lengths())
+        return network.specification.module.scores(batch.features, Scope(network.weights), network.config, batch.true_lengths())
     features = to_native(detector.backend_name, batch.features)
     return to_numpy(network.scores(features, network.extra(batch, "true_lengths")))
 
@@ -223,7 +223,7 @@ def adplg_local_outputs(detector: wv.Detector, features: np.ndarray) -> list[np.
     """What each window size makes of (B, T, D), in evaluation mode."""
     network = detector.network
     if detector.backend_name == "numpy":
-        return network.specification.local_outputs(features, Scope(network.weights).at("snippet"), network.config)
+        return network.specification.module.local_outputs(features, Scope(network.weights).at("snippet"), network.config)
     return [to_numpy(x) for x in network.snippet.local_outputs(to_native(detector.backend_name, features))]
 
 
@@ -232,7 +232,7 @@ def adplg_video_branch(detector: wv.Detector, batch: wv.Batch) -> dict[str, np.n
     network, features = detector.network, to_native(detector.backend_name, batch.normal_first().features)
     if detector.backend_name == "numpy":
         scope = Scope(network.weights).at("video")
-        pairs = list(network.specification.video_branch(features, scope).values())
+        pairs = list(network.specification.module.video_branch(features, scope).values())
     else:
         pairs = network.video(features)
     found = {}
@@ -240,7 +240,7 @@ def adplg_video_branch(detector: wv.Detector, batch: wv.Batch) -> dict[str, np.n
         found |= {f"attention_{name}": to_numpy(attention), f"fused_{name}": to_numpy(fused)}
     fused = np.concatenate([found["fused_normal"], found["fused_abnormal"]])
     if detector.backend_name == "numpy":
-        return found | {"video_scores": network.specification.classify(fused, scope.at("classifier"), network.config)}
+        return found | {"video_scores": network.specification.module.classified(fused, scope.at("classifier"), network.config)}
     return found | {"video_scores": to_numpy(network.video.classifier(to_native(detector.backend_name, fused)))}
 
 
@@ -249,8 +249,8 @@ def adplg_snippet_loss(detector: wv.Detector, features: np.ndarray, labels: np.n
     """Snippet scores (2B, T), and their loss for given labels, without dropout."""
     network = detector.network
     if detector.backend_name == "numpy":
-        scores = network.specification.snippet_scores(features, Scope(network.weights).at("snippet"), network.config)
-        return scores, network.specification.snippet_loss(scores, labels, counted)
+        scores = network.specification.module.snippet_scores(features, Scope(network.weights).at("snippet"), network.config)
+        return scores, network.specification.module.snippet_loss(scores, labels, counted)
     features, labels, counted = (to_native(detector.backend_name, x.astype(np.float32)) for x in (features, labels, counted))
     return to_numpy(network.snippet(features)), to_numpy(network.snippet_loss(features, labels, counted))
 
@@ -272,7 +272,7 @@ def magnitude_branches(detector: wv.Detector, features: np.ndarray, training: bo
     network, given = detector.network, to_native(detector.backend_name, features)
     if detector.backend_name == "numpy":
         p = Scope(network.weights, training=training, frozen=detector.config.frozen)
-        found = magnitude.branches(network.specification.clips(given, p, network.config), p, network.config)
+        found = magnitude.branches(network.specification.module.clips(given, p, network.config), p, network.config)
     else:
         set_training(network, training)
         for module in dropouts(network):

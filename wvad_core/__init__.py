@@ -12,10 +12,10 @@ from .backend import list_backends
 from .data.batches import Batch
 from .detector import Detector, create, from_published, load, published_names
 from .errors import AssumedWarning, InputError
-from .registry import list_methods
+from .registry import list_extractors, list_methods
 from .reports.results import Report, evaluate
 from .scoring import metrics
 
 __version__ = version("wvad")
 __all__ = ["AssumedWarning", "Batch", "Detector", "InputError", "Report", "create", "data", "evaluate", "from_published",
-           "list_backends", "list_methods", "load", "metrics", "published_names"]
+           "list_backends", "list_extractors", "list_methods", "load", "metrics", "published_names"]

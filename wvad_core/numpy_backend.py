@@ -2,10 +2,8 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,7 +12,7 @@ from .blocks.configuration import Config
 from .blocks.tensors import Scope
 from .data.batches import Batch
 from .errors import InputError
-from .registry import memory_of
+from .registry import MethodSpecification, specification
 from .training.recipes import Recipe
 
 Array = np.ndarray
@@ -24,15 +22,15 @@ TRAINS = False
 class Network:
     """A method's specification with weights, {canonical name: array}."""
 
-    def __init__(self, config: Config, weights: dict[str, Array], seed: int = 0):
-        self.config, self.weights = config, dict(weights)
+    def __init__(self, method: str, config: Config, weights: dict[str, Array], seed: int = 0):
+        self.method, self.config, self.weights = method, config, dict(weights)
         self.rng = np.random.default_rng(seed)
-        self.memory = memory_of(self.specification, config)
+        self.memory = self.specification.memory(config)
 
     @property
-    def specification(self) -> ModuleType:
-        """The module of the configuration's class. Looked up, since no module can be copied or pickled."""
-        return sys.modules[type(self.config).__module__]
+    def specification(self) -> MethodSpecification:
+        """That of the method. Looked up, since no module can be copied or pickled."""
+        return specification(self.method)
 
     def __call__(self, features: Array) -> Array:
         """Anomaly scores in evaluation mode: (B, T, D) or (B, N, T, D) -> (B, T)."""
@@ -55,7 +53,7 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
     _check_device(device)
     if precision != "float32":
         raise InputError(f"precision {precision!r}: the numpy backend computes in float32")
-    return Network(config, weights, seed)
+    return Network(method, config, weights, seed)
 
 
 def _check_device(name: str) -> None:

@@ -1,19 +1,26 @@
-"""Finds the methods, in this package and in others."""
+"""Finds the models, in this package and in others: what a specification module offers, and which backend has its network."""
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
+import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from . import methods
-from .blocks import tensors
-from .errors import InputError
+from .blocks import configuration, tensors
+from .errors import InputError, one_line
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+TOGETHER = (("classes", "classify"), ("stages", "next_stage"))
+"""Parts of a specification of which one is nothing without the other."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +50,182 @@ class Paper:
     results: Mapping[str, Mapping[str, float]]
 
 
+@dataclass(eq=False, kw_only=True)
+class Specification:
+    """What the specification module of any model offers: `wvad_core.methods` says what each part is.
+
+    Parts without a default are required. module: the one that they are from.
+    """
+    name: str
+    module: ModuleType
+    Config: type[configuration.Config]
+    parameters: Callable[[Any], dict[str, tensors.Parameter]]
+    forward: Callable[..., Any]
+    published: Callable[[Any], Published] = None  # type: ignore[assignment]  # __post_init__ fills it
+    infer: Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, Any]] = lambda shapes: {}
+    PAPER: Paper | None = None
+
+    def __post_init__(self) -> None:
+        self.published = self.published or self._under_canonical_names
+
+    def _under_canonical_names(self, config: configuration.Config) -> Published:
+        return Published({name: name for name in self.parameters(config)})
+
+
+@dataclass(eq=False, kw_only=True)
+class MethodSpecification(Specification):
+    """What the specification module of a method offers."""
+    losses: Callable[..., dict[str, Any]]
+    PROBABILITIES: bool = True
+    RECIPES: Mapping[str, Any] = field(default_factory=dict)
+    DEMO: configuration.Config | None = None
+    SAMPLERS: Mapping[str, Any] = field(default_factory=dict)
+    memory: Callable[[Any], Any] = lambda config: None
+    stages: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
+    next_stage: Callable[..., dict[str, np.ndarray]] | None = None
+    postprocess: Callable[[np.ndarray, Any], np.ndarray] = lambda scores, config: scores
+    classes: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    classify: Callable[..., np.ndarray] | None = None
+
+
+class Models:
+    """The models of a kind, "methods" or "extractors": this package's, a module each, and those that other packages add.
+
+    Another package has an entry point NAME = a specification module in the group `wvad.KIND`, and for a backend's network
+    NAME = a module with `Network` in the group `wvad.KIND.BACKEND`. What is wrong with one is told when it is asked for; it
+    keeps no other model from being found.
+    """
+
+    def __init__(self, kind: str, contract: type[Specification]):
+        self.kind, self.contract, self.one, self.group = kind, contract, kind.removesuffix("s"), f"wvad.{kind}"
+        self._read: dict[str, Specification] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """All names, whether or not what they name can be imported."""
+        return tuple(sorted({*self._modules(__package__), *entry_points(group=self.group).names}))
+
+    def check_name(self, name: str) -> None:
+        """Raise InputError for a name that is none, with the one that comes near."""
+        names = self.names()
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise InputError(f"unknown {self.one} {name!r}{meant}; the {self.kind} are {', '.join(names)}")
+
+    def specification(self, name: str) -> Any:
+        """The specification of a model by its name. Raises InputError for one that is unknown, or is none."""
+        if name not in self._read:
+            self.check_name(name)
+            module, source = self._module(name, self.group, __package__)
+            self._read[name] = self._checked(name, module, source)
+        return self._read[name]
+
+    def usable(self) -> Iterator[tuple[str, Any]]:
+        """Every name with its specification, without those that cannot be imported or are none."""
+        for name in self.names():
+            try:
+                yield name, self.specification(name)
+            except InputError:
+                continue
+
+    def network_module(self, name: str, backend: str, package: str) -> ModuleType:
+        """The module with a model's `Network` for a backend. package: the backend's, which has those of this library.
+
+        Raises InputError where there is none.
+        """
+        self.check_name(name)
+        group = f"{self.group}.{backend}"
+        if name not in self._modules(package) and name not in entry_points(group=group).names:
+            raise InputError(f"{self.one} {name} has no network for the {backend} backend, expected an entry point {name} in "
+                             f"the group {group}; the numpy backend runs the specification itself")
+        module, source = self._module(name, group, package)
+        if not hasattr(module, "Network"):
+            raise InputError(f"{source}: module {module.__name__} lacks Network")
+        return module
+
+    def _modules(self, package: str) -> dict[str, str]:
+        """{name of a model: name of its module} of those in a package."""
+        folder = Path(sys.modules[package].__file__ or "").parent / self.kind
+        return {module.name.replace("_", "-"): f"{package}.{self.kind}.{module.name}"
+                for module in pkgutil.iter_modules([str(folder)])}
+
+    def _module(self, name: str, group: str, package: str) -> tuple[ModuleType, str]:
+        """The module of a model in a group or a package, one of which has it, and what to call it in messages."""
+        own, entries = self._modules(package).get(name), list(entry_points(group=group, name=name))
+        homes = [*([f"{package} itself"] if own else []), *(_distribution(entry) for entry in entries)]
+        if len(homes) > 1:
+            raise InputError(f"{self.one} {name} is in {' and in '.join(homes)} (group {group}), expected in one of them: "
+                             "uninstall or rename the other")
+        if own:
+            return importlib.import_module(own), f"{self.one} {name}"
+        source = f"{self.one} {name} (entry point {entries[0].name} = {entries[0].value} in {group} of {homes[0]})"
+        if not NAME.fullmatch(name):
+            raise InputError(f"{source}: its name has other characters than a-z, 0-9 and single hyphens")
+        try:
+            module = entries[0].load()
+        except Exception as error:  # whatever another package's module raises
+            raise InputError(f"{source} cannot be imported: {type(error).__name__}: {one_line(error)}") from error
+        if not isinstance(module, ModuleType):
+            raise InputError(f"{source}: a {type(module).__name__}, expected a module")
+        return module, source
+
+    def _checked(self, name: str, module: ModuleType, source: str) -> Specification:
+        """What a module offers, with the defaults of what it does not. Raises InputError unless it is a specification."""
+        parts = [part for part in fields(self.contract) if part.name not in ("name", "module")]
+        offered = {part.name: getattr(module, part.name) for part in parts if hasattr(module, part.name)}
+        missing = [part.name for part in parts if part.name not in offered
+                   and part.default is MISSING and part.default_factory is MISSING]
+        missing += [other for pair in TOGETHER for one, other in (pair, pair[::-1]) if one in offered and other not in offered]
+        if missing:
+            raise InputError(f"{source}: module {module.__name__} lacks {', '.join(missing)}")
+        kind = offered["Config"]
+        if not (isinstance(kind, type) and issubclass(kind, configuration.Config) and kind.__module__ == module.__name__):
+            raise InputError(f"{source}: Config of module {module.__name__}, expected a class of its own, derived from "
+                             f"{configuration.Config.__module__}.Config")
+        return self.contract(name=name, module=module, **offered)
+
+
+def _distribution(entry: EntryPoint) -> str:
+    """Name and version of the package that an entry point is of."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "a package without a name"
+
+
+METHODS = Models("methods", MethodSpecification)
+EXTRACTORS = Models("extractors", Specification)
+
+
 def list_methods() -> tuple[str, ...]:
     """The names of the methods, as `create` takes them."""
-    found = (module.name for module in pkgutil.iter_modules(methods.__path__))
-    return tuple(sorted(name.replace("_", "-") for name in found))
+    return METHODS.names()
+
+
+def list_extractors() -> tuple[str, ...]:
+    """The names of the extractors, as `create` takes them."""
+    return EXTRACTORS.names()
+
+
+def specification(method: str) -> MethodSpecification:
+    """The specification of a method. Raises InputError for a name that is none, and a module that does not specify one."""
+    return METHODS.specification(method)
+
+
+def specifications() -> Iterator[tuple[str, MethodSpecification]]:
+    """Every method with its specification, without those whose package is broken: they are told of by name alone."""
+    return METHODS.usable()
+
+
+def network_module(method: str, backend: str, package: str) -> ModuleType:
+    """The module with a method's `Network` for a backend, whose `package` has those of this library's methods.
+
+    Raises InputError where the backend has no network for the method.
+    """
+    return METHODS.network_module(method, backend, package)
 
 
 def module_name(method: str) -> str:
-    """The name of a method's module, the same in every backend: with _ for -."""
-    if method not in list_methods():
-        raise InputError(f"unknown method {method!r}; the methods are {', '.join(list_methods())}")
+    """The name of a method's module, the same in every backend of this library: with _ for -. Raises InputError."""
+    METHODS.check_name(method)
     return method.replace("-", "_")
-
-
-def memory_of(spec: ModuleType, config: Any) -> Any:
-    """What training with a method remembers besides the weights; None where that is nothing."""
-    return spec.memory(config) if hasattr(spec, "memory") else None
 
 
 def memory_state(memory: Any) -> dict[str, Any]:
@@ -72,23 +239,13 @@ def restore_memory(memory: Any, state: Mapping[str, Any]) -> None:
         memory.restore({name.removeprefix("memory."): v for name, v in state.items() if name.startswith("memory.")})
 
 
-def stages_of(spec: ModuleType, config: Any) -> tuple[Any, ...]:
-    """The configurations that training goes through, one after another, to end with `config`."""
-    return spec.stages(config) if hasattr(spec, "stages") else (config,)
-
-
-def classes_of(config: Any) -> tuple[str, ...] | None:
-    """The categories that a method of this configuration tells apart, as tables name them; None where it has none.
+def classes_of(config: Any) -> tuple[str, ...]:
+    """The categories that a method of this configuration tells apart, as tables name them; () where it tells none.
 
     The configuration's class is of its specification's module, as it is for `first_weights`.
     """
     spec = sys.modules[type(config).__module__]
-    return tuple(spec.classes(config)) if hasattr(spec, "classes") else None
-
-
-def specification(method: str) -> ModuleType:
-    """The module that specifies `method`."""
-    return importlib.import_module(f"{methods.__name__}.{module_name(method)}")
+    return tuple(spec.classes(config)) if hasattr(spec, "classes") else ()
 
 
 def first_weights(config: Any, seed: int, given: Mapping[str, np.ndarray] | None) -> Mapping[str, np.ndarray]:

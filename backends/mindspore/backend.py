@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from mindspore import Tensor
 from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
-from wvad_core.registry import module_name
+from wvad_core.registry import network_module
 from wvad_core.training.recipes import Recipe
 
 from . import parallel
@@ -37,7 +36,7 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
     _set_device(device)
     if precision != "float32":
         raise InputError(f"precision {precision!r}: the mindspore backend computes in float32")
-    module = importlib.import_module(f"wvad_mindspore.methods.{module_name(method)}")
+    module = network_module(method, "mindspore", __package__)
     network = module.Network(config, weights=weights)
     network.reseed(seed)
     return network.set_train(False)

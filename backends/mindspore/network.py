@@ -55,7 +55,7 @@ class VideoNetwork(nn.Cell):
         "classes" are `Batch.class_places`, (V, K). Real numbers come in the parameters' type. Raises InputError where the
         batch lacks a companion.
         """
-        value = batch.named(name, len(classes_of(self.config) or ()))
+        value = batch.named(name, len(classes_of(self.config)))
         if value is None:
             return None
         value = np.asarray(value)

@@ -1,7 +1,6 @@
 """The functions of `wvad_core.backend.Backend` in PyTorch."""
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
-from wvad_core.registry import module_name
+from wvad_core.registry import network_module
 from wvad_core.training.recipes import Recipe
 
 from . import parallel
@@ -34,7 +33,7 @@ def build(method: str, config: Config, weights: dict[str, Array], device: str = 
           seed: int = 0) -> VideoNetwork:
     place = _device(device)
     reduced = product_dtype(precision, place)
-    module = importlib.import_module(f"wvad_torch.methods.{module_name(method)}")
+    module = network_module(method, "torch", __package__)
     with torch.inference_mode(False), on_cpu_by_default():
         network = module.Network(config, weights=weights).float()  # whatever the caller's default dtype is
         network.to(place).reseed(seed)

@@ -59,7 +59,7 @@ class VideoNetwork(nn.Module):
         "classes" are `Batch.class_places`, (V, K). Real numbers come in the parameters' type. Raises InputError where the
         batch lacks a companion.
         """
-        value, parameter = batch.named(name, len(classes_of(self.config) or ())), next(self.parameters())
+        value, parameter = batch.named(name, len(classes_of(self.config))), next(self.parameters())
         if value is None:
             return None
         value = torch.as_tensor(value)

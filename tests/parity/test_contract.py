@@ -92,7 +92,7 @@ def test_every_method_has_what_the_registry_says(method):
         assert list(inspect.signature(getattr(spec, name)).parameters) == [first, "p", "config"]
     for name in ("parameters", "published"):
         assert list(inspect.signature(getattr(spec, name)).parameters) == ["config"]
-    assert spec.RECIPES["demo"] and isinstance(spec.DEMO, spec.Config) and spec.__doc__
+    assert spec.RECIPES["demo"] and isinstance(spec.DEMO, spec.Config) and spec.module.__doc__
     assert bool(spec.PAPER.results) == (method not in WITHOUT_RESULTS)
     assert 2018 <= spec.PAPER.year <= 2026 and spec.PAPER.link.startswith("https://")
 

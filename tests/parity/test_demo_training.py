@@ -5,7 +5,7 @@ import pytest
 import wvad_core as wv
 from compare import OUTPUT, assert_close
 from wvad_core.data import Dataset, demo
-from wvad_core.registry import specification, stages_of
+from wvad_core.registry import specification
 from wvad_core.training.loop import Journal, read_training_set, train
 from wvad_core.training.recipes import resolve
 
@@ -41,7 +41,7 @@ def test_training_gets_there(method, framework, folders, request):
 
     trained = train(method, config, read_training_set(videos, recipe, method, config), recipe, framework, judge=judge, journal=journal)
     losses = [line["total"] for line in journal.history if "total" in line]
-    assert len(losses) == recipe.steps * len(stages_of(spec, config)) and losses[-1] < losses[0]
+    assert len(losses) == recipe.steps * len(spec.stages(config)) and losses[-1] < losses[0]
     assert 0.9 < trained.position.best < 1
 
 

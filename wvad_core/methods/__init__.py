@@ -1,23 +1,25 @@
-"""The methods. A method is a module of this package, which offers
+"""The methods, a module each; other packages add some through entry points (docs/adding_a_method.md). A module offers
 
-    Config                                  its configuration, a frozen dataclass
+    Config                                  its configuration, a frozen dataclass of its own
     parameters(config)                      {canonical tensor name: Parameter}
     forward(features, p, config)            anomaly scores, (B, T, D) or (B, N, T, D) -> (B, T)
     losses(batch, p, config)                {"total": ..., term: ...} of a Batch with the normal half first
-    published(config)                       the tensor names of its published checkpoints
-    PROBABILITIES                           whether a score is the probability, from 0 to 1, that a snippet is anomalous; where
-                                            it is none, no report has what is taken at the score 0.5
-    PAPER                                   where it was published, with which results
-    RECIPES                                 how it is trained, {dataset: Recipe}: as published, and on the demo set
-    DEMO                                    a small configuration, for the demo set
 
-and, where training remembers more than the weights,
+and, where what `wvad_core.registry.MethodSpecification` takes for them by default is not right,
 
-    memory(config)                          an object with state() -> {name: array} and restore(state), that `losses` finds
-                                            as p.memory
-
-and, where training has stages,
-
-    stages(config)                          the configurations that lead to this one, which is the last
+    published(config)                       the tensor names of its published checkpoints; else the canonical ones
+    infer(shapes)                           {setting: value} of settings that {canonical tensor name: shape} show at once
+    PAPER                                   where it was published, with which results; else None
+    RECIPES                                 how it is trained, {dataset: recipe}, as published and on the demo set; else {}
+    DEMO                                    a small configuration, for the demo set; else None
+    SAMPLERS                                how training videos become segments, {name in a recipe: Sampler}; else {}
+    PROBABILITIES                           whether a score is the probability, from 0 to 1, that a snippet is anomalous, as by
+                                            default; where it is none, no report has what is taken at the score 0.5
+    postprocess(scores, config)             what becomes of a video's scores (T,), crops averaged; else they stay as they are
+    memory(config)                          what training remembers besides the weights: an object with state() ->
+                                            {name: array} and restore(state), that `losses` finds as p.memory; else None
+    stages(config) and                      the configurations that lead to this one, which is the last; else it alone
     next_stage(weights, config, seed)       the weights that a stage starts from, made of those that the one before ended with
+    classes(config) and                     the names of the categories that snippets are told apart by; else ()
+    classify(features, p, config)           their probabilities, (B, T, K)
 """

@@ -187,7 +187,7 @@ def snippet_scores(features: Array, p: Scope, config: Config) -> Array:
     """(B, T, D) -> (B, T)."""
     x = np.concatenate(local_outputs(features, p, config), axis=-1)
     x = transformer(x, p.at("transformer"), config.depth, config.heads, config.dropout, local=False)
-    return classify(x, p.at("classifier"), config)
+    return classified(x, p.at("classifier"), config)
 
 
 def local_outputs(features: Array, p: Scope, config: Config) -> list[Array]:
@@ -202,7 +202,7 @@ def local_outputs(features: Array, p: Scope, config: Config) -> list[Array]:
     return outputs
 
 
-def classify(x: Array, p: Scope, config: Config) -> Array:
+def classified(x: Array, p: Scope, config: Config) -> Array:
     """linear, ReLU, dropout, linear, sigmoid. x (..., C) -> (...)."""
     hidden = dropout(relu(linear(x, **p.at("fc1"))), config.classifier_dropout, p.rng)
     return sigmoid(linear(hidden, **p.at("fc2")))[..., 0]
@@ -225,7 +225,7 @@ def video_terms(features: Array, p: Scope, config: Config) -> tuple[dict[str, Ar
     found = video_branch(features, p)
     (attention, abnormal), (across, cross), (_, normal) = (found[name] for name in ("abnormal", "cross", "normal"))
     labels = np.repeat(np.array([0, 1], features.dtype), len(normal))
-    classes = classify(np.concatenate([normal, abnormal]), p.at("classifier"), config)
+    classes = classified(np.concatenate([normal, abnormal]), p.at("classifier"), config)
     norms = np.linalg.norm(attention, axis=1) * np.linalg.norm(across, axis=1)
     return {"video": binary_cross_entropy(classes, labels).mean(),
             "triplet": triplet(normal, cross, abnormal).mean(),

@@ -136,7 +136,7 @@ def forward(features: Array, p: Scope, config: Config) -> Array:
     items, crops = one_crop_each(features)
     x = embed(items, p, config)
     codes = sum(linear(read(x, p.at(memory))[1], **p.at("mean")) for memory in ("abnormal_memory", "normal_memory"))
-    return sigmoid(classify(x, codes, p)).reshape(-1, crops, items.shape[1]).mean(1)
+    return sigmoid(logits_of(x, codes, p)).reshape(-1, crops, items.shape[1]).mean(1)
 
 
 def embed(features: Array, p: Scope, config: Config) -> Array:
@@ -152,7 +152,7 @@ def read(x: Array, p: Scope) -> tuple[Array, Array]:
     return weights, linear(weights, np.ascontiguousarray(slots.T))
 
 
-def classify(x: Array, codes: Array, p: Scope) -> Array:
+def logits_of(x: Array, codes: Array, p: Scope) -> Array:
     """Logits of the scores, from the embedding and the codes, (B, T, C) each -> (B, T)."""
     hidden = relu(linear(np.concatenate([x, codes], axis=-1), **p.at("classifier").at("fc1")))
     return linear(hidden, **p.at("classifier").at("fc2"))[..., 0]
@@ -171,7 +171,7 @@ def outputs(features: Array, p: Scope, config: Config) -> tuple[Array, Array, Ar
     abnormal_codes, normal_codes = (linear(r, **p.at("mean")) for r in (abnormal_read, normal_read))
     mean, log_variance = normal_codes[:half], linear(normal_read[:half], **p.at("log_variance"))
     sampled = mean + noise(mean.shape, mean.dtype, p.rng) * np.exp(0.5 * log_variance)
-    logits = classify(x, abnormal_codes + np.concatenate([sampled, normal_codes[half:]]), p)
+    logits = logits_of(x, abnormal_codes + np.concatenate([sampled, normal_codes[half:]]), p)
     k = config.largest(x.shape[1])
     anchor, positive = (unit(mean_at_largest(x[i], n[i], k)) for i in (slice(half), slice(half, None)))
     negative = unit(mean_at_largest(x[half:], a[half:], k))

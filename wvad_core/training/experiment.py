@@ -71,7 +71,7 @@ def plan(method: str, dataset: str, features: str | Path | None, backend: str, d
     if features is None and dataset != DEMO:
         raise InputError(f"dataset {dataset} needs --features; only {DEMO} has its own")
     resolved, _ = recipes.resolve(recipe, spec.Config, overrides, method)
-    find_sampler(resolved.sampling, getattr(spec, "SAMPLERS", None))
+    find_sampler(resolved.sampling, spec.SAMPLERS)
     training_backend(backend)
     if features is not None and not overrides.keys() & {"feature_dim", "config.feature_dim"}:
         overrides["feature_dim"] = Dataset.open(dataset, features, "train").feature_dim

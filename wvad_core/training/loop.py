@@ -19,7 +19,7 @@ from ..data.batches import Batch
 from ..data.prefetch import ahead
 from ..detector import Detector, from_weights
 from ..errors import Failure
-from ..registry import classes_of, specification, stages_of
+from ..registry import specification
 from .recipes import Recipe
 
 Array = np.ndarray
@@ -102,8 +102,8 @@ def read_training_set(dataset: Dataset, recipe: Recipe, method: str, config: Con
 
     cache: the folder that they are kept in and mapped from; None for memory.
     """
-    sampler = find_sampler(recipe.sampling, getattr(specification(method), "SAMPLERS", None))
-    return TrainingSet(dataset, recipe.segments, progress, cache, sampler, classes_of(config))
+    sampler = find_sampler(recipe.sampling, specification(method).SAMPLERS)
+    return TrainingSet(dataset, recipe.segments, progress, cache, sampler, specification(method).classes(config) or None)
 
 
 def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe, backend: str, device: str = "auto",
@@ -120,7 +120,7 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
     """
     spec, journal = specification(method), journal or Journal()
     config.crops_of(len(training_set.features[0]))
-    stages, saved = stages_of(spec, config), journal.saved()
+    stages, saved = spec.stages(config), journal.saved()
     begun = saved.position.stage if saved else 0
     for number, stage in enumerate(stages[begun:], begun):
         if saved is None:
@@ -219,7 +219,7 @@ class Loop:
         self.trainer.reseed(zlib.crc32(f"{self.recipe.seed} {position.stage} {position.step}".encode()) >> 1)
 
     def title(self, position: Position) -> str:
-        stages = len(stages_of(specification(self.detector.method), self.detector.config))
+        stages = len(specification(self.detector.method).stages(self.detector.config))
         return f"training {self.detector.method}" + (f", stage {position.stage + 1}" if stages > 1 else "")
 
     def shown(self, terms: Mapping[str, float], position: Position) -> dict[str, str]:

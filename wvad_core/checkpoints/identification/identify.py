@@ -5,7 +5,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from ...blocks.tensors import COUNTER, check
 from ...blocks.configuration import Config, configure, typed
 from ...errors import InputError, listing
-from ...registry import list_methods, specification
+from ...registry import Specification, list_methods, specification, specifications
 from .. import assumed
 from ..assumed import Assumed
 from ..contents import Contents, description
@@ -106,7 +105,7 @@ def _described(metadata: dict[str, str], config: Config, written: set[str], give
     return replace(found, settings=found.settings | lacking, scored=scored)
 
 
-def _check_plausible(spec: ModuleType, settings: Mapping[str, Any], tensors: Mapping[str, Array], source: str) -> None:
+def _check_plausible(spec: Specification, settings: Mapping[str, Any], tensors: Mapping[str, Array], source: str) -> None:
     """Raise InputError for a depth, or a list, larger than the number of tensors: nothing is built of that."""
     for name in settings:
         value = settings[name]
@@ -210,8 +209,7 @@ def _whole(found: Candidate, tensors: Mapping[str, Array], source: str, seed: in
 def candidates(tensors: Mapping[str, Array], method: str | None, given: Mapping[str, Any],
                source: str) -> Iterator[Candidate]:
     """Every method that has the given settings, under both kinds of names, with the configurations that come nearest."""
-    for name in list_methods() if method is None else (method,):
-        spec = specification(name)
+    for name, spec in specifications() if method is None else ((method, specification(method)),):
         if method is None and set(given) - {field.name for field in dataclasses.fields(spec.Config)}:
             continue
         settings = typed(spec.Config, given, name)

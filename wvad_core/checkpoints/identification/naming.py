@@ -2,20 +2,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 
 import numpy as np
 
 from ...blocks import tensors
 from ...blocks.configuration import Config
 from ...errors import InputError, listing
-from ...registry import Published
+from ...registry import Published, Specification
 
 Array = np.ndarray
 CANONICAL, PUBLISHED = "this library's", "published"
 
 
-def naming(spec: ModuleType, config: Config, kind: str) -> Published:
+def naming(spec: Specification, config: Config, kind: str) -> Published:
     """The names of one kind, to the canonical ones."""
     if kind == PUBLISHED:
         return spec.published(config)

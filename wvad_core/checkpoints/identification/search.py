@@ -13,11 +13,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ...blocks.configuration import Config, any_length
 from ...errors import InputError
+from ...registry import Specification
 from ..assumed import text
 from .naming import misfits, naming
 
@@ -54,7 +54,7 @@ class Solution:
     unsettled: tuple[str, ...] = ()
 
 
-def starts(spec: ModuleType, given: Mapping[str, Any], kind: str, names: Iterable[str]) -> list[Config]:
+def starts(spec: Specification, given: Mapping[str, Any], kind: str, names: Iterable[str]) -> list[Config]:
     """For every choice of words, the configuration whose names are nearest to a file's; its sizes are the defaults.
 
     None where the given settings do not make tensors.
@@ -69,7 +69,7 @@ def _words(kind: type[Config]) -> dict[str, tuple[str, ...]]:
     return {f.name: f.metadata["choices"] for f in dataclasses.fields(kind) if "choices" in f.metadata}
 
 
-def _nearest(spec: ModuleType, words: dict[str, str], given: Mapping[str, Any], kind: str, names: dict[str, None]) -> Config:
+def _nearest(spec: Specification, words: dict[str, str], given: Mapping[str, Any], kind: str, names: dict[str, None]) -> Config:
     def wrong(settings: Mapping[str, Any]) -> tuple[int, bool]:
         made = _made(spec, settings)
         if not _shapes(spec, made):
@@ -96,7 +96,7 @@ def _growing(default: int | tuple) -> Iterator[int | tuple]:
 
 
 @cache
-def naming_settings(spec: ModuleType) -> tuple[str, ...]:
+def naming_settings(spec: Specification) -> tuple[str, ...]:
     """The settings, numbers and lists of any length, that change which tensors there are."""
     default = spec.Config()
 
@@ -110,7 +110,7 @@ def naming_settings(spec: ModuleType) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(default) if changes(field))
 
 
-def _made(spec: ModuleType, settings: Mapping[str, Any]) -> Config:
+def _made(spec: Specification, settings: Mapping[str, Any]) -> Config:
     """A configuration; where its settings do not fit together, not validated: others may yet change."""
     try:
         return spec.Config(**settings)
@@ -126,7 +126,7 @@ def changed(config: Config, settings: Mapping[str, Any]) -> Config:
     return made
 
 
-def _shapes(spec: ModuleType, config: Config) -> dict[str, tuple[int, ...]] | None:
+def _shapes(spec: Specification, config: Config) -> dict[str, tuple[int, ...]] | None:
     """{canonical name: shape}; None where a configuration that is not validated has none."""
     try:
         return {name: p.shape for name, p in spec.parameters(config).items()}
@@ -137,7 +137,7 @@ def _shapes(spec: ModuleType, config: Config) -> dict[str, tuple[int, ...]] | No
 @dataclass(frozen=True)
 class Sizing:
     """The sizes of a file's tensors, and what configurations make of them."""
-    spec: ModuleType
+    spec: Specification
     sizes: dict[Place, int]
 
     def of(self, config: Config) -> dict[Place, int]:
@@ -181,7 +181,7 @@ class Sizing:
         return [found] if found else [n for n in range(1, MOST) if self.fits(unknown.put(config, n), places)]
 
 
-def solve(spec: ModuleType, start: Config, given: Mapping[str, Any], shapes: Shapes) -> Solution:
+def solve(spec: Specification, start: Config, given: Mapping[str, Any], shapes: Shapes) -> Solution:
     """Solve for the sizes of a file's tensors, {canonical name: shape}. `given` settings stay as they are."""
     sizing = Sizing(spec, {(name, axis): size for name, shape in shapes.items() for axis, size in enumerate(shape)})
     config, by_name = changed(start, given), _by_name(spec, start)
@@ -213,13 +213,13 @@ def solve(spec: ModuleType, start: Config, given: Mapping[str, Any], shapes: Sha
     return Solution(config, by_default, tuple(unsettled))
 
 
-def _by_name(spec: ModuleType, config: Config) -> dict[str, Any]:
+def _by_name(spec: Specification, config: Config) -> dict[str, Any]:
     """The words, and the numbers that change which tensors there are."""
     found = (*_words(spec.Config), *naming_settings(spec))
     return {name: value for name in found if not isinstance(value := getattr(config, name), tuple)}
 
 
-def _settled(spec: ModuleType, config: Config, group: list[Unknown],
+def _settled(spec: Specification, config: Config, group: list[Unknown],
              values: list[tuple[int, ...]]) -> tuple[Config, list[str]]:
     """The first of these values with which a configuration is valid, and all of them in words; all where none is."""
     made = [_put(config, group, numbers) for numbers in values]
@@ -234,7 +234,7 @@ def _put(config: Config, group: list[Unknown], numbers: tuple[int, ...]) -> Conf
     return config
 
 
-def _valid(spec: ModuleType, config: Config) -> bool:
+def _valid(spec: Specification, config: Config) -> bool:
     try:
         return bool(spec.Config(**vars(config)))
     except InputError:
