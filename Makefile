@@ -1,19 +1,28 @@
 # make demo    core only: scores the bundled demo set on NumPy
-# make test    both frameworks: runs all tests; test-cuda, test-ascend: on that device, those of networks and training
+# make test    both frameworks: runs all tests, then on the wheel with NumPy 2 what needs no MindSpore
+#              test-cuda, test-ascend: on that device, those of networks and training
 # make bench   speed and memory against the published way
 PYTHON ?= python3
 BIN = .venv/bin
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+QUIET = --quiet --disable-pip-version-check
+PIP = $(BIN)/python -m pip install $(QUIET) --constraint constraints.txt
+# a second environment, with the wheel, PyTorch and this NumPy; MindSpore needs NumPy 1
+NUMPY2 = .venv/numpy2
+PIP2 = $(NUMPY2)/bin/python -m pip install $(QUIET) --constraint $(NUMPY2)/constraints.txt
+VERSION2 = numpy==2.4.6
+PARITY2 = contract conversion detector inputs networks training
 
-.PHONY: demo test test-cuda test-ascend bench clean
+.PHONY: demo test test-cuda test-ascend wheel bench clean
 
 demo: .venv/core
 	$(BIN)/python tools/test_10crop.py
 
-test: .venv/all
+test: .venv/all wheel
 	$(BIN)/python -m pytest --numprocesses auto tests/published  # apart, since MindSpore keeps the memory it has had
 	$(BIN)/python -m pytest --numprocesses auto tests/parity
 	$(BIN)/python -m pytest --numprocesses auto tests/core tests/tools
+	cd $(NUMPY2) && bin/pytest --config-file $(CURDIR)/setup.cfg --rootdir $(CURDIR) --numprocesses auto \
+		--backends numpy,torch $(addprefix $(CURDIR)/tests/,core tools $(PARITY2:%=parity/test_%.py))
 
 test-cuda test-ascend: test-%: .venv/all
 	$(BIN)/python -m pytest --device $* tests/published tests/parity
@@ -29,6 +38,17 @@ bench: .venv/all
 
 .venv/all: .venv/core
 	$(PIP) --editable ".[torch,mindspore,test]"
+	touch $@
+
+wheel: $(NUMPY2)/all  # the wheel of the sources as they are, in that environment
+	rm -rf build $(NUMPY2)/dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir $(NUMPY2)/dist . >$(NUMPY2)/build.log
+	$(PIP2) --no-deps --force-reinstall $(NUMPY2)/dist/*.whl
+
+$(NUMPY2)/all: .venv/all
+	$(PYTHON) -m venv $(NUMPY2)
+	sed 's/^numpy==.*/$(VERSION2)/; /^mindspore==/d' constraints.txt >$(NUMPY2)/constraints.txt
+	$(PIP2) ".[torch,test]"
 	touch $@
 
 clean:

@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     versions = [f"{name} ({', '.join(f'{p} {v}' for p, v in found.items())})"
                 for name, found in config.wvad_versions.items()]
-    return f"wvad backends: {', '.join(versions)}; device: {devices.asked()}"
+    return f"wvad in {wv.__path__[0]}; backends: {', '.join(versions)}; device: {devices.asked()}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

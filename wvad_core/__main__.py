@@ -1,4 +1,5 @@
 """`python -m wvad_core` is the command `wvad`."""
 from .cli.command import program
 
-program()
+if __name__ == "__main__":
+    program()
