@@ -54,6 +54,9 @@ class Backend(Protocol):
     def score(self, network: Any, features: Array) -> Array:
         """(N, T, D) -> (T,) in evaluation mode; crops averaged as the published evaluation of the method does."""
 
+    def classify(self, network: Any, features: Array) -> Array:
+        """(N, T, D) -> (T, K) probabilities of a method's K classes, as `score` gives scores."""
+
     def losses(self, network: Any, batch: Batch, deterministic: bool = False) -> dict[str, float]:
         """The loss terms in training mode. The network stays as it is: mode, running statistics, memory, random state."""
 

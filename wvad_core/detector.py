@@ -20,8 +20,8 @@ from .checkpoints.identification.identify import Checkpoint, identify, of_publis
 from .checkpoints.identification.naming import as_computed
 from .data.arrays import as_features
 from .data.batches import Batch
-from .errors import InputError
-from .registry import memory_state, restore_memory, specification
+from .errors import Failure, InputError
+from .registry import classes_of, memory_state, restore_memory, specification
 
 Array = np.ndarray
 C = TypeVar("C", bound=Config, covariant=True)
@@ -68,20 +68,46 @@ class Detector(Generic[C]):
         rest = {name: getattr(self, name) for name in ("later", "crops", "assumed")}
         return _unpickled, (built, rest, self.backend.random_state(self.network), memory_state(self.network.memory))
 
-    def score(self, features: Any) -> Array:
+    def score(self, features: Any, raw: bool = False) -> Array:
         """Anomaly scores of one video: (T, D) or (N, T, D), N crops -> (T,) float32, one score for 16 frames.
 
+        raw: without what the method does to the scores at last, such as smoothing (`postprocess` of its specification).
         Numbers of any type are taken; an array of float64 gives float64 scores on the NumPy backend. Raises InputError for
         what are no finite numbers, a D that is not the configuration's, and a wrong number on the crop axis; what looks
         like (T, N, D) is told so.
         """
+        scores = self.backend.score(self.network, self._prepared(features))
+        process = specification(self.method).postprocess
+        if raw or process is None:
+            return scores
+        made = np.asarray(process(scores, self.config), scores.dtype)
+        if made.shape != scores.shape:
+            raise Failure(f"{self.method}: scores {scores.shape} became {made.shape} by its post-processing, expected as many")
+        return made
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The categories that the method knows, as tables name them; () where it knows none."""
+        return classes_of(self.config)
+
+    def classify(self, features: Any) -> Array:
+        """Class probabilities of one video: (T, D) or (N, T, D) -> (T, K) float32, averaged over crops; columns as `classes`.
+
+        Features are taken, and refused, as by `score`. Raises InputError where the method tells no classes apart.
+        """
+        if specification(self.method).classify is None:
+            raise InputError(f"{self.method} tells no classes of anomalies apart, it only scores; expected another method")
+        return self.backend.classify(self.network, self._prepared(features))
+
+    def _prepared(self, features: Any) -> Array:
+        """The features (N, T, D) that the network takes of a video. Raises InputError for others."""
         features = as_features(features)
         self._check_width(features)
         try:
             self.config.crops_of(len(features) - self.later, self.crops)
         except InputError as error:
             raise InputError(f"features of shape {features.shape}: {error}{self._axes(features.shape)}") from None
-        return self.backend.score(self.network, features[:len(features) - self.later])
+        return features[:len(features) - self.later]
 
     def weights(self) -> dict[str, Array]:
         """{canonical name: array}, every tensor of the network, running statistics included."""

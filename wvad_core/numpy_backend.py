@@ -36,6 +36,10 @@ class Network:
         """Anomaly scores in evaluation mode: (B, T, D) or (B, N, T, D) -> (B, T)."""
         return self.specification.forward(features, Scope(self.weights), self.config)
 
+    def classify(self, features: Array) -> Array:
+        """Class probabilities in evaluation mode: (B, T, D) or (B, N, T, D) -> (B, T, K)."""
+        return self.specification.classify(features, Scope(self.weights), self.config)
+
     def losses(self, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
         """The loss terms in training mode; running statistics move."""
         scope = Scope(self.weights, training=True, rng=None if deterministic else self.rng, frozen=self.config.frozen,
@@ -78,7 +82,16 @@ def set_random_state(network: Network, state: Any) -> None:
 
 
 def score(network: Network, features: Array) -> Array:
-    return network(features[None] if network.config.layout == "patches" else features).mean(0)
+    return network(_items(network, features)).mean(0)
+
+
+def classify(network: Network, features: Array) -> Array:
+    return network.classify(_items(network, features)).mean(0)
+
+
+def _items(network: Network, features: Array) -> Array:
+    """A video as a network takes it: its crops one by one, or together with their patches."""
+    return features[None] if network.config.layout == "patches" else features
 
 
 def losses(network: Network, batch: Batch, deterministic: bool = False) -> dict[str, float]:

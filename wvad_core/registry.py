@@ -19,8 +19,8 @@ from .blocks import configuration, tensors
 from .errors import InputError, one_line
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-TOGETHER = (("classes", "classify"), ("stages", "next_stage"))
-"""Parts of a specification of which one is nothing without the other."""
+TOGETHER = (("classify", "classes"), ("stages", "next_stage"), ("next_stage", "stages"))
+"""Parts of a specification of which the first is nothing without the second."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class MethodSpecification(Specification):
     memory: Callable[[Any], Any] = lambda config: None
     stages: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
     next_stage: Callable[..., dict[str, np.ndarray]] | None = None
-    postprocess: Callable[[np.ndarray, Any], np.ndarray] = lambda scores, config: scores
+    postprocess: Callable[[np.ndarray, Any], np.ndarray] | None = None
     classes: Callable[[Any], tuple[str, ...]] = lambda config: ()
     classify: Callable[..., np.ndarray] | None = None
 
@@ -175,7 +175,7 @@ class Models:
         offered = {part.name: getattr(module, part.name) for part in parts if hasattr(module, part.name)}
         missing = [part.name for part in parts if part.name not in offered
                    and part.default is MISSING and part.default_factory is MISSING]
-        missing += [other for pair in TOGETHER for one, other in (pair, pair[::-1]) if one in offered and other not in offered]
+        missing += [other for one, other in TOGETHER if one in offered and other not in offered]
         if missing:
             raise InputError(f"{source}: module {module.__name__} lacks {', '.join(missing)}")
         kind = offered["Config"]
@@ -240,7 +240,7 @@ def restore_memory(memory: Any, state: Mapping[str, Any]) -> None:
 
 
 def classes_of(config: Any) -> tuple[str, ...]:
-    """The categories that a method of this configuration tells apart, as tables name them; () where it tells none.
+    """The categories that a method of this configuration knows, as tables name them; () where it knows none.
 
     The configuration's class is of its specification's module, as it is for `first_weights`.
     """

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +83,19 @@ def set_random_state(network: VideoNetwork, state: Any) -> None:
 
 
 def score(network: VideoNetwork, features: Array) -> Array:
+    return _evaluated(network, network, features)
+
+
+def classify(network: VideoNetwork, features: Array) -> Array:
+    return _evaluated(network, network.classify, features)
+
+
+def _evaluated(network: VideoNetwork, function: Callable[[Tensor], Tensor], features: Array) -> Array:
+    """The mean over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
     with modes_kept(network), isolated(network):
         network.set_train(False)
         items = Tensor(np.asarray(features, np.float32))
-        return network(items[None] if network.config.layout == "patches" else items).asnumpy().mean(0)
+        return function(items[None] if network.config.layout == "patches" else items).asnumpy().mean(0)
 
 
 def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:

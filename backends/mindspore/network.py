@@ -64,6 +64,10 @@ class VideoNetwork(nn.Cell):
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError
 
+    def classify(self, features: Tensor) -> Tensor:
+        """Class probabilities, as the scores: (B, T, D) or (B, N, T, D) -> (B, T, K); of methods that have classes."""
+        raise NotImplementedError
+
     def trainable(self) -> dict[str, Parameter]:
         """{canonical name: parameter} of all that is not frozen."""
         frozen = tuple(f"{name}." for name in self.config.frozen)

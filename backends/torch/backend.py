@@ -1,7 +1,7 @@
 """The functions of `wvad_core.backend.Backend` in PyTorch."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +76,22 @@ def set_random_state(network: VideoNetwork, state: Any) -> None:
 
 
 def score(network: VideoNetwork, features: Array) -> Array:
+    return _evaluated(network, network, features)
+
+
+def classify(network: VideoNetwork, features: Array) -> Array:
+    return _evaluated(network, network.classify, features)
+
+
+def _evaluated(network: VideoNetwork, function: Callable[[torch.Tensor], torch.Tensor], features: Array) -> Array:
+    """The mean over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
     place = torch.device(device(network))
     reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
     with modes_kept(network), torch.inference_mode(), on_cpu_by_default(), full_float32(), reduced:
         network.eval()
         items = torch.from_numpy(np.asarray(features, np.float32)).to(place)
-        scores = network(items[None] if network.config.layout == "patches" else items)
-        return scores.float().mean(0).cpu().numpy()
+        values = function(items[None] if network.config.layout == "patches" else items)
+        return values.float().mean(0).cpu().numpy()
 
 
 def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:

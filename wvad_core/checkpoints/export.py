@@ -13,6 +13,7 @@ from ..backend import Backend, pip_command
 from ..detector import Detector
 from ..errors import InputError, one_line
 from ..files import written_whole
+from ..registry import specification
 
 GROUP = "wvad.exports"
 
@@ -23,8 +24,10 @@ def formats() -> dict[str, EntryPoint]:
 
 
 def export(detector: Detector, path: str | Path) -> None:
-    """Write what `detector.score` computes, (N, T, D) float32 -> (T,) float32, in the format that the suffix names.
+    """Write what `detector.score(features, raw=True)` computes, (N, T, D) float32 -> (T,) float32, in the format that the
+    suffix names.
 
+    Where the method does something to the scores at last, the file does not, and its metadata say so: `scores` is "raw".
     The detector may be on any backend: its weights go to the one that writes the format. Raises InputError where that
     backend is not installed, and with the reason where the format cannot express the method.
     """
@@ -34,6 +37,8 @@ def export(detector: Detector, path: str | Path) -> None:
                          f"{', '.join(known)}")
     metadata = {"method": detector.method, "config": json.dumps(detector.config.as_dict()), "version": version("wvad")}
     metadata |= detector.assumed.metadata()
+    if specification(detector.method).postprocess is not None:
+        metadata["scores"] = "raw"
     try:
         backend: Backend = known[path.suffix].load()
         network = backend.build(detector.method, detector.config, detector.weights(), "cpu", "float32", 0)

@@ -1,15 +1,17 @@
 """A dataset: the videos of one split of a table, with their features and their ground truth."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..blocks.configuration import Config
 from ..errors import InputError, listing
 from .annotations import SPLITS, Video, abnormal_share, bundled_timeline, load_table, split_timeline
+from .companions import read_companions
 from .features import PARSING, VideoFeatures, check_finite, open_features
 from .prefetch import ahead
 
@@ -33,17 +35,20 @@ class Dataset(Sequence):
     """The videos of one split as `Item`s, in the table's order.
 
     name: the bundled table's name, or the path of the CSV file.
+    companions: {name: array} of what belongs to it and to none of its videos (see companions.py).
     """
 
-    def __init__(self, name: str, items: Sequence[Item]) -> None:
+    def __init__(self, name: str, items: Sequence[Item], companions: Mapping[str, Any] | None = None) -> None:
         self.name = name
+        self.companions = read_companions(companions)
         self._items = tuple(items)
         self._finite = False
         self._parts: dict[tuple[int, int], Dataset] = {}
 
     @classmethod
     def open(cls, name_or_csv: str | Path, features: str | Path, split: str = "test",
-             ground_truth: str | Path | np.ndarray | None = None, feature_dim: int | None = None) -> Dataset:
+             ground_truth: str | Path | np.ndarray | None = None, feature_dim: int | None = None,
+             companions: Mapping[str, str | Path | np.ndarray] | None = None) -> Dataset:
         """Open a table and a folder of features, and check them against each other. No values are read yet.
 
         name_or_csv: a bundled table's name, or a CSV file of one's own (see annotations.py).
@@ -51,12 +56,14 @@ class Dataset(Sequence):
         ground_truth: for the test split, 0 or 1 for each frame, (F,), or a .npy file of that, the videos end to end
             in the table's order. Without one, the table's intervals count, or the timeline beside a bundled table.
         feature_dim: the D that is needed, where one is.
+        companions: {name: array, or a .npy file of one}, which every training batch has; they are read here.
         Raises InputError with all that does not fit.
         """
         if split not in SPLITS:
             raise InputError(f"split {split!r}, expected {' or '.join(SPLITS)}")
         if split == "train" and ground_truth is not None:
             raise InputError("a ground truth was given for the train split, expected one for the test split only")
+        companions = read_companions(companions)  # small, unlike what is checked below
         table = load_table(name_or_csv)
         videos = [video for video in table if video.split == split]
         if not videos:
@@ -69,7 +76,7 @@ class Dataset(Sequence):
         else:
             shares = _shares(name_or_csv, ground_truth, videos, [handles[video.name].shape[1] for video in videos])
         return cls(str(name_or_csv), [Item(video, handles[video.name], _label(video, share), share)
-                                      for video, share in zip(videos, shares)])
+                                      for video, share in zip(videos, shares)], companions)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -88,7 +95,7 @@ class Dataset(Sequence):
             return self
         if (rank, size) not in self._parts:
             places = deal([item.features.shape[1] for item in self], size)[rank]
-            self._parts[rank, size] = Dataset(self.name, [self[place] for place in places])
+            self._parts[rank, size] = Dataset(self.name, [self[place] for place in places], self.companions)
         return self._parts[rank, size]
 
     def check_crops(self, config: Config, later: int = 0, crops: int | None = None) -> None:

@@ -41,9 +41,9 @@ class TrainingSet:
 
     def __init__(self, dataset: Dataset, size: int, progress: Callable[[Iterable], Iterable] = iter,
                  cache: str | Path | None = None, sampler: Sampler = BUILT_IN["segments"],
-                 class_names: Sequence[str] | None = None) -> None:
+                 class_names: Sequence[str] = ()) -> None:
         self.labels, self.names = labels_of(dataset), [item.video.name for item in dataset]
-        self.classes = None if class_names is None else places_of_classes(dataset, class_names)
+        self.classes = places_of_classes(dataset, class_names) if class_names else None
         self.companions = getattr(dataset, "companions", {})
         self.size, self.sampler = size, sampler
         self.snippets = [item.features.shape[1] for item in dataset]

@@ -20,6 +20,7 @@ and, where what `wvad_core.registry.MethodSpecification` takes for them by defau
                                             {name: array} and restore(state), that `losses` finds as p.memory; else None
     stages(config) and                      the configurations that lead to this one, which is the last; else it alone
     next_stage(weights, config, seed)       the weights that a stage starts from, made of those that the one before ended with
-    classes(config) and                     the names of the categories that snippets are told apart by; else ()
-    classify(features, p, config)           their probabilities, (B, T, K)
+    classes(config)                         the categories that it trains with, as tables name them: `Batch.classes` are their
+                                            places in this tuple; else (), and batches have none
+    classify(features, p, config)           their probabilities, (B, T, K), of a method that tells them apart; else None
 """

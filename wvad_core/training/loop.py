@@ -103,7 +103,7 @@ def read_training_set(dataset: Dataset, recipe: Recipe, method: str, config: Con
     cache: the folder that they are kept in and mapped from; None for memory.
     """
     sampler = find_sampler(recipe.sampling, specification(method).SAMPLERS)
-    return TrainingSet(dataset, recipe.segments, progress, cache, sampler, specification(method).classes(config) or None)
+    return TrainingSet(dataset, recipe.segments, progress, cache, sampler, specification(method).classes(config))
 
 
 def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe, backend: str, device: str = "auto",
