@@ -77,10 +77,9 @@ class Detector(Generic[C]):
         like (T, N, D) is told so.
         """
         scores = self.backend.score(self.network, self._prepared(features))
-        process = specification(self.method).postprocess
-        if raw or process is None:
+        if raw:
             return scores
-        made = np.asarray(process(scores, self.config), scores.dtype)
+        made = np.asarray(specification(self.method).postprocess(scores, self.config), scores.dtype)
         if made.shape != scores.shape:
             raise Failure(f"{self.method}: scores {scores.shape} became {made.shape} by its post-processing, expected as many")
         return made

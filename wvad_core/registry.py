@@ -83,7 +83,7 @@ class MethodSpecification(Specification):
     memory: Callable[[Any], Any] = lambda config: None
     stages: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
     next_stage: Callable[..., dict[str, np.ndarray]] | None = None
-    postprocess: Callable[[np.ndarray, Any], np.ndarray] | None = None
+    postprocess: Callable[[np.ndarray, Any], np.ndarray] = lambda scores, config: scores
     classes: Callable[[Any], tuple[str, ...]] = lambda config: ()
     classify: Callable[..., np.ndarray] | None = None
 

@@ -37,7 +37,7 @@ def export(detector: Detector, path: str | Path) -> None:
                          f"{', '.join(known)}")
     metadata = {"method": detector.method, "config": json.dumps(detector.config.as_dict()), "version": version("wvad")}
     metadata |= detector.assumed.metadata()
-    if specification(detector.method).postprocess is not None:
+    if hasattr(specification(detector.method).module, "postprocess"):
         metadata["scores"] = "raw"
     try:
         backend: Backend = known[path.suffix].load()

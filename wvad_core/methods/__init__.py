@@ -3,7 +3,8 @@
     Config                                  its configuration, a frozen dataclass of its own
     parameters(config)                      {canonical tensor name: Parameter}
     forward(features, p, config)            anomaly scores, (B, T, D) or (B, N, T, D) -> (B, T)
-    losses(batch, p, config)                {"total": ..., term: ...} of a Batch with the normal half first
+    losses(batch, p, config)                {"total": ..., term: ...} of a Batch with the normal half first, or, where
+                                            `Config.halves` is False, of any videos in any order
 
 and, where what `wvad_core.registry.MethodSpecification` takes for them by default is not right,
 
