@@ -62,7 +62,7 @@ class VideoNetwork(nn.Module):
         value, parameter = batch.named(name, len(classes_of(self.config))), next(self.parameters())
         if value is None:
             return None
-        value = torch.as_tensor(value)
+        value = torch.tensor(value)  # a copy: companions cannot be written to
         return value.to(parameter.device, parameter.dtype if value.is_floating_point() else value.dtype)
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:

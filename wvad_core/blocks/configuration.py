@@ -3,7 +3,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 from ..errors import InputError
@@ -17,6 +20,9 @@ MOST_CROPS = max(PUBLISHED_CROPS)
 class Config:
     """Base of the methods' configurations. Every field has the published value as its default.
 
+    A field is a word, a bool, an int, a float, or a tuple of one of these: tuple[int, int], or tuple[str, ...] of any length;
+    any of them may be None where its annotation says so (int | None). See `at_least` and `one_of` for what it may be.
+
     layout: what the features of a video are, which also says how they are scored: "crops", (N, T, D), N crops scored
         one by one and averaged; "single", the same with one feature a snippet; "patches", (N, T, D), crops followed
         by patches, scored together.
@@ -29,7 +35,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
+            object.__setattr__(self, field.name, _typed(type(self), field, getattr(self, field.name)))
 
     @property
     def patches(self) -> int:
@@ -61,12 +67,15 @@ class Config:
         return dataclasses.asdict(self)
 
 
-def or_none(default: int) -> int:
-    """The default of a whole number that may be 0; without this one, a setting is at least 1."""
-    return dataclasses.field(default=default, metadata={"least": 0})
+def at_least(least: float | None, default: Any) -> Any:
+    """The default of a number that is at least `least`, or, with None, any number, negative ones included.
+
+    Without this, whole numbers are at least 1 and others at least 0.
+    """
+    return dataclasses.field(default=default, metadata={"least": -math.inf if least is None else least})
 
 
-def one_of(*choices: str) -> str:
+def one_of(*choices: str) -> Any:
     """The default of a word that is one of `choices`: the first of them."""
     return dataclasses.field(default=choices[0], metadata={"choices": choices})
 
@@ -83,40 +92,87 @@ def typed(kind: type[Config], settings: Mapping[str, Any], method: str) -> dict[
         if key not in fields:
             near = difflib.get_close_matches(key, fields, cutoff=0.5) or fields
             raise InputError(f"{method} has no setting {key!r}; did you mean {', '.join(near)}?")
-    return {key: _typed(fields[key], value) for key, value in settings.items()}
+    return {key: _typed(kind, fields[key], value) for key, value in settings.items()}
 
 
 def any_length(field: dataclasses.Field) -> bool:
     """Whether a setting is a list of any length."""
-    return str(field.type).endswith(", ...]")
+    return ", ...]" in str(field.type)
 
 
-def _typed(field: dataclasses.Field, value: Any) -> Any:
-    value = _like(field.default, value, field.name, any_length(field), field.metadata.get("least", 1))
-    choices = field.metadata.get("choices", (value,))
-    require(value in choices, field.name, value, f"one of {', '.join(map(str, choices))}")
-    return value
+def alternatives(kind: type[Config]) -> dict[str, tuple[Any, ...]]:
+    """{setting: its values, the default first} of words with choices, of what is true or false, and of whole numbers that may
+    be None, for which 1 stands where the default is None."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for field in dataclasses.fields(kind):
+        hint, optional = _hint(kind, field.name)
+        if "choices" in field.metadata:
+            found[field.name] = (field.default, *(word for word in field.metadata["choices"] if word != field.default))
+        elif hint is bool:
+            found[field.name] = (field.default, not field.default)
+        elif hint is int and optional:
+            found[field.name] = (field.default, 1 if field.default is None else None)
+    return found
 
 
-def _like(default: Any, value: Any, name: str, any_length: bool = False, least: int = 1) -> Any:
-    """Bring `value` to the type of `default`: str, int, float or a tuple of numbers (a JSON list is one)."""
-    if isinstance(default, str):
-        require(isinstance(value, str), name, value, "a word")
+@cache
+def _hints(kind: type[Config]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _hint(kind: type[Config], name: str) -> tuple[Any, bool]:
+    """The type of a setting, and whether it may be None."""
+    hint = _hints(kind)[name]
+    members = typing.get_args(hint)
+    if type(None) not in members:
+        return hint, False
+    (only,) = (member for member in members if member is not type(None))
+    return only, True
+
+
+def _typed(kind: type[Config], field: dataclasses.Field, value: Any) -> Any:
+    hint, optional = _hint(kind, field.name)
+    choices = field.metadata.get("choices")
+    if value is None and optional:
+        return None
+    if choices is not None:
+        require(value in choices, field.name, value, f"one of {', '.join(map(str, choices))}" + " or none" * optional)
         return value
-    if isinstance(default, tuple):
-        if isinstance(value, (list, tuple)) and any_length:
-            return tuple(_like(default[0], v, name) for v in value)
-        if isinstance(value, (list, tuple)) and len(value) == len(default):
-            return tuple(_like(d, v, name) for d, v in zip(default, value))
-        raise InputError(f"setting {name}: expected {len(default)} numbers such as {list(default)}, found {value!r}")
+    return _like(hint, value, field, " or none" * optional)
+
+
+def _like(hint: Any, value: Any, field: dataclasses.Field, more: str) -> Any:
+    """Bring `value` to a type: str, bool, int, float or a tuple of these (a JSON list, or words with commas between, is one).
+
+    more: what else is expected.
+    """
+    if typing.get_origin(hint) is tuple:
+        return _tuple_like(typing.get_args(hint), value, field, more)
+    if hint in (str, bool):
+        require(isinstance(value, hint), field.name, value, ("a word" if hint is str else "true or false") + more)
+        return value
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
-    if isinstance(default, int) and number and value == int(value) >= least:
-        return int(value)
-    if isinstance(default, float) and number and value >= 0:
-        return float(value)
-    expected = "a number that is not negative" if isinstance(default, float) else (
-        "a positive whole number" if least else "a whole number that is not negative")
-    raise InputError(f"setting {name}: expected {expected}, found {value!r}")
+    least = field.metadata.get("least", 1 if hint is int else 0)
+    if number and value >= least and (hint is float or value == int(value)):
+        return hint(value)
+    noun = "whole number" if hint is int else "number"
+    expected = {1: f"a positive {noun}", 0: f"a {noun} that is not negative", -math.inf: f"a {noun}"}
+    raise InputError(f"setting {field.name}: expected {expected.get(least, f'a {noun} of at least {least}')}{more}, "
+                     f"found {value!r}")
+
+
+def _tuple_like(members: tuple[Any, ...], value: Any, field: dataclasses.Field, more: str) -> tuple[Any, ...]:
+    if isinstance(value, str) and members[0] is str:
+        value = value.split(",") if value else ()
+    if isinstance(value, (list, tuple)) and members[-1] is ...:
+        return tuple(_like(members[0], v, field, more) for v in value)
+    if isinstance(value, (list, tuple)) and len(value) == len(members):
+        return tuple(_like(member, v, field, more) for member, v in zip(members, value))
+    what = "words" if members[0] is str else "numbers"
+    count, example = ("", "") if members[-1] is ... else (f"{len(members)} ", "")
+    if field.default:
+        example = f" such as {list(field.default)}"
+    raise InputError(f"setting {field.name}: expected {count}{what}{example}{more}, found {value!r}")
 
 
 def require(holds: bool, name: str, value: Any, expected: str) -> None:

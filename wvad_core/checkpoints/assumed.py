@@ -68,7 +68,7 @@ def read(metadata: dict[str, str], config: Config, given: Collection[str], sourc
 
 
 def text(value: Any) -> str:
-    """A setting's value as the tools take it: a list has a comma behind its only number."""
+    """A setting's value as the tools take it: true, none; a list has a comma behind its only number."""
     if isinstance(value, tuple):
-        return ",".join(map(str, value)) + ("," if len(value) == 1 else "")
-    return str(value)
+        return ",".join(map(text, value)) + ("," if len(value) == 1 and not isinstance(value[0], str) else "")
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

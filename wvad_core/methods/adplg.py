@@ -93,7 +93,7 @@ class Config(configuration.Config):
     history: int = 3
     label_threshold: float = 0.25
     variance_threshold: float = 0.4
-    warm_up: int = configuration.or_none(1000)
+    warm_up: int = configuration.at_least(0, 1000)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -109,7 +109,7 @@ def _check_plausible(spec: Specification, settings: Mapping[str, Any], tensors: 
     """Raise InputError for a depth, or a list, larger than the number of tensors: nothing is built of that."""
     for name in settings:
         value = settings[name]
-        size = len(value) if isinstance(value, tuple) else value if name in search.naming_settings(spec) else 0
+        size = len(value) if isinstance(value, tuple) else (value or 0) if name in search.naming_settings(spec) else 0
         if size > max(len(tensors), MOST_NUMBERS):
             raise InputError(f"{source}: setting {name} is {search.text(value)[:40]}, the file has {len(tensors)} tensors")
 

@@ -15,7 +15,7 @@ from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
-from ...blocks.configuration import Config, any_length
+from ...blocks.configuration import Config, alternatives, any_length
 from ...errors import InputError
 from ...registry import Specification
 from ..assumed import text
@@ -59,17 +59,27 @@ def starts(spec: Specification, given: Mapping[str, Any], kind: str, names: Iter
 
     None where the given settings do not make tensors.
     """
-    choices = {name: (given[name],) if name in given else words for name, words in _words(spec.Config).items()}
+    choices = {name: (given[name],) if name in given else words for name, words in _words(spec).items()}
     words = (dict(zip(choices, chosen)) for chosen in product(*choices.values()))
     nearest = (_nearest(spec, chosen, given, kind, dict.fromkeys(names)) for chosen in words)
     return [made for made in nearest if _shapes(spec, changed(made, given))]
 
 
-def _words(kind: type[Config]) -> dict[str, tuple[str, ...]]:
-    return {f.name: f.metadata["choices"] for f in dataclasses.fields(kind) if "choices" in f.metadata}
+@cache
+def _words(spec: Specification) -> dict[str, tuple[Any, ...]]:
+    """{setting: its values} of the words, truths and numbers that may be None whose values tensors show."""
+    found, default = alternatives(spec.Config), spec.Config()
+    chosen = [dict(zip(found, values)) for values in product(*found.values())]
+    shapes = {tuple(words.values()): _shapes(spec, changed(default, words)) for words in chosen}
+
+    def shows(name: str) -> bool:
+        others = ({**words, name: found[name][0]} for words in chosen)
+        return any(shapes[tuple(words.values())] != shapes[tuple(other.values())] for words, other in zip(chosen, others))
+
+    return {name: values for name, values in found.items() if shows(name)}
 
 
-def _nearest(spec: Specification, words: dict[str, str], given: Mapping[str, Any], kind: str, names: dict[str, None]) -> Config:
+def _nearest(spec: Specification, words: dict[str, Any], given: Mapping[str, Any], kind: str, names: dict[str, None]) -> Config:
     def wrong(settings: Mapping[str, Any]) -> tuple[int, bool]:
         made = _made(spec, settings)
         if not _shapes(spec, made):
@@ -102,7 +112,7 @@ def naming_settings(spec: Specification) -> tuple[str, ...]:
 
     def changes(field: dataclasses.Field) -> bool:
         value = getattr(default, field.name)
-        if isinstance(value, int):
+        if _whole(value):
             return set(_shapes(spec, _made(spec, {field.name: value - 1})) or sized) != set(sized)
         return any_length(field) and set(_shapes(spec, changed(default, {field.name: value[:-1]})) or sized) != set(sized)
 
@@ -130,7 +140,7 @@ def _shapes(spec: Specification, config: Config) -> dict[str, tuple[int, ...]] |
     """{canonical name: shape}; None where a configuration that is not validated has none."""
     try:
         return {name: p.shape for name, p in spec.parameters(config).items()}
-    except (ArithmeticError, ValueError, IndexError):
+    except (ArithmeticError, ValueError, IndexError, TypeError):
         return None
 
 
@@ -214,9 +224,9 @@ def solve(spec: Specification, start: Config, given: Mapping[str, Any], shapes: 
 
 
 def _by_name(spec: Specification, config: Config) -> dict[str, Any]:
-    """The words, and the numbers that change which tensors there are."""
-    found = (*_words(spec.Config), *naming_settings(spec))
-    return {name: value for name in found if not isinstance(value := getattr(config, name), tuple)}
+    """The words that tensors show, and the numbers that change which tensors there are."""
+    words = {name: value for name in _words(spec) if not _whole(value := getattr(config, name))}
+    return words | {name: value for name in naming_settings(spec) if not isinstance(value := getattr(config, name), tuple)}
 
 
 def _settled(spec: Specification, config: Config, group: list[Unknown],
@@ -246,10 +256,14 @@ def _unknowns(config: Config, settled: set[str]) -> Iterator[Unknown]:
         value = getattr(config, field.name)
         if field.name in settled:
             continue
-        if isinstance(value, int):
+        if _whole(value):
             yield Unknown(field.name, None)
         elif isinstance(value, tuple):
-            yield from (Unknown(field.name, i) for i, number in enumerate(value) if isinstance(number, int))
+            yield from (Unknown(field.name, i) for i, number in enumerate(value) if _whole(number))
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _alone(pending: Mapping[Unknown, set[Place]], unknown: Unknown) -> set[Place]:

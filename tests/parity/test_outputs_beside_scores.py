@@ -1,0 +1,177 @@
+"""Classes, companions, batches of items and smoothed scores, by a small method that has them all, on every backend."""
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tagger
+
+import devices
+import wvad_core as wv
+from compare import GRADIENT, OUTPUT, assert_close
+from wvad_core import registry
+from wvad_core.backend import backend as find_backend
+from wvad_core.checkpoints.export import export
+from wvad_core.data import Dataset
+from wvad_core.errors import Failure
+from wvad_core.training.loop import Journal, read_training_set, train
+from wvad_core.training.recipes import Recipe
+
+NAMES = ("Normal", "Fight", "Riot")
+SETTINGS = [{}, {"biased": False, "squared": False, "shift": 1.5, "smoothing": 3, "branch": "classes"}]
+
+
+@pytest.fixture(autouse=True)
+def install(tagger_installed):
+    """As another package's method."""
+
+
+def made(backend: str, **settings) -> wv.Detector:
+    return wv.create("tagger", backend, devices.of(backend), seed=1, **settings)
+
+
+def video(crops: int = 2, snippets: int = 7) -> np.ndarray:
+    return np.random.default_rng(3).standard_normal((crops, snippets, 8)).astype(np.float32)
+
+
+def batch() -> wv.Batch:
+    rng = np.random.default_rng(4)
+    return wv.Batch(rng.standard_normal((5, 6, 8)).astype(np.float32), [1, 0, 1, 1, 0], lengths=[6, 2, 3, 6, 1],
+                    classes=[(2, 1), (0,), (1,), (2,), (0,)], companions={"prompts": rng.standard_normal((3, 8))})
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["defaults", "others"])
+def test_class_probabilities(settings, framework):
+    found, expected = (made(name, **settings).classify(video()) for name in (framework, "numpy"))
+    assert found.dtype == np.float32 and found.shape == (7, 3)
+    assert_close(found, expected, OUTPUT)
+    assert np.allclose(found.sum(1), 1, atol=1e-6)
+    crops = [made(framework, **settings).classify(crop) for crop in video()]
+    assert_close(found, np.mean(crops, 0), OUTPUT)
+
+
+def test_what_classify_refuses(backend):
+    detector = made(backend)
+    assert detector.classes == NAMES
+    with pytest.raises(wv.InputError, match="features have D = 9, this tagger detector takes D = 8"):
+        detector.classify(np.zeros((4, 9)))
+    with pytest.raises(wv.InputError, match="rtfm tells no classes of anomalies apart, it only scores"):
+        wv.create("rtfm", backend, devices.of(backend), feature_dim=16, hidden_dims=(8, 4)).classify(np.zeros((4, 16)))
+
+
+def test_classify_leaves_the_mode_as_it_is(framework):
+    detector = made(framework)
+    modes = {"torch": lambda on: detector.network.train(on), "mindspore": lambda on: detector.network.set_train(on)}
+    modes[framework](True)
+    detector.classify(video())
+    assert detector.network.training
+    assert all(np.array_equal(value, made(framework).weights()[name]) for name, value in detector.weights().items())
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["defaults", "others"])
+def test_losses_of_items_with_classes_and_companions(settings, framework):
+    found, expected = (made(name, **settings).losses(batch(), deterministic=True) for name in (framework, "numpy"))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert_close(np.float64(found[name]), np.float64(value), OUTPUT, name=name)
+
+
+def test_gradients_of_items(framework):
+    """Against differences of the specification's total in float64."""
+    found = made(framework).gradients(batch(), deterministic=True)
+    exact = made("numpy")
+    weights = {name: value.astype(np.float64) for name, value in exact.weights().items()}
+
+    def total(name: str, place: int, step: float) -> float:
+        moved = weights[name].copy()
+        moved.flat[place] += step
+        exact.network.weights = weights | {name: moved}
+        return exact.network.losses(batch(), deterministic=True)["total"]
+
+    for name, value in weights.items():
+        expected = [(total(name, place, 1e-6) - total(name, place, -1e-6)) / 2e-6 for place in range(value.size)]
+        assert_close(found[name], np.reshape(expected, value.shape), GRADIENT, name=name)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"companions": {}}, r"a batch has no companion 'prompts' \(found none\), expected the dataset to bring it"),
+    ({"classes": [(3,), (0,), (1,), (2,), (0,)]}, r"batch classes of video 0 are \[3\], expected different ones of 0 to 2")])
+def test_batches_that_lack_something(change, message, backend):
+    with pytest.raises(wv.InputError, match=message):
+        made(backend).losses(dataclasses.replace(batch(), **change), deterministic=True)
+
+
+def test_methods_with_halves_still_take_only_these(backend):
+    detector = wv.create("rtfm", backend, devices.of(backend), feature_dim=8, hidden_dims=(8, 4))
+    with pytest.raises(wv.InputError, match="a batch has 2 normal and 3 abnormal videos, expected as many of each"):
+        detector.losses(batch())
+
+
+def test_scores_are_smoothed_at_last(backend):
+    detector, features = made(backend, smoothing=3), video(crops=5)
+    raw = detector.score(features, raw=True)
+    assert np.array_equal(raw, made(backend).score(features))
+    by_hand = [sum(raw[t:t + 3]) / 3 for t in range(7)]
+    assert detector.score(features).dtype == np.float32
+    np.testing.assert_allclose(detector.score(features), by_hand, rtol=1e-6)
+    assert not np.allclose(raw, by_hand)
+
+
+def test_float64_stays_float64_in_numpy():
+    exact = made("numpy", smoothing=2).score(video().astype(np.float64))
+    assert exact.dtype == np.float64
+    assert made("numpy").classify(video().astype(np.float64)).dtype == np.float64
+
+
+def test_a_post_processing_that_loses_scores(monkeypatch):
+    monkeypatch.setattr(registry.specification("tagger"), "postprocess", lambda scores, config: scores[1:])
+    with pytest.raises(Failure, match=r"tagger: scores \(7,\) became \(6,\) by its post-processing, expected as many"):
+        made("numpy").score(video())
+
+
+@pytest.mark.on_the_cpu
+@pytest.mark.needs("torch")
+def test_exported_files_have_raw_scores_and_say_so(tmp_path):
+    import onnxruntime
+
+    detector = made("torch", smoothing=3)
+    export(detector, tmp_path / "a.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    assert_close(session.run(None, {"features": video()})[0], detector.score(video(), raw=True), OUTPUT)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["scores"] == "raw" and json.loads(metadata["config"])["smoothing"] == 3
+
+
+@pytest.mark.parametrize("settings", SETTINGS + [{"categories": ("Normal", "Fire"), "smoothing": 5}])
+def test_settings_of_every_kind_are_kept_in_a_file(tmp_path, settings, backend):
+    detector = made(backend, **settings)
+    detector.save(tmp_path / "a.safetensors")
+    again = wv.load(tmp_path / "a.safetensors", backend, devices.of(backend))
+    assert again.config == detector.config and not again.assumed
+    assert np.array_equal(again.score(video()), detector.score(video()))
+
+
+def test_training_on_items(tmp_path, framework):
+    """The steps move the terms down, on the method's own sampler, with the crops as items and a short batch at the end."""
+    rng, lines = np.random.default_rng(0), ["video,split,category,frames,intervals"]
+    for number in range(7):
+        lines.append(f"v{number},train,{('Normal', 'Riot-Fight', 'Fight')[number % 3]},,")
+        np.save(tmp_path / f"v{number}.npy", rng.random((5 + number, 10, 3), np.float32))
+    (tmp_path / "own.csv").write_text("\n".join(lines))
+    videos = Dataset.open(tmp_path / "own.csv", tmp_path, "train", companions={"prompts": rng.random((3, 3), np.float32)})
+    config, journal = tagger.Config(feature_dim=3), Journal()
+    recipe = Recipe(**tagger.RECIPES["ucf-crime"])
+    training_set = read_training_set(videos, recipe, "tagger", config)
+    assert np.array_equal(training_set.features[1], tagger.halved(videos[1].features.read(), 4))
+    short = training_set.batch(4, recipe.videos, 0, "each", batches="items", draw=recipe.draw)
+    assert len(short.labels) == 6 and set(short.classes) <= {(0,), (2, 1), (1,)}
+    train("tagger", config, training_set, recipe, framework, devices.of(framework), journal=journal)
+    totals = [line["total"] for line in journal.history if "total" in line]
+    assert len(totals) == 12 and np.mean(totals[-3:]) < np.mean(totals[:3])
+
+
+def test_the_backends_functions(backend):
+    """What others call in place of a Detector."""
+    found = find_backend(backend)
+    detector = made(backend)
+    assert np.array_equal(found.classify(detector.network, video()), detector.classify(video()))
