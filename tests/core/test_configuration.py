@@ -1,6 +1,7 @@
 """What settings a configuration takes, and what it says of others."""
 import dataclasses
 import inspect
+import json
 import re
 
 import pytest
