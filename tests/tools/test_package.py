@@ -1,8 +1,5 @@
 """A wheel holds exactly the three packages and their data, and says what a package index wants to know."""
 import re
-import shutil
-import subprocess
-import sys
 import zipfile
 from email.message import Message
 from email.parser import BytesParser
@@ -14,23 +11,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"wvad_core": "wvad_core", "wvad_torch": "backends/torch", "wvad_mindspore": "backends/mindspore"}
-SOURCES = ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE", "wvad_core", "backends", "tools", "tests")
 FILES = (".py", ".csv", ".safetensors", ".typed")
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """A wheel built from a copy of the sources."""
-    copy = tmp_path_factory.mktemp("source")
-    for name in SOURCES:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, copy)
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", copy / "dist", copy],
-                   check=True, capture_output=True)
-    return next((copy / "dist").glob("*.whl"))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """tools/train.py on a small dataset: what a run leaves, what it says, and what it refuses."""
 import json
+import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -8,9 +10,8 @@ import test_10crop
 import train as tool
 
 import wvad_core as wv
-from wvad_core.cli import process
-from wvad_core.cli.train import SHOWN
-from wvad_core.data import TrainingSet
+from wvad_core.cli import process, train
+from wvad_core.data import TrainingSet, demo
 from wvad_core.registry import specification
 from wvad_core.training import experiment
 from wvad_core.training import recipes, run_folder
@@ -116,7 +117,7 @@ def test_no_more_is_scored_than_judgements_need(videos, capsys, monkeypatch, sel
                         counted.append(len(dataset)) or scored(detector, dataset))
     monkeypatch.setattr(experiment.metrics, "roc_auc", lambda *_: next(merits))  # so best is not last
     monkeypatch.setitem(experiment.RANKINGS, "auc", lambda *_: next(merits))
-    monkeypatch.setattr(experiment, "metrics_of", lambda found, probabilities: {name: 0.0 for name in SHOWN})
+    monkeypatch.setattr(experiment, "metrics_of", lambda found, probabilities: {name: 0.0 for name in train.SHOWN})
     ends(0, words(f"select={select}", "holdout=0.4"), capsys)
     report = json.loads((folder / "report.json").read_text())
     assert (report["best"]["step"], report["last"]["step"]) == (3, 6) and counted == times
@@ -158,6 +159,47 @@ def test_a_held_out_part_chooses_and_is_not_trained_on(videos, capsys, monkeypat
     held = experiment.held_out(plan.open("train"), plan.recipe)
     assert [plan.open("train")[i].abnormal for i in held].count(True) == 1 and len(held) == 2
     assert drawn == set(range(6)) - set(held.tolist())
+
+
+@pytest.mark.parametrize("dataset", ["own.csv", "ucf-crime"])
+def test_a_dataset_without_a_recipe_takes_another_and_says_so(videos, capsys, monkeypatch, dataset):
+    """bn-wvad was published with XD-Violence's alone."""
+    folder = videos()
+    monkeypatch.setattr(experiment.Dataset, "open", lambda name, *given, opened=experiment.Dataset.open, **named:
+                        opened("own.csv", *given, **named))
+    argv = [word for word in words("--dataset", dataset) if word not in ("--recipe", "xd-violence")]
+    assert f"\nrecipe of   xd-violence (there is none for {dataset}; --recipe takes another)\n" in ends(0, argv, capsys)
+    used = json.loads((folder / "run" / "recipe.json").read_text())["recipe"]
+    assert used["clip_norm"] == specification("bn-wvad").RECIPES["xd-violence"].clip_norm
+
+
+def test_a_recipe_that_is_asked_for_or_there_needs_no_reason(videos, capsys):
+    videos()
+    assert "\nrecipe of   xd-violence\n" in ends(0, words(), capsys)
+    assert train.recipe_for("rtfm", "ucf-crime") == "ucf-crime" and train.recipe_for("bn-wvad", "demo") == "demo"
+
+
+def test_without_a_method_the_demo_takes_its_default_and_others_need_one(videos, capsys):
+    videos()
+    given = ["--dataset", "demo", "--output", "run", "steps=1", "videos=2", "evaluate_every=1"]
+    assert f"method      {demo.default_method()} (the smallest of the demo's checkpoints; " in ends(0, given, capsys)
+    assert "--method is missing, expected one of adplg, " in ends(2, ["--dataset", "own.csv"], capsys)
+
+
+def test_the_backend_by_default(videos, capsys, monkeypatch):
+    videos()
+    printed = ends(0, words(), capsys)
+    assert "backend     torch, device auto, float32 (the first that is installed: torch, mindspore, else numpy)\n" in printed
+    monkeypatch.setattr(train.options, "default_backend", lambda otherwise: otherwise)  # as where none is installed
+    monkeypatch.setitem(sys.modules, "wvad_torch.backend", None)
+    assert re.search("backend torch cannot start .* pip install .*torch", ends(2, words(output="other"), capsys))
+
+
+def test_where_the_report_is_ends_what_is_printed(videos, capsys):
+    videos()
+    assert ends(0, words(), capsys).endswith("\nwritten to run: report.json, and the files of the run\n")
+    out = ends(0, words("-q", output="quiet"), capsys)
+    assert out.startswith("\n") and "best, step" in out and "method" not in out and "written" not in out
 
 
 def test_several_seeds(videos, capsys):

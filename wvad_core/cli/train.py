@@ -16,7 +16,7 @@ import wvad_core as wv
 from ..backend import backend
 from ..data import bundled_tables, demo, load_table
 from ..files import write_json
-from ..registry import module_name
+from ..registry import module_name, specification
 from ..reports.text import percent
 from ..training import experiment, recipes
 from ..training.run_folder import STATE
@@ -79,7 +79,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--backend", metavar="NAME",
                         help=f"one that trains, of {', '.join(wv.list_backends())}; default: {options.DEFAULT_BACKEND}")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
-    parser.add_argument("--recipe", metavar="NAME", help="the dataset whose recipe is taken; default: that of --dataset")
+    parser.add_argument("--recipe", metavar="NAME", help="the dataset whose recipe is taken; default: --dataset, else the method's first")
     parser.add_argument("--seeds", type=int, default=1, metavar="N",
                         help="train so many times, with the recipe's seed and those that follow it")
     folder = parser.add_mutually_exclusive_group()
@@ -99,7 +99,14 @@ def planned(arguments: argparse.Namespace) -> experiment.Plan:
     module_name(method)
     load_table(arguments.dataset)
     return experiment.plan(method, arguments.dataset, arguments.features, arguments.backend or options.default_backend("torch"),
-                           arguments.device, recipes.parse(arguments.overrides), arguments.recipe)
+                           arguments.device, recipes.parse(arguments.overrides),
+                           arguments.recipe or recipe_for(method, arguments.dataset))
+
+
+def recipe_for(method: str, dataset: str) -> str:
+    """The dataset whose recipe a method takes where nobody chooses: this one, else the first that it was published with."""
+    known = specification(method).RECIPES
+    return dataset if dataset in known else next((name for name in known if name != experiment.DEMO), dataset)
 
 
 def resumed(arguments: argparse.Namespace) -> experiment.Plan:
@@ -136,9 +143,13 @@ def heading(plan: experiment.Plan, folder: Path, arguments: argparse.Namespace) 
     recipe, begins = plan.recipe, not arguments.resume
     chosen = f" ({BY_DEFAULT}; --method takes another)" if begins and not arguments.method else ""
     default = f" ({options.DEFAULT_BACKEND})" if begins and not arguments.backend else ""
+    taken = arguments.recipe or recipe_for(plan.method, plan.dataset)
+    why = "" if arguments.recipe or taken == plan.dataset or not begins else (
+        f" (there is none for {plan.dataset}; --recipe takes another)")
     lines = (("method", plan.method + chosen),
              ("backend", f"{plan.backend}, device {plan.device}, {recipe.precision}{default}"),
              ("dataset", f"{plan.dataset}, features {plan.features or 'of its own'}"),
+             ("recipe of", taken + why),
              ("recipe", f"{recipe.steps} steps a stage of {recipe.videos} + {recipe.videos} videos, {recipe.segments} "
                         f"segments, learning rate {recipe.learning_rate:g}, seed {recipe.seed}"),
              ("best", f"by select={recipe.select}, every {recipe.evaluate_every} steps"), ("run folder", str(folder)))
