@@ -157,11 +157,12 @@ def test_the_program_in_python(torch, folder):
     """With the small dataset, on the CPU, and PyTorch where MindSpore is shown."""
     program = re.search(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)[1]
     for shown, own in {"cuda:0": "cpu", "mindspore": "torch", "ucf-crime": "own.csv", "Abuse028_x264": "Riot11",
-                       "weights.safetensors": "own.safetensors"}.items():
+                       "weights.safetensors": "own.safetensors", " state,": f" state, **{CONFIG},"}.items():
         assert shown in program
         program = program.replace(shown, own)
-    before = (f"import numpy, wvad_core as wv\nfeatures, fresh = numpy.ones((3, 5, 8), 'float32'), wv.create({METHOD!r}).weights()\n"
-              f"state = {{theirs: fresh[ours] for theirs, ours in wv.published_names({METHOD!r}).items()}}\n")
+    before = ("import numpy, wvad_core as wv\nfeatures = numpy.ones((3, 5, 8), 'float32')\n"
+              f"fresh = wv.create({METHOD!r}, **{CONFIG}).weights()\n"
+              f"state = {{theirs: fresh[ours] for theirs, ours in wv.published_names({METHOD!r}, **{CONFIG}).items()}}\n")
     done = call(torch, folder, ["python", "-c", before + program])
     assert done.returncode == 0 and done.stdout.startswith(" " * 42 + "  percent"), done
     assert (folder / "weights.ckpt").is_file()
