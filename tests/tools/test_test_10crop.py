@@ -55,7 +55,7 @@ def test_output_on_the_terminal(capsys, world):
     assert f"{world.root}/features\n" in out
     assert f"{world.root}/weights.safetensors (sha256 {reference.about['weights_sha256'][:12]})\n" in out
     assert f"\n\n{reference.table()}\n\nscored in " in out
-    assert out.endswith(f"written to {world.root}/results: report.json, scores.npz and 7 pictures\n")
+    assert out.endswith(f"written to {world.root}/results: report.json, scores.npz and 8 pictures\n")
 
 
 def test_report(capsys, world):
@@ -82,7 +82,7 @@ def test_pictures(capsys, world):
     pictures = sorted((world.root / "results").rglob("*.png"))
     assert [path.relative_to(world.root / "results").as_posix() for path in pictures] == [
         "precision_recall.png", "roc.png", "scores/Fight02.png", "scores/Normal03.png", "scores/Normal04.png",
-        "scores/Riot01.png", "scores/v=yZ2w___00-03_label_B1-B2-0.png"]
+        "scores/Riot01.png", "scores/v=yZ2w___00-03_label_B1-B2-0.png", "videos.png"]
     assert all(path.read_bytes().startswith(PNG) for path in pictures)
 
 

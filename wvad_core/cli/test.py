@@ -13,7 +13,7 @@ import wvad_core as wv
 from ..backend import backend
 from ..data import Dataset, bundled_tables, demo, load_table
 from ..registry import module_name
-from ..reports import figures
+from ..reports import pictures
 from ..scoring import evaluation
 from . import options
 
@@ -120,7 +120,7 @@ def save(report: wv.Report, folder: Path) -> str:
     """Write a report into a folder; what is there then, in words."""
     report.save(folder)
     try:
-        drawn = f" and {figures.draw(report, folder)} pictures"
+        drawn = f" and {pictures.draw(report, folder)} pictures"
     except ImportError as error:
         drawn = f"; no pictures, {error}"
     return f"written to {folder}: report.json, scores.npz{drawn}"

@@ -1,227 +1,178 @@
-"""Pictures of a report: its ROC and precision-recall curves, and the anomaly score over time of every video; and of a
-training run.
+"""Figures of a report: its curves, the scores of one video over time, and all videos on a sheet.
 
-They need matplotlib, which is imported when something is drawn and not before.
+Each function returns a matplotlib Figure, which nobody else has a hand on: `figure.savefig(path)` writes it, and
+`pictures.py` writes all of a report. They raise ImportError when matplotlib is not installed.
 """
 from __future__ import annotations
 
 import math
-import re
-import zlib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from ..data.annotations import SNIPPET
-from ..files import written_whole
 from ..scoring import metrics
 from ..scoring.evaluation import Frames, VideoScores
+from .drawing import BLUE, GREY, INK, SMALL, TEXT, VERMILION, heading, inches, new_figure, shortened, tidy
 from .results import Report
-from .text import percent
+from .text import percent, span
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = np.ndarray
 
-BLUE, RED, GREY = "#1f5fa8", "#e4572e", "#8a8f98"
-DPI = 100
-LONGEST_NAME = 75
-"""Characters of a video's name that its file keeps."""
-LONGEST_TITLE = 90
+LONGEST_NAME = 62
+"""Characters of a video's name in a title."""
+LONGEST_SUBJECT = 40
+"""Characters of a method, a checkpoint or a dataset below it."""
 CROWDED = 500
 """Snippets from which on the curve is drawn thin."""
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
+"""Seconds between the marks of a time axis."""
+MARKS = 10
+"""Marks of a time axis, at most."""
+DASHED = (0, (4, 3))
 
 
-def draw(report: Report, folder: str | Path) -> int:
-    """Write roc.png, precision_recall.png and scores/NAME.png of every video; return how many pictures that is.
+def roc(report: Report) -> Figure:
+    """The ROC curve over all frames, and over those of the abnormal videos."""
+    def curve(frames: Frames) -> tuple[Array, Array]:
+        return metrics.roc_curve(frames.abnormal_fraction, frames.scores)[:2]
 
-    Characters of NAME that are no letter, digit, dot, dash, underscore or equals sign become underscores; where two
-    videos would share a file, a checksum of the name follows it.
-    Raises ImportError when matplotlib is not installed.
+    figure, axes = _square("false-positive rate", "true-positive rate", "ROC curve", report)
+    _curves(axes, report, curve, "auc", "AUC")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=DASHED, label="chance  50.00 %")
+    figure.legend(loc="lower center", frameon=False, fontsize=TEXT, labelcolor=INK)
+    return figure
+
+
+def precision_recall(report: Report) -> Figure:
+    """The precision-recall curve over all frames, and over those of the abnormal videos."""
+    def curve(frames: Frames) -> tuple[Array, Array]:
+        precision, recall, _ = metrics.precision_recall_curve(frames.abnormal_fraction, frames.scores)
+        return recall, precision
+
+    figure, axes = _square("recall", "precision", "Precision-recall curve", report)
+    _curves(axes, report, curve, "ap", "AP")
+    rate = float(Frames(report.videos).abnormal_fraction.mean())
+    axes.axhline(rate, color=GREY, linewidth=1, linestyle=DASHED, label=f"chance  {percent(rate)} %, the abnormal frames")
+    figure.legend(loc="lower center", frameon=False, fontsize=TEXT, labelcolor=INK)
+    return figure
+
+
+def timeline(video: VideoScores, detail: str = "", limits: tuple[float, float] | None = None) -> Figure:
+    """The anomaly score of a video over its snippets, its anomalous frames shaded.
+
+    Above, the time where the frame rate is known, else the frames.
+    detail: what stands below the name, as `subject` gives it. limits: of the scores, as `score_limits` gives them.
     """
-    figure = _figure(9, 3)  # first of all, since it fails without matplotlib
-    folder = Path(folder)
-    _write(_roc(report), folder / "roc.png")
-    _write(_precision_recall(report), folder / "precision_recall.png")
-    timeline = _Timeline(figure, report.videos)
-    names = file_names([video.name for video in report.videos])
-    for video, name in tqdm(zip(report.videos, names), "drawing", len(names), leave=False, unit="video", disable=None):
-        timeline.show(video)
-        _write(figure, folder / "scores" / f"{name}.png")
-    return 2 + len(names)
+    low, high = limits or score_limits([video])
+    high = max(high, float(video.scores.max()), low + 1e-6)
+    figure = new_figure(9, 3.1)
+    axes = inches(figure, 0.7, 0.55, 0.15, 0.78)
+    count = len(video.scores)
+    axes.set(xlim=(0, count), ylim=(low, low + 1.04 * (high - low)), xlabel=f"snippet of {SNIPPET} frames",
+             ylabel="anomaly score")
+    axes.locator_params(axis="y", nbins=6)
+    axes.locator_params(axis="x", integer=True)
+    tidy(axes)
+    axes.stairs(video.scores, color=BLUE, alpha=0.12, fill=True, baseline=low)
+    axes.stairs(video.scores, color=BLUE, baseline=None, linewidth=1.5 if count < CROWDED else 0.8)
+    for start, end in anomalies(video.abnormal_fraction):
+        shade = axes.axvspan(start / SNIPPET, end / SNIPPET, color=VERMILION, alpha=0.22, linewidth=0, zorder=0.5)
+        shade.set_label("anomalous by annotation")
+    if video.abnormal_fraction.any():
+        figure.legend([shade], [shade.get_label()], loc="lower right", frameon=False, fontsize=TEXT, labelcolor=INK,
+                      borderaxespad=0.6)
+    _time_axis(axes, count, video.frame_rate)
+    label = ", ".join(video.categories) or ("abnormal" if video.abnormal else "normal")
+    heading(figure, shortened(video.name, LONGEST_NAME), detail, label, 0.7)
+    return figure
 
 
-def draw_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw a training run: the loss and its terms over the steps, above the judgements. See `loop.Journal`.
+def subject(report: Report) -> str:
+    """What a report is about, as its pictures say it: the method, the checkpoint, the dataset; "" where it does not say."""
+    about = report.about
+    checkpoint = Path(about["checkpoint"]).name if "checkpoint" in about else ""
+    if not checkpoint and "weights_sha256" in about:
+        checkpoint = f"weights {about['weights_sha256'][:12]}"
+    words = (about.get("method"), checkpoint, about.get("dataset"))
+    return ", ".join(shortened(str(word), LONGEST_SUBJECT) for word in words if word)
 
-    Raises ImportError when matplotlib is not installed.
+
+def score_limits(videos: Sequence[VideoScores]) -> tuple[float, float]:
+    """The lowest and the highest score that pictures of videos have room for: 0 and 1 for probabilities.
+
+    Otherwise from 0, or the lowest, to the score that one in 200 exceeds, so that one video does not flatten all others.
     """
-    figure = _figure(9, 6)
-    losses, judged = figure.subplots(2, sharex=True)
-    ends = np.cumsum([0] + [max(line["step"] for line in history if line["stage"] == stage)
-                            for stage in sorted({line["stage"] for line in history})])
-    for axes, chosen, title in ((losses, [line for line in history if "total" in line], "loss"),
-                                (judged, [line for line in history if "judged" in line], "judged")):
-        for name in dict.fromkeys(name for line in chosen for name in line if name not in ("stage", "step")):
-            steps, values = zip(*((ends[line["stage"] - 1] + line["step"], line[name]) for line in chosen if name in line))
-            bold = name in ("total", "judged")
-            axes.plot(steps, values, label=name, linewidth=1.6 if bold else 0.9, marker="." if name == "judged" else "",
-                      color=BLUE if bold else None)
-        for end in ends[1:-1]:
-            axes.axvline(end, color=GREY, linewidth=0.8)
-        axes.set_ylabel(title)
-        _tidy(axes)
-    losses.set_yscale("symlog", linthresh=1e-2)
-    losses.legend(frameon=False, fontsize=9)
-    judged.set_xlabel("step" if len(ends) == 2 else "step, stage after stage")
-    figure.tight_layout()
-    _write(figure, path)
+    scores = np.concatenate([video.scores for video in videos])
+    low = min(0.0, float(scores.min()))
+    return low, 1.0 if low == 0 and scores.max() <= 1 else max(float(np.percentile(scores, 99.5)), low + 1e-6)
 
 
-def file_names(videos: Sequence[str]) -> list[str]:
-    """The videos' files, without suffix: safe on every file system, and unique where capitals do not count."""
-    safe = [re.sub(r"^\.|[^\w.=-]", "_", name)[:LONGEST_NAME] for name in videos]
-    times = Counter(name.lower() for name in safe)
-    return [f"{name}-{zlib.crc32(video.encode()):08x}" if times[name.lower()] > 1 else name
-            for name, video in zip(safe, videos)]
-
-
-def anomalies(share: Array) -> list[tuple[int, int]]:
-    """The anomalous intervals [start, end), in frames, that a video's abnormal shares (T,) stand for.
+def anomalies(abnormal_fraction: Array) -> list[tuple[int, int]]:
+    """The anomalous intervals [start, end), in frames, that the abnormal fractions (T,) of a video stand for.
 
     A snippet that is abnormal in part is so at its end where an interval starts in it, and at its beginning otherwise.
     """
-    frames = np.rint(SNIPPET * share).astype(int)
+    frames = np.rint(SNIPPET * abnormal_fraction).astype(int)
     edges = np.flatnonzero(np.diff(frames > 0, prepend=False, append=False))
-    found = []
+    intervals = []
     for first, last in zip(edges[::2], edges[1::2] - 1):
         start = SNIPPET * first if first == last else SNIPPET * (first + 1) - frames[first]
-        found.append((int(start), int(SNIPPET * last + frames[last])))
-    return found
+        intervals.append((int(start), int(SNIPPET * last + frames[last])))
+    return intervals
 
 
-def _figure(width: float, height: float) -> Figure:
-    """A figure without pyplot, so that no window system and none of its global state has a part in it."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("matplotlib is not installed: pip install matplotlib") from error
-    return Figure((width, height), dpi=DPI, facecolor="white")
+def clock(seconds: float) -> str:
+    """75 as "1:15", 3675 as "1:01:15"."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
-def _write(figure: Figure, path: Path) -> None:
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, pil_kwargs={"compress_level": 4})
+def _time_axis(axes: Axes, snippets: int, frame_rate: float | None) -> None:
+    """A second scale above the axes, in minutes and seconds, or in frames."""
+    total = SNIPPET * snippets / (frame_rate or 1)
+    if frame_rate is None:
+        from matplotlib.ticker import MaxNLocator
+
+        marks = [mark for mark in MaxNLocator(MARKS, steps=(1, 2, 5, 10), integer=True).tick_values(0, total) if 0 <= mark <= total]
+        name, labels = "frame", [f"{mark:.0f}" for mark in marks]
+    else:
+        step = next((step for step in STEPS if total / step <= MARKS), STEPS[-1])
+        marks = np.arange(0, total, step)
+        name, labels = "time", [clock(mark) if step >= 1 else f"0:{mark:04.1f}" for mark in marks]
+    above = axes.secondary_xaxis("top")
+    above.set_xticks([mark * (frame_rate or 1) / SNIPPET for mark in marks], labels)
+    above.spines["top"].set_visible(False)
+    above.tick_params(color=GREY, labelcolor=GREY, labelsize=SMALL)
+    axes.annotate(name, (0, 1), (-16, 8.5), "axes fraction", "offset points", color=GREY, fontsize=SMALL, ha="right")
 
 
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(color=GREY, labelsize=9)
-    axes.grid(color="#e7e9ec", linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-# The two curves.
-
-
-def _roc(report: Report) -> Figure:
-    def curve(part: Frames) -> tuple[Array, Array]:
-        return metrics.roc_curve(part.abnormal_fraction, part.scores)[:2]
-
-    figure, axes = _square("false-positive rate", "true-positive rate", f"ROC, {_subject(report)}")
-    _curves(axes, report, curve, "auc", "AUC")
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="chance  50.00 %")
-    figure.legend(loc="lower center", frameon=False, fontsize=9)
-    return figure
-
-
-def _precision_recall(report: Report) -> Figure:
-    def curve(part: Frames) -> tuple[Array, Array]:
-        precision, recall, _ = metrics.precision_recall_curve(part.abnormal_fraction, part.scores)
-        return recall, precision
-
-    figure, axes = _square("recall", "precision", f"Precision and recall, {_subject(report)}")
-    _curves(axes, report, curve, "ap", "AP")
-    rate = float(Frames(report.videos).abnormal_fraction.mean())
-    axes.axhline(rate, color=GREY, linewidth=1, linestyle=(0, (4, 3)), label=f"abnormal frames  {percent(rate)} %")
-    figure.legend(loc="lower center", frameon=False, fontsize=9)
-    return figure
-
-
-def _square(x: str, y: str, title: str) -> tuple[Figure, Axes]:
-    figure = _figure(5.4, 6)
-    axes = figure.add_axes((0.12, 0.195, 0.84, 0.756), xlim=(0, 1), ylim=(0, 1), xlabel=x, ylabel=y)
-    _tidy(axes)
-    axes.set_title(title, loc="left", fontsize=11, parse_math=False)
+def _square(x: str, y: str, title: str, report: Report) -> tuple[Figure, Axes]:
+    figure = new_figure(5.2, 6.3)
+    axes = inches(figure, 0.65, 1.35, 0.2, 0.6)
+    # Room around 0 and 1, where good detectors have their curves.
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
+    tidy(axes)
+    heading(figure, title, shortened(subject(report), 70), left=0.65)
     return figure, axes
 
 
 def _curves(axes: Axes, report: Report, curve: Callable[[Frames], tuple[Array, Array]], key: str, name: str) -> None:
     """The curve over all videos and over the abnormal ones; in place of one that is undefined, the reason."""
-    low, high = report.intervals[key]
-    label = f"{name}  {percent(report.metrics[key])} %  (95 %: {percent(low)} to {percent(high)})"
+    label = f"{name}  {percent(report.metrics[key])} %  (95 %: {span(report.intervals[key])})"
     if math.isnan(report.metrics[key]):
-        axes.text(0.5, 0.5, report.undefined["all videos"].replace(": ", ":\n"), ha="center", color=RED)
+        axes.text(0.5, 0.5, report.undefined["all videos"].replace(": ", ":\n"), ha="center", va="center", color=VERMILION,
+                  fontsize=TEXT, backgroundcolor="white", zorder=4)
     else:
-        axes.plot(*curve(Frames(report.videos)), color=BLUE, linewidth=2, label=label, zorder=3, clip_on=False)
+        axes.plot(*curve(Frames(report.videos)), color=BLUE, linewidth=2, label=label, zorder=3)
     if not math.isnan(report.metrics[f"{key}_sub"]):
         abnormal = Frames([video for video in report.videos if video.abnormal])
-        axes.plot(*curve(abnormal), color=RED, linewidth=1.2, zorder=2, clip_on=False,
+        axes.plot(*curve(abnormal), color=VERMILION, linewidth=1.4, zorder=2,
                   label=f"{name} of abnormal videos  {percent(report.metrics[f'{key}_sub'])} %")
-
-
-def _subject(report: Report) -> str:
-    return ", ".join(str(report.about[key]) for key in ("method", "dataset") if key in report.about)
-
-
-# A video.
-
-
-class _Timeline:
-    """One figure for all videos, which all have one scale of scores; a video that exceeds it gets more room."""
-
-    def __init__(self, figure: Figure, videos: Sequence[VideoScores]):
-        scores = np.concatenate([video.scores for video in videos])
-        probabilities = scores.min() >= 0 and scores.max() <= 1
-        self.low = min(0.0, float(scores.min()))
-        self.high = 1.0 if probabilities else float(np.percentile(scores, 99.5))
-        self.axes = figure.add_axes((0.08, 0.17, 0.905, 0.72), xlabel="frame (shaded: anomalous by annotation)",
-                                    ylabel="anomaly score")
-        _tidy(self.axes)
-        self.axes.locator_params(axis="y", nbins=6)
-        # Titles and labels with a place of their own: to find one takes matplotlib longer than to draw the curve.
-        self.axes.xaxis.set_label_coords(0.5, -0.13)
-        self.axes.yaxis.set_label_coords(-0.06, 0.5)
-        self.titles = [self.axes.set_title("", loc=side, y=1.0, fontsize=10, parse_math=False)
-                       for side in ("left", "right")]
-        self.area = self.axes.stairs([0], color=BLUE, alpha=0.12, fill=True)
-        self.curve = self.axes.stairs([0], color=BLUE, baseline=None)
-        self.shades: list[Artist] = []
-
-    def show(self, video: VideoScores) -> None:
-        frames = SNIPPET * np.arange(len(video.scores) + 1)
-        self.area.set_data(video.scores, frames)
-        self.curve.set_data(video.scores, frames)
-        self.curve.set_linewidth(1.5 if len(video.scores) < CROWDED else 0.8)
-        for shade in self.shades:
-            shade.remove()
-        self.shades = [self.axes.axvspan(start, end, color=RED, alpha=0.2, linewidth=0, zorder=0.5)
-                       for start, end in anomalies(video.abnormal_fraction)]
-        high = max(self.high, float(video.scores.max()), self.low + 1e-6)
-        self.axes.set(xlim=(0, frames[-1]), ylim=(self.low, self.low + 1.03 * (high - self.low)))
-        kind = ", ".join(video.categories) or ("abnormal" if video.abnormal else "normal")
-        for title, text in zip(self.titles, (_shortened(video.name), kind)):
-            title.set_text(text)
-
-
-def _shortened(name: str) -> str:
-    half = LONGEST_TITLE // 2
-    return name if len(name) <= LONGEST_TITLE else f"{name[:half]}...{name[-half:]}"

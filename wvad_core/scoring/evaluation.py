@@ -156,3 +156,11 @@ class Frames:
     def undefined(self) -> str | None:
         """Why a metric of these frames is NaN, in words; None where none is."""
         return metrics.undefined_reason(self.abnormal_fraction) if self.videos else "no such video"
+
+
+def misranked_by_video(videos: Iterable[VideoScores]) -> Array:
+    """(V,): the mean of `metrics.misranked_fraction`, taken over all frames of all videos, over each video's frames."""
+    videos = list(videos)
+    frames = Frames(videos)
+    wrong = metrics.misranked_fraction(frames.abnormal_fraction, frames.scores)
+    return np.array([part.mean() for part in np.split(wrong, np.cumsum([len(v.scores) for v in videos])[:-1])])

@@ -19,7 +19,8 @@ from ..detector import Detector, from_weights
 from ..errors import InputError, listing, one_line
 from ..files import write_json
 from ..registry import specification
-from ..reports import figures
+from ..reports import pictures
+from ..reports.training_curves import training_curves
 from ..scoring import metrics
 from ..scoring.evaluation import Frames, VideoScores, describe, metrics_of, scored
 from . import recipes
@@ -208,6 +209,6 @@ def videos_of(merit: float | None) -> tuple[VideoScores, ...] | None:
 def draw(journal: Run, folder: Path, say: Callable[[str], None]) -> None:
     """Write the curves, where matplotlib is installed."""
     try:
-        figures.draw_history(journal.history, folder / CURVES)
+        pictures.write(training_curves(journal.history), folder / CURVES)
     except ImportError as error:
         say(f"no {CURVES}, {error}")
