@@ -1,4 +1,7 @@
-"""Draws docs/weak_supervision.png, from a video of the demo set and its detector. Run: python docs/make_pictures.py"""
+"""Draws docs/scores.png and docs/weak_supervision.png, from a video of the demo set and its detector.
+
+Run: python docs/make_pictures.py
+"""
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,6 +13,7 @@ from matplotlib.patches import Rectangle
 import wvad_core as wv
 from wvad_core.data import demo
 from wvad_core.data.annotations import SNIPPET
+from wvad_core.reports import figures
 
 VIDEO = "Robbery013"
 METHOD = "ur-dmu"
@@ -18,8 +22,12 @@ BLUE, RED, GREY, DARK = "#1f5fa8", "#d1495b", "#c9ced6", "#2b2f36"
 
 
 def main() -> None:
-    detector = wv.load(demo.demo_checkpoint(METHOD))
+    checkpoint = demo.demo_checkpoint(METHOD)
+    detector = wv.load(checkpoint)
     dataset = wv.data.Dataset.open("demo", demo.demo_features(layout=detector.config.layout))
+    report = wv.evaluate(detector, dataset, about={"checkpoint": str(checkpoint)})
+    shown = next(video for video in report.videos if video.name == VIDEO)
+    figures.timeline(shown, figures.subject(report)).savefig(Path(__file__).with_name("scores.png"))
     item = next(item for item in dataset if item.video.name == VIDEO)
     features = item.features.read()
     scores = detector.score(features)

@@ -32,8 +32,8 @@ examples:
 
 An output folder gets report.json, scores.npz (NAME/scores and NAME/abnormal_fraction of each video,
 a number for each 16 frames: the anomaly score, and the fraction of the frames that is abnormal),
-roc.png, precision_recall.png and scores/NAME.png. Pictures need matplotlib. Exit status: 2 for bad
-input, 1 for a failure."""
+roc.png, precision_recall.png, videos.png (all on a sheet, the worst first) and scores/NAME.png.
+Pictures need matplotlib. wvad compare takes such folders. Exit status: 2 bad input, 1 a failure."""
 
 
 def main(argv: Sequence[str], prog: str = "wvad test") -> None:

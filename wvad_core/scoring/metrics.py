@@ -162,6 +162,8 @@ def bootstrap(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None, v
         raise InputError(f"videos: found shape {videos.shape}, expected {labels.shape}, one for each snippet")
     if replicates < 1:
         raise InputError(f"replicates: found {replicates}, expected >= 1")
+    if seed < 0:
+        raise InputError(f"seed: found {seed}, expected >= 0")
 
     # Nothing but the videos' multiplicities changes between replicates: sort once, then weigh and accumulate.
     order = _descending(scores, weights)
