@@ -8,7 +8,7 @@ from pathlib import Path
 from ..reports import comparison
 from . import options
 
-DESCRIPTION = """Set the reports of several runs on the same videos side by side, with their differences from the first.
+DESCRIPTION = """Set the reports of runs on the same videos side by side, with their differences from the first.
 
 A difference comes with its 95 % interval over videos (the paired bootstrap: the same resamples of
 the videos for all runs) and with the fraction of the resamples in which that run is the better one."""
