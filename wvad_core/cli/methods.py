@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 import wvad_core as wv
 
 from ..files import written_whole
+from ..progress import progress_bar
 from ..registry import module_name, specification
 from . import options
 
@@ -67,7 +66,7 @@ def entry(method: str) -> str:
 
 def table(golden: Path | None) -> str:
     """All methods in one Markdown table. golden: the folder of golden cases, for a column of them."""
-    rows = [row(method, golden) for method in tqdm(wv.list_methods(), "counting", unit="method", leave=False, disable=None)]
+    rows = [row(method, golden) for method in progress_bar(wv.list_methods(), "counting", unit="method")]
     header = (*HEADER, "golden cases") if golden else HEADER
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ..errors import InputError
+from ..progress import progress_bar
 from ..registry import module_name
 from . import demo_scenes
 from .annotations import COLUMNS, Video
@@ -65,7 +65,7 @@ def demo_features(folder: str | Path | None = None, layout: str = "crops") -> Pa
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
         temporary.mkdir(parents=True)
-        for video in tqdm(demo_videos(), "writing the demo set", unit="video", leave=False, disable=None, delay=2):
+        for video in progress_bar(demo_videos(), "writing the demo set", unit="video", delay=2):
             for name, features in LAYOUTS[layout](video).items():
                 np.save(temporary / name, features)
         (temporary / MARK).write_text(layout, encoding="utf-8")

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from ..files import written_whole
+from ..progress import progress_bar
 from . import drawing, figures
 from .contact_sheet import contact_sheet
 from .results import Report
@@ -36,7 +35,7 @@ def draw(report: Report, folder: str | Path) -> int:
     write(contact_sheet(report), folder / "videos.png")
     detail, limits = figures.subject(report), figures.score_limits(report.videos)
     names = file_names([video.name for video in report.videos])
-    for video, name in tqdm(zip(report.videos, names), "drawing", len(names), leave=False, unit="video", disable=None):
+    for video, name in progress_bar(zip(report.videos, names), "drawing", total=len(names), unit="video"):
         write(figures.timeline(video, detail, limits), folder / "scores" / f"{name}.png")
     return 3 + len(names)
 

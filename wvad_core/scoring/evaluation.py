@@ -10,13 +10,13 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..checkpoints.contents import digest
 from ..data.annotations import SNIPPET
 from ..data.dataset import Dataset, Item, deal
 from ..detector import Detector
 from ..errors import InputError
+from ..progress import progress_bar
 from . import metrics
 
 Array = np.ndarray
@@ -59,7 +59,7 @@ def _share(detector: Detector, dataset: Dataset) -> tuple[Dataset, Callable[...,
     """This process's share of the videos, and a progress bar over it."""
     rank, size = detector.backend.processes()
     share = dataset.dealt(rank, size)
-    return share, partial(tqdm, disable=True if rank else None, leave=False, unit="video", total=len(share))
+    return share, partial(progress_bar, hidden=rank > 0, unit="video", total=len(share))
 
 
 def check_finite(detector: Detector, dataset: Dataset) -> None:
