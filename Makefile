@@ -1,6 +1,7 @@
 # make demo    core only: scores the bundled demo set on NumPy
 # make test    both frameworks: runs all tests, then on the wheel with NumPy 2 what needs no MindSpore
 #              test-cuda, test-ascend: on that device, those of networks and training
+# make types   the public modules' annotations, by pyright
 # make bench   speed and memory against the published way
 PYTHON ?= python3
 BIN = .venv/bin
@@ -12,7 +13,7 @@ PIP2 = $(NUMPY2)/bin/python -m pip install $(QUIET) --constraint $(NUMPY2)/const
 VERSION2 = numpy==2.4.6
 PARITY2 = contract conversion detector inputs networks training
 
-.PHONY: demo test test-cuda test-ascend wheel bench clean
+.PHONY: demo test test-cuda test-ascend wheel types bench clean
 
 demo: .venv/core
 	$(BIN)/python tools/test_10crop.py
@@ -26,6 +27,10 @@ test: .venv/all wheel
 
 test-cuda test-ascend: test-%: .venv/all
 	$(BIN)/python -m pytest --device $* tests/published tests/parity
+
+types: .venv/all
+	$(PIP) "pyright[nodejs]==1.1.414"
+	$(BIN)/pyright
 
 bench: .venv/all
 	$(BIN)/python benchmarks/scoring.py

@@ -52,7 +52,7 @@ class Detector(Generic[C]):
 
     def __repr__(self) -> str:
         """<Detector METHOD on BACKEND, DEVICE, PRECISION: settings that are not as published; how many parameters>."""
-        defaults = type(self.config)()
+        defaults = specification(self.method).Config()
         settings = [f"{field.name}={value!r}" for field in fields(self.config)
                     if (value := getattr(self.config, field.name)) != getattr(defaults, field.name)]
         size = tensors.learned(specification(self.method).parameters(self.config))

@@ -18,6 +18,7 @@ import numpy as np
 from .blocks import configuration, tensors
 from .errors import InputError, one_line
 
+PACKAGE = __name__.rpartition(".")[0]
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TOGETHER = (("classify", "classes"), ("stages", "next_stage"), ("next_stage", "stages"))
 """Parts of a specification of which the first is nothing without the second."""
@@ -102,7 +103,7 @@ class Models:
 
     def names(self) -> tuple[str, ...]:
         """All names, whether or not what they name can be imported."""
-        return tuple(sorted({*self._modules(__package__), *entry_points(group=self.group).names}))
+        return tuple(sorted({*self._modules(PACKAGE), *entry_points(group=self.group).names}))
 
     def check_name(self, name: str) -> None:
         """Raise InputError for a name that is none, with the one that comes near."""
@@ -116,7 +117,7 @@ class Models:
         """The specification of a model by its name. Raises InputError for one that is unknown, or is none."""
         if name not in self._read:
             self.check_name(name)
-            module, source = self._module(name, self.group, __package__)
+            module, source = self._module(name, self.group, PACKAGE)
             self._read[name] = self._checked(name, module, source)
         return self._read[name]
 

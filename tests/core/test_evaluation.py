@@ -7,7 +7,7 @@ import pytest
 import sklearn.metrics
 
 import wvad_core as wv
-from wvad_core.data import Dataset
+from wvad_core.data import Dataset, demo
 from wvad_core.errors import InputError
 from wvad_core.files import plain
 from wvad_core.registry import specification
@@ -207,6 +207,12 @@ def test_evaluate(detector, dataset):
     assert (report.metrics, report.intervals, report.categories) == (again.metrics, again.intervals, again.categories)
     assert report.about.pop("seconds") > 0
     assert report.about == plain(describe(detector, dataset)) | {"note": "mine"}
+
+
+def test_training_videos_have_no_annotation_to_evaluate_by(detector):
+    dataset = wv.data.Dataset.open("demo", demo.demo_features(), split="train")
+    with pytest.raises(wv.InputError, match=f"^{dataset[0].video.name}: its frames have no annotation, expected videos of a test"):
+        wv.evaluate(wv.load(demo.demo_checkpoint("saa")), dataset)
 
 
 def test_describe(detector, dataset):

@@ -7,7 +7,7 @@ import math
 import typing
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import InputError
 
@@ -31,6 +31,11 @@ class Config:
     """
 
     layout: ClassVar[str] = "crops"
+    if TYPE_CHECKING:
+        @property
+        def feature_dim(self) -> int:
+            """D of the features: every method has it as a setting, at its own place among the others."""
+            ...
     halves: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -148,10 +148,11 @@ def _shares(labels: np.ndarray) -> np.ndarray:
 
 def _conventions(videos: Sequence[Video]) -> str:
     """What the two published ways to count snippets would give, where the table knows every video's frames."""
-    if not all(video.frames for video in videos):
+    frames = [video.frames for video in videos if video.frames]
+    if len(frames) < len(videos):
         return ""
-    up = SNIPPET * sum(-(-video.frames // SNIPPET) for video in videos)
-    down = SNIPPET * sum((video.frames - 1) // SNIPPET for video in videos)
+    up = SNIPPET * sum(-(-count // SNIPPET) for count in frames)
+    down = SNIPPET * sum((count - 1) // SNIPPET for count in frames)
     return (f" (by the table, ceil(frames / {SNIPPET}) snippets a video would make {up} frames, "
             f"floor((frames - 1) / {SNIPPET}) would make {down})")
 

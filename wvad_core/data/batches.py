@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 
@@ -128,7 +129,7 @@ class Batch:
         if name.startswith("companions."):
             return self.companion(name.removeprefix("companions."))
         value = getattr(self, name)
-        return value() if callable(value) else value
+        return cast("Array | None", value() if callable(value) else value)
 
     def companion(self, name: str) -> Array:
         """The companion of a name. Raises InputError where there is none."""

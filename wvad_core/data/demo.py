@@ -34,7 +34,7 @@ def _crops(video: Video) -> dict[str, Array]:
 
 def _single(video: Video) -> dict[str, Array]:
     """One file of one feature a snippet, (T, D): the mean of the crops."""
-    return {f"{video.name}.npy": sum(crop_features(video)) / np.float32(CROPS)}
+    return {f"{video.name}.npy": np.asarray(sum(crop_features(video)) / np.float32(CROPS))}
 
 
 def _patches(video: Video) -> dict[str, Array]:

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import cycle
+from typing import Any, cast
 
 import numpy as np
 
@@ -126,7 +127,7 @@ class _Scene:
 
 
 def _scene(video: Video) -> _Scene:
-    rng, snippets = _stream(video.name, "features"), -(-video.frames // SNIPPET)
+    rng, snippets = _stream(video.name, "features"), -(-cast(int, video.frames) // SNIPPET)
     site = _sites()[rng.randint(SITES)] * _between(rng, 0.9, 1.1, FEATURE_DIM)
     base, events, seen = site + 0.05 * _line(rng, snippets, FEATURE_DIM), [], []
     for event in _events(video, snippets, rng):
@@ -151,7 +152,7 @@ def _seen_through(scene: _Scene) -> Array:
 def _events(video: Video, snippets: int, rng: np.random.RandomState) -> Iterator[tuple[Array, Array]]:
     """How much each event shows in each snippet, (T,), and its pattern, (D,): the anomalies, then harmless events."""
     harmless = np.ones(snippets)
-    intervals = _intervals(video.name, video.frames) if video.abnormal else ()
+    intervals = _intervals(video.name, cast(int, video.frames)) if video.abnormal else ()
     for (start, end), category in zip(intervals, cycle(video.categories)):
         activity, side = divmod(CATEGORIES.index(category), 2)
         length = (end - start) / SNIPPET
@@ -209,7 +210,7 @@ def _noise(rng: np.random.RandomState, *shape: int) -> Array:
     return rng.random_sample(shape) + rng.random_sample(shape) - 1
 
 
-def _between(rng: np.random.RandomState, low: float, high: float, *shape: int) -> Array | float:
+def _between(rng: np.random.RandomState, low: float, high: float, *shape: int) -> Any:
     return low + (high - low) * rng.random_sample(shape or None)
 
 

@@ -121,12 +121,12 @@ def open_features(folder: str | Path, videos: Sequence[Video], others: Collectio
         except InputError as error:
             flaws[video.name] = str(error)
     dims = Counter(features.shape[2] for features in opened.values())
-    dim = max(dims, key=dims.get, default=feature_dim)
+    dim = max(dims, key=dims.__getitem__, default=feature_dim)
     for video in videos:
         if video.name in opened and (flaw := _disagreement(video, opened[video.name].shape, dim)):
             flaws[video.name] = flaw
     lines = [f"{video.name}: {flaws[video.name]}" for video in videos if video.name in flaws]
-    if feature_dim not in (None, dim):
+    if dim is not None and feature_dim not in (None, dim):
         lines.insert(0, f"{dims[dim]} videos: D = {dim}, expected {feature_dim}")
     if lines:
         raise InputError(f"{folder}: the features cannot be used\n  {listing(lines)}")
@@ -167,7 +167,7 @@ def _find_files(folder: Path, names: set[str]) -> dict[str, Files]:
 
 def _match(stem: str, names: Collection[str]) -> tuple[str, int | None] | None:
     """The video and the crop that a file is named after."""
-    readings = [(stem, None)]
+    readings: list[tuple[str, int | None]] = [(stem, None)]
     if parts := CROP.fullmatch(stem):
         readings.append((parts[1], int(parts[2])))
     for base, crop in readings:
@@ -206,7 +206,7 @@ def header(path: Path) -> Header:
 
 def _conventions(videos: Sequence[Files], headers: Mapping[Path, Header]) -> tuple[int, int]:
     """What the folder's videos agree on: the number of crops, and the crop axis where two axes have that size."""
-    counts = Counter(max(files) + 1 for files in videos if files and None not in files)
+    counts = Counter(most_crops(files) for files in videos if files and None not in files)
     if counts:
         return max(counts, key=lambda crops: (counts[crops], crops)), 1
     shapes = [headers[files[None][0]] for files in videos if files]
@@ -214,9 +214,14 @@ def _conventions(videos: Sequence[Files], headers: Mapping[Path, Header]) -> tup
     if not stacks:
         return 1, 1
     sizes = Counter(size for shape in stacks for size in dict.fromkeys((shape[1], shape[0])))
-    crops = CROPS if 2 * sizes[CROPS] >= len(stacks) else max(sizes, key=sizes.get)
+    crops = CROPS if 2 * sizes[CROPS] >= len(stacks) else max(sizes, key=sizes.__getitem__)
     first, second = (sum(shape[axis] == crops for shape in stacks) for axis in (0, 1))
     return crops, 0 if first > second else 1
+
+
+def most_crops(files: Files) -> int:
+    """How many crops there are, of a video with a file for each: one more than the last one's number."""
+    return 1 + max(crop for crop in files if crop is not None)
 
 
 def open_video(files: Files, headers: Mapping[Path, Header], crops: int, crop_axis: int) -> VideoFeatures:
@@ -226,12 +231,14 @@ def open_video(files: Files, headers: Mapping[Path, Header], crops: int, crop_ax
     for same in files.values():
         if len(same) > 1:
             raise InputError(f"{same[0]} and {same[1]} are both there, expected one of them")
-    shapes = {crop: headers[file] for crop, (file,) in files.items()}
-    flaws = [f"{files[crop][0].name} {flaw}" for crop, flaw in shapes.items() if isinstance(flaw, str)]
+    found = {crop: headers[file] for crop, (file,) in files.items()}
+    flaws = [f"{files[crop][0].name} {flaw}" for crop, flaw in found.items() if isinstance(flaw, str)]
     if flaws:
         raise InputError(flaws[0] + (f" (and {len(flaws) - 1} more of its files)" if len(flaws) > 1 else ""))
+    shapes = {crop: shape for crop, shape in found.items() if not isinstance(shape, str)}
     if None not in files:
-        return _open_crops({crop: file for crop, (file,) in files.items()}, shapes, crops)
+        return _open_crops({crop: file for crop, (file,) in files.items() if crop is not None},
+                           {crop: shape for crop, shape in shapes.items() if crop is not None}, crops)
     if len(files) > 1:
         raise InputError(f"{files[None][0].name} and files for its crops are both there, expected one or the other")
     return _open_whole(files[None][0], shapes[None], crops, crop_axis)
@@ -239,12 +246,12 @@ def open_video(files: Files, headers: Mapping[Path, Header], crops: int, crop_ax
 
 def _open_whole(file: Path, shape: tuple[int, ...], crops: int, crop_axis: int) -> VideoFeatures:
     if len(shape) == 2 and crops == 1:
-        return VideoFeatures((file,), (1, *shape))
+        return VideoFeatures((file,), (1, shape[0], shape[1]))
     axes = [axis for axis in (0, 1) if len(shape) == 3 and shape[axis] == crops]
     if not axes:
         raise InputError(f"{file.name} has shape {shape}, expected {crops} crops as in the other videos")
     axis = axes[0] if len(axes) == 1 else crop_axis
-    return VideoFeatures((file,), (crops, shape[1 - axis], shape[2]), axis)
+    return VideoFeatures((file,), (crops, shape[1 - axis], shape[-1]), axis)
 
 
 def _open_crops(files: Mapping[int, Path], shapes: Mapping[int, tuple[int, ...]], crops: int) -> VideoFeatures:
@@ -258,10 +265,10 @@ def _open_crops(files: Mapping[int, Path], shapes: Mapping[int, tuple[int, ...]]
     for crop in range(crops):
         if len(shapes[crop]) != 2 or shapes[crop] != common:
             raise InputError(f"{files[crop].name} has shape {shapes[crop]}, expected {expected}")
-    return VideoFeatures(tuple(files[crop] for crop in range(crops)), (crops, *common))
+    return VideoFeatures(tuple(files[crop] for crop in range(crops)), (crops, common[0], common[1]))
 
 
-def _disagreement(video: Video, shape: tuple[int, int, int], dim: int) -> str | None:
+def _disagreement(video: Video, shape: tuple[int, int, int], dim: int | None) -> str | None:
     """What the features of a video have unlike the other videos' D or the table's frames."""
     _, snippets, own_dim = shape
     if own_dim != dim:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .features import CROP, CROPS, Files, Header, header, open_video
+from .features import CROP, CROPS, Files, Header, header, most_crops, open_video
 
 COUNTS = (CROPS, 5, 1, 16, 31, 59)
 """What a crop axis may have, the likeliest first: crops, and 10 crops with the patches of one, two or three sizes."""
@@ -26,7 +26,7 @@ def read_features(path: str | Path, crops: int | None = None) -> np.ndarray:
     Raises InputError, which names the file, for what a folder of features is refused for.
     """
     path = Path(path)
-    files = {None: [path]} if path.is_file() else _of_crops(path)
+    files: Files = {None: [path]} if path.is_file() else _of_crops(path)
     headers = {file: header(file) for same in files.values() for file in same}
     try:
         video = open_video(files, headers, _count(files, headers, crops), 1)
@@ -53,7 +53,7 @@ def _of_crops(path: Path) -> Files:
 def _count(files: Files, headers: Mapping[Path, Header], crops: int | None) -> int:
     """The size of the crop axis."""
     if None not in files:
-        return max(files) + 1
+        return most_crops(files)
     (path,), shape = files[None], headers[files[None][0]]
     if isinstance(shape, str) or len(shape) == 2:
         return 1

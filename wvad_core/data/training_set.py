@@ -53,13 +53,14 @@ class TrainingSet:
     def _read_all(self, dataset: Dataset, progress: Callable[[Iterable], Iterable],
                   cache: str | Path | None) -> Array | list[Array]:
         form = self.sampler.form(self.size)
-        if self.sampler.once is None:
+        once = self.sampler.once
+        if once is None:
             shapes = [item.features.shape for item in dataset]
             return parts(cached(cache, dataset, form, (sum(map(math.prod, shapes)),),
                                 lambda flat: fill(parts(flat, shapes), dataset, np.asarray, progress)), shapes)
         crops, _, dim = dataset[0].features.shape
         return cached(cache, dataset, form, (len(dataset), crops, self.size, dim), lambda places: fill(
-            places, dataset, lambda features: self.sampler.once(features, self.size), progress))
+            places, dataset, lambda features: once(features, self.size), progress))
 
     def batch(self, step: int, size: int, seed: int, crops: str = "random", rank: int = 0, ranks: int = 1,
               batches: str = "halves", draw: str = "packs") -> Batch:
@@ -119,6 +120,8 @@ class TrainingSet:
     def _length(self, video: int, pick: int | slice) -> int:
         """How many snippets of what `once` made of a video are the video's."""
         key = int(video), repr(pick)
+        if self.sampler.length is None:
+            return self.size
         if key not in self._lengths:
             self._lengths[key] = self.sampler.length(self.features[video][pick], self.snippets[video])
         return self._lengths[key]
@@ -160,7 +163,7 @@ def places_of_classes(dataset: Dataset, class_names: Sequence[str]) -> tuple[tup
     return tuple(tuple(dict.fromkeys(known[name] for name in item.video.categories)) for item in dataset)
 
 
-def fill(places: Sequence[Array], dataset: Dataset, prepare: Callable[[Array], Array],
+def fill(places: Sequence[Array] | Array, dataset: Dataset, prepare: Callable[[Array], Array],
          progress: Callable[[Iterable], Iterable]) -> None:
     """Read the features of all videos, (N, T, D), into an array for each, as `prepare` makes them.
 

@@ -86,7 +86,7 @@ def timeline(video: VideoScores, detail: str = "", limits: tuple[float, float] |
         shade = axes.axvspan(start / SNIPPET, end / SNIPPET, color=VERMILION, alpha=0.22, linewidth=0, zorder=0.5)
         shade.set_label("anomalous by annotation")
     if video.abnormal_fraction.any():
-        figure.legend([shade], [shade.get_label()], loc="lower right", frameon=False, fontsize=TEXT, labelcolor=INK,
+        figure.legend([shade], [str(shade.get_label())], loc="lower right", frameon=False, fontsize=TEXT, labelcolor=INK,
                       borderaxespad=0.6)
     _time_axis(axes, count, video.frame_rate)
     label = ", ".join(video.categories) or ("abnormal" if video.abnormal else "normal")

@@ -34,7 +34,7 @@ def write(folder: Path, values: Mapping[str, Any], arrays: Mapping[str, Array]) 
     with written_whole(folder / SCORES) as path:
         np.savez(path, **arrays)
         checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    write_json(folder / REPORT, {"format": FORMAT, "scores_sha256": checksum} | values)
+    write_json(folder / REPORT, {"format": FORMAT, "scores_sha256": checksum, **values})
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:

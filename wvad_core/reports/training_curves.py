@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = np.ndarray
-Line = Mapping[str, float]
+Line = Mapping[str, Any]
 
 CROWDED = 200
 """Steps of a stage from which on the mean over a 50th of them is drawn, and the values of the steps pale behind it."""
@@ -68,7 +68,8 @@ def _by_stage(history: Iterable[Line], name: str, starts: Array, weight: float) 
     lines = [line for line in history if name in line]
     for stage in sorted({line["stage"] for line in lines}):
         found = [(starts[line["stage"] - 1] + line["step"], weight * line[name]) for line in lines if line["stage"] == stage]
-        yield tuple(np.array(found, float).T)
+        steps, values = np.array(found, float).T
+        yield steps, values
 
 
 def _loss(axes: Axes, stages: Iterable[tuple[Array, Array]], label: str, colour: str, style, width: float) -> None:

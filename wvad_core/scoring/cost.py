@@ -17,7 +17,7 @@ def parameter_count(method: str, config: Config) -> int:
 def multiply_accumulates(method: str, config: Config, steps: int) -> int:
     """Those of all products of matrices in scoring one crop of a video of `steps` snippets (with all its patches)."""
     spec, counter = specification(method), [0]
-    weights = {name: _Counted.around(value, counter) for name, value in draw(spec.parameters(config), 0).items()}
+    weights: dict[str, np.ndarray] = {name: _Counted.around(value, counter) for name, value in draw(spec.parameters(config), 0).items()}
     shape = (1, 1 + config.patches, steps, config.feature_dim) if config.patches else (1, steps, config.feature_dim)
     spec.forward(_Counted.around(np.ones(shape, np.float32), counter), Scope(weights), config)
     return counter[0]

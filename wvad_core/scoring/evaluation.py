@@ -32,7 +32,8 @@ class VideoScores:
     name: as in the dataset's table. categories: those of its anomalies, or ("Normal",); () where they are not known.
     abnormal: its video-level label.
     scores: (T,) float, the anomaly score of each snippet.
-    abnormal_fraction: (T,) float64 in [0, 1], the fraction of each snippet's frames that is abnormal by annotation.
+    abnormal_fraction: (T,) float64 in [0, 1], the fraction of each snippet's frames that is abnormal by annotation; NaN
+        where there is none, as of training videos.
     frame_rate: frames a second, where that is known.
     """
     name: str
@@ -108,7 +109,8 @@ def _scored(item: Item, scores: Array) -> VideoScores:
     if wrong.size:
         raise InputError(f"{item.video.name}: the anomaly score of snippet {wrong[0]} is {scores[wrong[0]]}, "
                          "expected a finite number; the checkpoint's weights or the features are out of range")
-    return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, item.share, item.video.frame_rate)
+    share = np.full(len(scores), np.nan) if item.share is None else item.share
+    return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, share, item.video.frame_rate)
 
 
 def metrics_of(videos: Iterable[VideoScores], probabilities: bool) -> dict[str, float]:
@@ -139,11 +141,14 @@ class Frames:
     """The snippets of some videos end to end; every snippet has the same number of frames, so none needs a weight.
 
     scores, abnormal_fraction: (n,), as of VideoScores. video_index: (n,) int, the video of each snippet, from 0.
-    videos: how many there are.
+    videos: how many there are. Raises InputError for one whose frames have no annotation.
     """
 
     def __init__(self, videos: Iterable[VideoScores]):
         videos = list(videos)
+        unknown = [video.name for video in videos if np.isnan(video.abnormal_fraction).any()]
+        if unknown:
+            raise InputError(f"{unknown[0]}: its frames have no annotation, expected videos of a test split")
         self.videos = len(videos)
         self.scores = np.concatenate([v.scores for v in videos]) if videos else np.empty(0)
         self.abnormal_fraction = np.concatenate([v.abnormal_fraction for v in videos]) if videos else np.empty(0)
