@@ -1,7 +1,9 @@
 """Models of other packages: found through entry points, checked when they are asked for, in nobody's way."""
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ import wvad_core as wv
 from wvad_core import registry
 from wvad_core.checkpoints.contents import Contents
 from wvad_core.checkpoints.identification.identify import identify
+from wvad_core.cli.methods import main as list_methods
 from wvad_core.registry import MethodSpecification, Models, Specification, specification
 
+FOLDER = Path(wv.__file__).parent / "methods"
 SPECIFICATION = """
     from dataclasses import dataclass
     from wvad_core.blocks import configuration
@@ -79,8 +83,8 @@ def test_a_package_adds_a_method(methods, install):
     assert np.array_equal(registry.first_weights(made.config, 0, None)["weight"], made.weights()["weight"])
 
 
-def specification_names() -> tuple[str, ...]:
-    return "adplg", "ar-net", "bn-wvad", "rtfm", "saa", "ssrl", "ur-dmu"
+def specification_names() -> list[str]:
+    return sorted(path.stem.replace("_", "-") for path in FOLDER.glob("[a-z]*.py"))
 
 
 def test_what_a_specification_leaves_out(methods, install):
@@ -146,6 +150,35 @@ def test_a_file_of_another_packages_method(methods, install):
     assert (found.method, found.config.feature_dim, found.assumed.alternatives) == ("dot-product", 7, ())
 
 
+TOGETHER = SPECIFICATION.replace("feature_dim: int = 4", "feature_dim: int = 4\n        a: int = 1\n        b: int = 2\n"
+                                 "        c: int = 4").replace("{", '{"all": Parameter((config.a * config.b * config.c,)), ')
+INFER = """
+    def infer(shapes):
+        a = round((shapes["all"][0] / 8) ** (1 / 3))
+        return {"a": a, "b": 2 * a, "c": 4 * a}
+    """
+
+
+def test_what_a_method_reads_off_by_itself(methods, install):
+    """Numbers that tensors show together only are not found by trying. What is given is not inferred."""
+    install("others", {"wvad.methods": ["tried = others_tried", "inferred = others_inferred"]},
+            {"others_tried": TOGETHER, "others_inferred": TOGETHER + INFER})
+    tensors = {"all": np.zeros(216, np.float32), "weight": np.ones(6, np.float32)}
+    assert "tensor all has shape (216,), expected (8,)" in refusal_of_tensors(tensors, "tried")
+    found = identify(Contents(tensors, {}), "x.pt", "inferred")
+    assert found.config.as_dict() == {"feature_dim": 6, "a": 3, "b": 6, "c": 12} and not found.assumed.settings
+    given = identify(Contents(tensors, {}), "x.pt", "inferred", {"b": 3, "c": 24})
+    assert given.config.as_dict() == {"feature_dim": 6, "a": 3, "b": 3, "c": 24}
+    assert "missing tensor all" in refusal_of_tensors({"weight": tensors["weight"]}, "inferred")
+    assert "tensor all has shape" in refusal_of_tensors(tensors | {"all": np.zeros((), np.float32)}, "inferred")  # where it raises
+
+
+def refusal_of_tensors(tensors: dict, method: str) -> str:
+    with pytest.raises(wv.InputError) as raised:
+        identify(Contents(tensors, {}), "x.pt", method)
+    return str(raised.value)
+
+
 def test_two_that_have_one_name(methods, install):
     install("others", {"wvad.methods": ["saa = others_dot", "dot-product = others_dot"]}, {"others_dot": SPECIFICATION})
     install("more", {"wvad.methods": ["dot-product = others_dot"]}, {})
@@ -204,3 +237,17 @@ def test_methods_of_other_packages_load_no_framework(tmp_path, install):
     code = ("import sys, wvad_core as wv; wv.create('dot-product').score([[1, 2, 3, 4.0]]); "
             "assert 'dot-product' in wv.list_methods() and 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(tmp_path / "0")})
+
+
+def test_the_command_that_lists_methods(methods, install, capsys):
+    """One that cannot be used is told of; a paper and recipes may be missing."""
+    install("others", {"wvad.methods": ["dot-product = others_dot", "raises = others_raises"]},
+            {"others_dot": SPECIFICATION, "others_raises": "1 / 0"})
+    list_methods([])
+    entries = {words.split()[0]: words for words in capsys.readouterr().out.split("\n\n")}
+    assert list(entries) == list(wv.list_methods())
+    assert re.fullmatch(r"dot-product +no paper\n +0.0 M parameters; published: none known\n +recipes: none", entries["dot-product"])
+    assert re.fullmatch(r"raises +cannot be used: method raises \(.*\) cannot be imported: .*\n", entries["raises"] + "\n")
+    list_methods(["--markdown"])
+    table = capsys.readouterr().out
+    assert "\n| `dot-product` | no paper | none known | 0.0 M | 0.0 M |\n" in table and "raises" not in table

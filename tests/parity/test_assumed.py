@@ -12,7 +12,7 @@ from wvad_core.checkpoints.contents import Contents
 from wvad_core.checkpoints.formats import safetensors
 from wvad_core.checkpoints.identification.identify import identify
 from wvad_core.checkpoints.identification.naming import CANONICAL, PUBLISHED
-from wvad_core.checkpoints.identification.search import changed
+from wvad_core.checkpoints.identification.trials import changed
 from wvad_core.data import demo
 from wvad_core.registry import specification
 

@@ -176,7 +176,7 @@ REFUSED = {
     "a folder": ([".", "x.pt"], r"\.: no such checkpoint file"),
     "claims another method": (["claims.safetensors", "x.pt"], "claims.safetensors: (missing|unexpected) tensor .*"),
     "another method": (["own.safetensors", "x.pt", "--method", "rtfm"], ".*: a checkpoint of method saa, expected rtfm"),
-    "unknown method": (["bare.safetensors", "x.pt", "--method", "rtf"], "unknown method 'rtf'; the methods are adplg, .*"),
+    "unknown method": (["bare.safetensors", "x.pt", "--method", "rtf"], r"unknown method 'rtf' \(did you mean rtfm\?\); the methods are adplg, .*"),
     "settings that disagree": (["own.safetensors", "x.pt", "attention_dim=8"], ".*: tensor attention.conv1.weight has .*"),
     "unknown setting": (["bare.safetensors", "x.pt", "kk=8"], "bare.safetensors: no method takes kk=8"),
     "unknown setting of a method": (["own.safetensors", "x.pt", "kk=8"], ".*saa has no setting 'kk'; did you mean k.*"),

@@ -10,13 +10,14 @@ import wvad_core as wv
 
 from ..files import written_whole
 from ..progress import progress_bar
-from ..registry import module_name, specification
+from ..registry import Paper, module_name, specification, specifications
 from . import options
 
 SNIPPETS = 64
 DATASETS = {"ucf-crime": "UCF-Crime", "xd-violence": "XD-Violence", "shanghaitech": "ShanghaiTech"}
 METRICS = {"auc": "AUC", "ap": "AP", "auc_sub": "AUC_sub", "ap_sub": "AP_sub"}
 HEADER = ("method", "paper", "published, %", "parameters", "multiply-accumulates a snippet")
+UNPUBLISHED = Paper("no paper", "", 0, "", {})
 MARKED = re.compile(r"(?<=<!-- methods -->\n).*?(?=<!-- end of methods -->)", re.DOTALL)
 
 DESCRIPTION = """List the methods: paper, published results in percent, parameters, the datasets with a recipe.
@@ -54,19 +55,24 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def entry(method: str) -> str:
-    """A method in a few lines."""
+    """A method in a few lines; what is wrong with one of another package, in one."""
     from ..scoring import cost  # SciPy comes with it
 
-    spec = specification(method)
-    paper, published = spec.PAPER, results(spec.PAPER.results, "; ")
+    try:
+        spec = specification(method)
+    except wv.InputError as error:
+        return f"{method:<10}  cannot be used: {error}"
+    paper = spec.PAPER or UNPUBLISHED
     size = f"{cost.parameter_count(method, spec.Config()) / 1e6:.1f} M parameters"
-    return "\n".join([f"{method:<10}  {paper.title}, {paper.authors} {paper.year}", *(f"{'':<12}{line}" for line in (
-        paper.link, f"{size}; published: {published}", f"recipes: {', '.join(spec.RECIPES)}"))])
+    cited = f"{paper.title}, {paper.authors} {paper.year}" if spec.PAPER else paper.title
+    lines = (paper.link, f"{size}; published: {results(paper.results, '; ')}", f"recipes: {', '.join(spec.RECIPES) or 'none'}")
+    return "\n".join([f"{method:<10}  {cited}", *(f"{'':<12}{line}" for line in lines if line)])
 
 
 def table(golden: Path | None) -> str:
-    """All methods in one Markdown table. golden: the folder of golden cases, for a column of them."""
-    rows = [row(method, golden) for method in progress_bar(wv.list_methods(), "counting", unit="method")]
+    """All methods that can be used in one Markdown table. golden: the folder of golden cases, for a column of them."""
+    methods = [method for method, _ in specifications()]
+    rows = [row(method, golden) for method in progress_bar(methods, "counting", unit="method")]
     header = (*HEADER, "golden cases") if golden else HEADER
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
 
@@ -76,9 +82,10 @@ def row(method: str, golden: Path | None) -> list[str]:
     from ..scoring import cost  # SciPy comes with it
 
     spec = specification(method)
-    paper, config = spec.PAPER, spec.Config()
+    paper, config = spec.PAPER or UNPUBLISHED, spec.Config()
     count = cost.multiply_accumulates(method, config, SNIPPETS) / SNIPPETS
-    cells = [f"`{method}`", f"[{paper.title}]({paper.link}), {paper.authors} {paper.year}", results(paper.results, "<br>"),
+    cited = f"[{paper.title}]({paper.link}), {paper.authors} {paper.year}" if spec.PAPER else paper.title
+    cells = [f"`{method}`", cited, results(paper.results, "<br>"),
              f"{cost.parameter_count(method, config) / 1e6:.1f} M", f"{count / 1e6:.1f} M"]
     if golden:
         cases = sorted(path.stem for path in golden.glob(f"{module_name(method)}_*.json"))

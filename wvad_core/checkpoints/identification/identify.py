@@ -14,10 +14,12 @@ from ...blocks.configuration import Config, configure, typed
 from ...errors import InputError, listing
 from ...registry import Specification, list_methods, specification, specifications
 from .. import assumed
-from ..assumed import Assumed
+from ..assumed import Assumed, text
 from ..contents import Contents, description
-from . import search
+from .names import starts
 from .naming import CANONICAL, PUBLISHED, absent_parts, as_computed, canonical, check_kinds, misfits, naming, squeezed
+from .sizes import Solution, solve
+from .trials import naming_settings
 
 Array = np.ndarray
 MOST_NUMBERS = 10
@@ -57,14 +59,14 @@ class Candidate:
     method: str
     names: str
     prefix: str
-    solution: search.Solution
+    solution: Solution
     wrong: tuple[str, ...]
     dropped: tuple[str, ...]
 
     def __str__(self) -> str:
         """The method and the settings that are shown and not the default's."""
         default, config = type(self.solution.config)(), self.solution.config
-        shown = [f"{f.name}={search.text(value)}" for f in dataclasses.fields(config)
+        shown = [f"{f.name}={text(value)}" for f in dataclasses.fields(config)
                  if (value := getattr(config, f.name)) not in (getattr(default, f.name), ())]
         return " ".join([self.method, *shown]) + f" ({self.names} names{f' behind {self.prefix}' if self.prefix else ''})"
 
@@ -109,9 +111,9 @@ def _check_plausible(spec: Specification, settings: Mapping[str, Any], tensors: 
     """Raise InputError for a depth, or a list, larger than the number of tensors: nothing is built of that."""
     for name in settings:
         value = settings[name]
-        size = len(value) if isinstance(value, tuple) else (value or 0) if name in search.naming_settings(spec) else 0
+        size = len(value) if isinstance(value, tuple) else (value or 0) if name in naming_settings(spec) else 0
         if size > max(len(tensors), MOST_NUMBERS):
-            raise InputError(f"{source}: setting {name} is {search.text(value)[:40]}, the file has {len(tensors)} tensors")
+            raise InputError(f"{source}: setting {name} is {text(value)[:40]}, the file has {len(tensors)} tensors")
 
 
 def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, given: dict[str, Any],
@@ -182,8 +184,8 @@ def of_published(method: str, config: Config, state: Mapping[str, Array], given:
     check(canonical(state, names, wanted, seed), wanted, source)
     shapes = {names.names[n]: _aligned(np.shape(v), len(wanted[names.names[n]].shape)) for n, v in state.items()
               if n in names.names}
-    by_default = search.solve(spec, config, given, shapes).by_default
-    found = Candidate(method, PUBLISHED, "", search.Solution(config, by_default), (),
+    by_default = solve(spec, config, given, shapes).by_default
+    found = Candidate(method, PUBLISHED, "", Solution(config, by_default), (),
                       tuple(name for name in state if name in names.unused))
     return _whole(found, state, source, seed)
 
@@ -214,11 +216,11 @@ def candidates(tensors: Mapping[str, Array], method: str | None, given: Mapping[
             continue
         settings = typed(spec.Config, given, name)
         _check_plausible(spec, settings, tensors, source)
-        if method is not None and not search.starts(spec, settings, CANONICAL, tensors):
+        if method is not None and not starts(spec, settings, CANONICAL, tensors):
             configure(spec.Config, settings, name)
         for kind, prefix in product((CANONICAL, PUBLISHED), _prefixes(tensors)):
             shapes = {n: np.shape(t) for n, t in _without(prefix, tensors).items()}
-            for start in search.starts(spec, settings, kind, shapes):
+            for start in starts(spec, settings, kind, shapes):
                 yield _candidate(name, kind, prefix, start, settings, shapes)
 
 
@@ -231,11 +233,11 @@ def _candidate(method: str, kind: str, prefix: str, start: Config, given: dict[s
     dropped = tuple(name for name in shapes if name in published.unused)
     wrong = [f"missing tensor {name}" for name in missing] + [f"unexpected tensor {n} {shapes[n]}" for n in extra]
     if wrong and not all_wrong:
-        return Candidate(method, kind, prefix, search.Solution(start), tuple(wrong), dropped)
+        return Candidate(method, kind, prefix, Solution(start), tuple(wrong), dropped)
     used = {name: shapes[name] for name in shapes if name in published.names}
     rank = {name: len(p.shape) for name, p in spec.parameters(start).items()}
     known = {published.names[name]: _aligned(shape, rank[published.names[name]]) for name, shape in used.items()}
-    solution = search.solve(spec, start, given, known)
+    solution = solve(spec, start, given, known)
     try:
         solution = replace(solution, config=configure(spec.Config, vars(solution.config), method))
         wanted = spec.parameters(solution.config)

@@ -1,28 +1,23 @@
-"""The configuration whose tensors have given names and shapes.
+"""The settings that change the sizes of tensors, by the shapes in a file.
 
-Nothing here knows a method: `parameters(config)` is tried on changed configurations. Settings that change which tensors
-there are (words, depths, lengths of lists) are found by the names. Those that change sizes are solved for, one after
-another, each from sizes that no other unsolved setting changes. What changes neither keeps its default.
+A method reads off what it can itself: `infer(shapes)` of its specification. The others are solved for by trying
+`parameters(config)` on changed configurations, one after another, each from sizes that no other unsolved setting changes. What
+changes neither names nor sizes keeps its default.
 """
 from __future__ import annotations
 
-import copy
 import dataclasses
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from itertools import product
 from typing import Any, NamedTuple
 
-from ...blocks.configuration import Config, alternatives, any_length
-from ...errors import InputError
+from ...blocks.configuration import Config
 from ...registry import Specification
 from ..assumed import text
-from .naming import misfits, naming
+from .trials import changed, is_valid, is_whole, made_of, naming_settings, shapes_of, shown_words
 
 MOST = 512
-"""The largest value that is tried where a size does not grow evenly with a number, and the longest list."""
+"""The largest value that is tried where a size does not grow evenly with a number."""
 
 Place = tuple[str, int]     # of a size: tensor, axis
 Shapes = Mapping[str, tuple[int, ...]]
@@ -54,96 +49,6 @@ class Solution:
     unsettled: tuple[str, ...] = ()
 
 
-def starts(spec: Specification, given: Mapping[str, Any], kind: str, names: Iterable[str]) -> list[Config]:
-    """For every choice of words, the configuration whose names are nearest to a file's; its sizes are the defaults.
-
-    None where the given settings do not make tensors.
-    """
-    choices = {name: (given[name],) if name in given else words for name, words in _words(spec).items()}
-    words = (dict(zip(choices, chosen)) for chosen in product(*choices.values()))
-    nearest = (_nearest(spec, chosen, given, kind, dict.fromkeys(names)) for chosen in words)
-    return [made for made in nearest if _shapes(spec, changed(made, given))]
-
-
-@cache
-def _words(spec: Specification) -> dict[str, tuple[Any, ...]]:
-    """{setting: its values} of the words, truths and numbers that may be None whose values tensors show."""
-    found, default = alternatives(spec.Config), spec.Config()
-    chosen = [dict(zip(found, values)) for values in product(*found.values())]
-    shapes = {tuple(words.values()): _shapes(spec, changed(default, words)) for words in chosen}
-
-    def shows(name: str) -> bool:
-        others = ({**words, name: found[name][0]} for words in chosen)
-        return any(shapes[tuple(words.values())] != shapes[tuple(other.values())] for words, other in zip(chosen, others))
-
-    return {name: values for name, values in found.items() if shows(name)}
-
-
-def _nearest(spec: Specification, words: dict[str, Any], given: Mapping[str, Any], kind: str, names: dict[str, None]) -> Config:
-    def wrong(settings: Mapping[str, Any]) -> tuple[int, bool]:
-        made = _made(spec, settings)
-        if not _shapes(spec, made):
-            return sys.maxsize, True
-        return sum(len(found) for found in misfits(names, naming(spec, made, kind))), not _valid(spec, made)
-
-    settings = words | {name: given[name] for name in naming_settings(spec) if name in given}
-    for name in naming_settings(spec):
-        least, last = wrong(settings), None
-        for value in () if name in given else _growing(getattr(spec.Config(), name)):
-            now = wrong(settings | {name: value})
-            if last is not None and now >= last:
-                break
-            last = now
-            if now < least:
-                least, settings = now, settings | {name: value}
-    return _made(spec, settings)
-
-
-def _growing(default: int | tuple) -> Iterator[int | tuple]:
-    """1, 2, 3, ...; or the default's first number, its first two, ... and beyond its end the last one again."""
-    for size in range(1, MOST):
-        yield size if isinstance(default, int) else (*default, *default[-1:] * size)[:size]
-
-
-@cache
-def naming_settings(spec: Specification) -> tuple[str, ...]:
-    """The settings, numbers and lists of any length, that change which tensors there are."""
-    default = spec.Config()
-
-    def changes(field: dataclasses.Field) -> bool:
-        value = getattr(default, field.name)
-        if _whole(value):
-            return set(_shapes(spec, _made(spec, {field.name: value - 1})) or sized) != set(sized)
-        return any_length(field) and set(_shapes(spec, changed(default, {field.name: value[:-1]})) or sized) != set(sized)
-
-    sized = _shapes(spec, default)
-    return tuple(field.name for field in dataclasses.fields(default) if changes(field))
-
-
-def _made(spec: Specification, settings: Mapping[str, Any]) -> Config:
-    """A configuration; where its settings do not fit together, not validated: others may yet change."""
-    try:
-        return spec.Config(**settings)
-    except InputError:
-        return changed(spec.Config(), settings)
-
-
-def changed(config: Config, settings: Mapping[str, Any]) -> Config:
-    """A configuration with other settings, not validated."""
-    made = copy.copy(config)
-    for name, value in settings.items():
-        object.__setattr__(made, name, value)
-    return made
-
-
-def _shapes(spec: Specification, config: Config) -> dict[str, tuple[int, ...]] | None:
-    """{canonical name: shape}; None where a configuration that is not validated has none."""
-    try:
-        return {name: p.shape for name, p in spec.parameters(config).items()}
-    except (ArithmeticError, ValueError, IndexError, TypeError):
-        return None
-
-
 @dataclass(frozen=True)
 class Sizing:
     """The sizes of a file's tensors, and what configurations make of them."""
@@ -152,7 +57,7 @@ class Sizing:
 
     def of(self, config: Config) -> dict[Place, int]:
         """The sizes that a configuration gives the tensors that the file has."""
-        shapes = _shapes(self.spec, config) or {}
+        shapes = shapes_of(self.spec, config) or {}
         return {(n, axis): size for n, shape in shapes.items() for axis, size in enumerate(shape) if (n, axis) in self.sizes}
 
     def changed_by(self, unknown: Unknown, config: Config) -> set[Place]:
@@ -192,10 +97,10 @@ class Sizing:
 
 
 def solve(spec: Specification, start: Config, given: Mapping[str, Any], shapes: Shapes) -> Solution:
-    """Solve for the sizes of a file's tensors, {canonical name: shape}. `given` settings stay as they are."""
+    """Solve for the sizes of a file's tensors, {canonical name: shape}. `given` settings, and what the method infers, stay."""
     sizing = Sizing(spec, {(name, axis): size for name, shape in shapes.items() for axis, size in enumerate(shape)})
-    config, by_name = changed(start, given), _by_name(spec, start)
-    settled = {*given, *by_name}
+    known, by_name = {**_inferred(spec, shapes), **given}, _by_name(spec, start)
+    config, settled = changed(start, known), {*known, *by_name}
     pending = {u: places for u in _unknowns(config, settled) if (places := sizing.changed_by(u, config))}
     shown, several, unsettled = settled | {u.field for u in pending}, [], []
     while (unknown := next((u for u in pending if _alone(pending, u)), None)) is not None:
@@ -218,14 +123,22 @@ def solve(spec: Specification, start: Config, given: Mapping[str, Any], shapes: 
     by_default = tuple(f.name for f in dataclasses.fields(config) if f.name not in shown and getattr(config, f.name) != ())
     for name in set(naming_settings(spec)) & set(by_default):
         count = len(getattr(config, name))
-        if count != len(getattr(_made(spec, by_name), name)):
+        if count != len(getattr(made_of(spec, by_name), name)):
             unsettled += [f"{name}: {count} numbers, which no tensor shows"]
     return Solution(config, by_default, tuple(unsettled))
 
 
+def _inferred(spec: Specification, shapes: Shapes) -> Mapping[str, Any]:
+    """What the method itself reads off; nothing where the shapes are not those that it expects."""
+    try:
+        return spec.infer(shapes)
+    except (LookupError, ArithmeticError, ValueError, TypeError):
+        return {}
+
+
 def _by_name(spec: Specification, config: Config) -> dict[str, Any]:
     """The words that tensors show, and the numbers that change which tensors there are."""
-    words = {name: value for name in _words(spec) if not _whole(value := getattr(config, name))}
+    words = {name: value for name in shown_words(spec) if not is_whole(value := getattr(config, name))}
     return words | {name: value for name in naming_settings(spec) if not isinstance(value := getattr(config, name), tuple)}
 
 
@@ -233,7 +146,7 @@ def _settled(spec: Specification, config: Config, group: list[Unknown],
              values: list[tuple[int, ...]]) -> tuple[Config, list[str]]:
     """The first of these values with which a configuration is valid, and all of them in words; all where none is."""
     made = [_put(config, group, numbers) for numbers in values]
-    valid = [other for other in made if _valid(spec, other)] or made
+    valid = [other for other in made if is_valid(spec, other)] or made
     words = [" ".join(f"{u.field}={text(getattr(other, u.field))}" for u in group) for other in valid]
     return valid[0] if valid else config, words
 
@@ -244,26 +157,15 @@ def _put(config: Config, group: list[Unknown], numbers: tuple[int, ...]) -> Conf
     return config
 
 
-def _valid(spec: Specification, config: Config) -> bool:
-    try:
-        return bool(spec.Config(**vars(config)))
-    except InputError:
-        return False
-
-
 def _unknowns(config: Config, settled: set[str]) -> Iterator[Unknown]:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name in settled:
             continue
-        if _whole(value):
+        if is_whole(value):
             yield Unknown(field.name, None)
         elif isinstance(value, tuple):
-            yield from (Unknown(field.name, i) for i, number in enumerate(value) if _whole(number))
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+            yield from (Unknown(field.name, i) for i, number in enumerate(value) if is_whole(number))
 
 
 def _alone(pending: Mapping[Unknown, set[Place]], unknown: Unknown) -> set[Place]:
