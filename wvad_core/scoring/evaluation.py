@@ -45,52 +45,54 @@ class VideoScores:
 
 
 def scored(detector: Detector, dataset: Dataset) -> tuple[VideoScores, ...]:
-    """The scores of every video, in the dataset's order. Shares the videos out, and raises, as `evaluate` does."""
+    """The scores of every video, in the dataset's order.
+
+    Several processes deal the videos out and all give all scores. Raises InputError for features, and for scores, that are
+    not finite; in all processes alike.
+    """
     check_finite(detector, dataset)
-    share, bar = _share(detector, dataset)
+    own, progress = _own_videos(detector, dataset)
     scores = [np.empty(0, np.float32)]
-    for _, features in bar(share.prefetched(), desc="scoring"):
+    for _, features in progress(own.prefetched(), desc="scoring"):
         scores.append(detector.score(features))
         if not np.isfinite(scores[-1]).all():
             break  # the error is raised below, once all processes know
-    return tuple(_scored(item, found) for item, found in zip(dataset, _gathered(detector, dataset, scores)))
-
-
-def _share(detector: Detector, dataset: Dataset) -> tuple[Dataset, Callable[..., Iterable]]:
-    """This process's share of the videos, and a progress bar over it."""
-    rank, size = detector.backend.processes()
-    share = dataset.dealt(rank, size)
-    return share, partial(progress_bar, hidden=rank > 0, unit="video", total=len(share))
+    return tuple(_checked(item, of) for item, of in zip(dataset, _gathered(detector, dataset, scores)))
 
 
 def check_finite(detector: Detector, dataset: Dataset) -> None:
-    """Check all crop axes, then this process's share of the features. Where any process finds a flaw in its own, all of
-    them find all flaws.
+    """Check all crop axes, then the features of this process's videos; what has passed once is not read again.
 
-    What has passed once is not read again.
+    Where any process finds a flaw in its own, all of them find all flaws. Raises InputError.
     """
     dataset.check_crops(detector.config, detector.later, detector.crops)
-    share, bar = _share(detector, dataset)
-    progress = partial(bar, desc="checking features")
-    if share is dataset:
-        return dataset.check_finite(progress)
+    own, progress = _own_videos(detector, dataset)
+    if own is dataset:
+        return dataset.check_finite(partial(progress, desc="checking features"))
     flawed = 0.0
     try:
-        share.check_finite(progress)
+        own.check_finite(partial(progress, desc="checking features"))
     except InputError:
         flawed = 1.0
     if any(detector.backend.gather(np.array([flawed], np.float32))):
         dataset.check_finite()
 
 
+def _own_videos(detector: Detector, dataset: Dataset) -> tuple[Dataset, Callable[..., Iterable]]:
+    """The videos that this process scores, and a progress bar over them."""
+    rank, size = detector.backend.processes()
+    own = dataset.dealt(rank, size)
+    return own, partial(progress_bar, hidden=rank > 0, unit="video", total=len(own))
+
+
 def _gathered(detector: Detector, dataset: Dataset, scores: list[Array]) -> list[Array]:
-    """The scores of all videos in the dataset's order, of those of this process's share."""
+    """The scores of all videos in the dataset's order, from those of this process's videos, end to end."""
     _, size = detector.backend.processes()
     lengths = [item.features.shape[1] for item in dataset]
-    found: dict[int, Array] = {}
-    for places, together in zip(deal(lengths, size), detector.backend.gather(np.concatenate(scores))):
-        found |= zip(places.tolist(), np.split(together, np.cumsum([lengths[place] for place in places])[:-1]))
-    return [found[place] for place in range(len(dataset))]
+    by_index: dict[int, Array] = {}
+    for indices, together in zip(deal(lengths, size), detector.backend.gather(np.concatenate(scores))):
+        by_index |= zip(indices.tolist(), np.split(together, np.cumsum([lengths[i] for i in indices])[:-1]))
+    return [by_index[i] for i in range(len(dataset))]
 
 
 def describe(detector: Detector, dataset: Dataset) -> dict[str, Any]:
@@ -104,13 +106,13 @@ def describe(detector: Detector, dataset: Dataset) -> dict[str, Any]:
             "weights_sha256": digest(detector.weights())}
 
 
-def _scored(item: Item, scores: Array) -> VideoScores:
+def _checked(item: Item, scores: Array) -> VideoScores:
     wrong = np.flatnonzero(~np.isfinite(scores))
     if wrong.size:
         raise InputError(f"{item.video.name}: the anomaly score of snippet {wrong[0]} is {scores[wrong[0]]}, "
                          "expected a finite number; the checkpoint's weights or the features are out of range")
-    share = np.full(len(scores), np.nan) if item.share is None else item.share
-    return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, share, item.video.frame_rate)
+    fraction = np.full(len(scores), np.nan) if item.share is None else item.share
+    return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, fraction, item.video.frame_rate)
 
 
 def metrics_of(videos: Iterable[VideoScores], probabilities: bool) -> dict[str, float]:
