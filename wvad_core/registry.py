@@ -77,6 +77,7 @@ class Specification:
 class MethodSpecification(Specification):
     """What the specification module of a method offers."""
     losses: Callable[..., dict[str, Any]]
+    loss_weights: Callable[[Any], Mapping[str, float]] = lambda config: {}
     PROBABILITIES: bool = True
     RECIPES: Mapping[str, Any] = field(default_factory=dict)
     DEMO: configuration.Config | None = None

@@ -234,6 +234,11 @@ def losses(batch: Batch, p: Scope, config: Config) -> dict[str, Array]:
     return {"total": terms["mil"] + config.center_weight * terms["center"]} | terms
 
 
+def loss_weights(config: Config) -> dict[str, float]:
+    """{term: its weight in the total}, of those whose weight is not 1."""
+    return {"norm": config.norm_weight} if config.variant == "bas" else {"center": config.center_weight}
+
+
 def k_max_loss(found: Array, lengths: Array, k: int) -> Array:
     """Cross entropy of the ceil(length / k) highest scores of each video, all picks averaged. (2B, T), (2B,) -> ()."""
     labels = np.repeat([0, 1], len(found) // 2)

@@ -165,6 +165,11 @@ def losses(batch: Batch, p: Scope, config: Config) -> dict[str, Array]:
     return {"total": total} | terms
 
 
+def loss_weights(config: Config) -> dict[str, float]:
+    """{term: its weight in the total}, of those whose weight is not 1."""
+    return {"norm": config.norm_weight, "smooth": config.smooth_weight, "sparse": config.sparse_weight}
+
+
 def classification(attention: Array, raw: Array, attended: Array, k: int, config: Config) -> Array:
     """Cross entropy of the four branches' video scores against the labels, averaged over videos."""
     labels = np.repeat(np.array([0, 1], raw.dtype), len(raw) // 2)

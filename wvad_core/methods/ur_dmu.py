@@ -212,3 +212,9 @@ def losses(batch: Batch, p: Scope, config: Config) -> dict[str, Array]:
              + config.triplet_weight * terms["triplet"] + config.kl_weight * terms["kl"]
              + config.distance_weight * terms["distance"])
     return {"total": total} | terms
+
+
+def loss_weights(config: Config) -> dict[str, float]:
+    """{term: its weight in the total}, of those whose weight is not 1."""
+    return dict.fromkeys(("A", "N_Aatt", "N", "A_N"), config.attention_weight) | {
+        "triplet": config.triplet_weight, "kl": config.kl_weight, "distance": config.distance_weight}
