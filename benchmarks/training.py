@@ -34,7 +34,9 @@ from scoring import (CHOICES, CROPS, PUBLISHED, computing, detector, instruction
 from wvad_core.data import Dataset, TrainingSet
 from wvad_core.registry import specification
 from wvad_core.scoring import cost
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.overrides import resolve
+from wvad_core.training.recipe import Recipe
+from wvad_core.training.trainer import Trainer
 
 SMALL = 4            # normal and as many abnormal videos, with --small
 LOADED = 8           # normal and as many abnormal videos whose loading is timed
@@ -45,7 +47,8 @@ Array = np.ndarray
 
 def recipe_of(method: str, small: bool) -> Recipe:
     """The first published recipe, in the middle of training: no group is warming up."""
-    recipe = next(iter(specification(method).RECIPES.values()))
+    spec = specification(method)
+    recipe = resolve(next(iter(spec.RECIPES.values())), spec.Config, {}, method).recipe
     groups = tuple(dataclasses.replace(group, warm_up=0) for group in recipe.groups)
     return dataclasses.replace(recipe, groups=groups, videos=SMALL if small else recipe.videos)
 
@@ -117,7 +120,7 @@ def steps(method: str, small: bool, rounds: int) -> None:
     recipe, made = recipe_of(method, small), detector(method, "torch")
     batch, theirs = random_batch(made, recipe), Published(made, recipe)
     apart = disagreement(method, recipe, batch)
-    ours, rates = made.backend.trainer(made.network, recipe), []
+    ours, rates = Trainer(made, recipe), []
     seconds = in_turn({"published": lambda: theirs.step(batch), "torch": lambda: ours.step(batch),
                        "products": lambda: rates.append(max(product_rates().values()))}, rounds, method)
     items = batch.features.size // (recipe.segments * made.config.feature_dim)

@@ -20,7 +20,8 @@ import parallel_worker
 
 import wvad_core as wv
 from cases import CONFIGS, batch, video
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.recipe import Recipe
+from wvad_core.training.trainer import Trainer
 
 
 def snapshot() -> dict[str, Any]:
@@ -117,7 +118,7 @@ def steps(backend: str, folder: Path):
         if backend == "numpy":
             continue
         yield f"gradients {method}", lambda: made["new"].gradients(given)
-        yield f"trainer {method}", lambda: made.update(trainer=made["new"].backend.trainer(made["new"].network, recipe))
+        yield f"trainer {method}", lambda: made.update(trainer=Trainer(made["new"], recipe))
         yield f"step {method}", lambda: made["trainer"].step(given)
         yield f"reseed {method}", lambda: made["trainer"].reseed(3)
         yield f"state {method}", lambda: made["trainer"].restore(made["trainer"].state())

@@ -6,7 +6,7 @@ A backend is a module (or any object) with the functions of `Backend`. It is fou
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,16 +16,58 @@ import numpy as np
 from .blocks.configuration import Config
 from .data.batches import Batch
 from .errors import InputError, one_line
-from .training.recipes import Recipe
+from .training.options import Options
+from .training.recipe import Recipe
 
 Array = np.ndarray
 GROUP = "wvad.backends"
 
 
+class TrainingSession(Protocol):
+    """Gradients and updates of a network's parameters, which stay on the device. What a caller has set in the framework
+    changes none of it, and is left as it was.
+
+    groups: the canonical names of the parameters that are not frozen, as `recipe.grouped` has them.
+    """
+
+    groups: list[list[str]]
+
+    def differentiate(self, batch: Batch, deterministic: bool = False) -> Mapping[str, Any]:
+        """Keep the gradients of the total loss by all parameters, averaged over processes; the loss terms, 0-d each.
+
+        In training mode: running statistics, memory and random state move. deterministic: without the random layers.
+        """
+        ...
+
+    def norm(self) -> float:
+        """The Euclidean norm of all gradients together."""
+        ...
+
+    def scale(self, factor: float) -> None:
+        """Multiply all gradients."""
+        ...
+
+    def update(self, group: int, rate: float, count: int) -> None:
+        """Move the parameters of a group by the recipe's optimiser (`training.optimisers`), for the count-th time."""
+        ...
+
+    def slots(self, name: str) -> list[Array]:
+        """Copies of what the optimiser keeps for a parameter that was moved, in the order of `optimisers.slots_of`."""
+        ...
+
+    def restore(self, name: str, slots: Sequence[Array], count: int) -> None:
+        """Give the optimiser what `slots` gave for a parameter after so many updates."""
+        ...
+
+    def reseed(self, seed: int) -> None:
+        """Begin dropout and noise anew from a seed."""
+        ...
+
+
 class Backend(Protocol):
     """The functions of a backend. Weights are {canonical name: array}; a network is the framework's own object.
 
-    TRAINS: whether it has a `trainer`.
+    TRAINS: whether it has a `training_session`.
     """
 
     TRAINS: bool
@@ -63,8 +105,8 @@ class Backend(Protocol):
     def gradients(self, network: Any, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
         """{canonical name: gradient of the total loss}, likewise; of frozen parameters too."""
 
-    def trainer(self, network: Any, recipe: Recipe) -> Any:
-        """An object whose `step(batch, deterministic=False)` takes one optimiser step and returns the loss terms."""
+    def training_session(self, network: Any, recipe: Recipe, options: Options) -> TrainingSession:
+        """What `training.trainer.Trainer` trains the network with. Raises InputError for a precision that is not there."""
 
     def join(self, device: str = "auto") -> tuple[int, int]:
         """Set the device, and compute together with others from now on; what `processes` then gives.

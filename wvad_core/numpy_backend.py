@@ -13,7 +13,8 @@ from .blocks.tensors import Scope
 from .data.batches import Batch
 from .errors import InputError
 from .registry import MethodSpecification, specification
-from .training.recipes import Recipe
+from .training.options import Options
+from .training.recipe import Recipe
 
 Array = np.ndarray
 TRAINS = False
@@ -104,7 +105,7 @@ def gradients(network: Network, batch: Batch, deterministic: bool = False) -> No
     raise InputError("the numpy backend has no gradients; take a backend with a framework")
 
 
-def trainer(network: Network, recipe: Recipe) -> NoReturn:
+def training_session(network: Network, recipe: Recipe, options: Options) -> NoReturn:
     raise InputError("the numpy backend does not train; take a backend with a framework")
 
 

@@ -14,13 +14,14 @@ from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
 from wvad_core.registry import network_module
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.options import Options
+from wvad_core.training.recipe import Recipe
 
 from . import parallel
 from .isolation import isolated, modes_kept, unchanged
 from .network import VideoNetwork
 from .parallel import gather, processes  # noqa: F401, of the protocol
-from .training import Trainer, losses_and_gradients, training_losses
+from .training import TrainingSession, losses_and_gradients, training_losses
 
 Array = np.ndarray
 TRAINS = True
@@ -110,8 +111,8 @@ def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) 
         return {name: value.asnumpy().copy() for name, value in found.items()}
 
 
-def trainer(network: VideoNetwork, recipe: Recipe) -> Trainer:
-    return Trainer(network, recipe)
+def training_session(network: VideoNetwork, recipe: Recipe, options: Options) -> TrainingSession:
+    return TrainingSession(network, recipe, options)
 
 
 def export(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:

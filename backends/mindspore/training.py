@@ -1,7 +1,7 @@
-"""Training steps in MindSpore."""
+"""Training in MindSpore: loss terms, gradients, and the update of parameters."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from mindspore import Tensor, ops
 from wvad_core.backend import in_graphs
 from wvad_core.data.batches import Batch
 from wvad_core.errors import Failure, InputError
-from wvad_core.registry import memory_state, restore_memory
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.optimisers import slots_of
+from wvad_core.training.options import Options
+from wvad_core.training.recipe import Recipe
 
 from . import parallel
 from .blocks.normalisation import BatchNorm
@@ -19,7 +20,6 @@ from .blocks.random import Random
 from .isolation import isolated
 from .network import VideoNetwork
 
-MOMENTS = ("moment1", "moment2")
 REDUCED = {"float32": None, "bf16": ms.bfloat16}
 """What products are computed in instead of float32. The CPU has no bfloat16."""
 
@@ -51,93 +51,90 @@ def losses_and_gradients(network: VideoNetwork, batch: Batch, named: dict[str, m
     return dict(zip(names, values)), dict(zip(named, gradients))
 
 
-class Trainer:
-    """Adam with L2 weight decay, for each group of the recipe by its own rate; clips the gradient where the recipe does.
+class TrainingSession:
+    """As `wvad_core.backend.TrainingSession` has it."""
 
-    Frozen parameters are left alone.
-    """
-
-    def __init__(self, network: VideoNetwork, recipe: Recipe):
-        if REDUCED[recipe.precision] == ms.bfloat16 and ms.get_context("device_target") == "CPU":
-            raise InputError(f"precision {recipe.precision!r}: MindSpore has no bfloat16 on the CPU, expected float32")
-        self.network, self.recipe, self.steps = network, recipe, 0
+    def __init__(self, network: VideoNetwork, recipe: Recipe, options: Options):
+        if REDUCED[options.precision] == ms.bfloat16 and ms.get_context("device_target") == "CPU":
+            raise InputError(f"precision {options.precision!r}: MindSpore has no bfloat16 on the CPU, expected float32")
+        self.network, self.recipe, self.options = network, recipe, options
         self.parameters = network.trainable()
-        with isolated(network):
-            self.moments = {name: [ms.Parameter(ops.zeros_like(p), name=f"{kind}.{name}") for kind in MOMENTS]
-                            for name, p in self.parameters.items()}
         self.groups = recipe.grouped(self.parameters)
+        self.gradients: dict[str, Tensor] = {}
+        with isolated(network):
+            self.kept = {name: [ms.Parameter(ops.zeros_like(p), name=f"{slot}.{name}") for slot in slots_of(recipe)]
+                         for name, p in self.parameters.items()}
         for _, cell in network.cells_and_names():
             if isinstance(cell, BatchNorm):
-                cell.synchronised = recipe.batch_norm == "synchronised"
-        self.updates = [0] * len(self.groups)
+                cell.synchronised = options.batch_norm == "synchronised"
         self.adam = ops.Adam()
         self._compile()
 
-    def step(self, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-        """One optimiser step; gives the loss terms before it. With several processes, each takes its share of the batch."""
+    def differentiate(self, batch: Batch, deterministic: bool = False) -> dict[str, Tensor]:
         with isolated(self.network):
-            return self._step(batch, deterministic)
-
-    def _step(self, batch: Batch, deterministic: bool) -> dict[str, float]:
-        self.steps += 1
-        terms, gradients = self._differentiated(batch, deterministic)
-        gradients = parallel.averaged(gradients)
-        if self.recipe.clip_norm is not None:
-            norm = np.sqrt(sum(float(ops.square(g).sum().asnumpy()) for g in gradients.values()))
-            scale = min(1.0, self.recipe.clip_norm / (norm + 1e-6))
-            gradients = {name: g * scale for name, g in gradients.items()}
-        for i, rate in enumerate(self.recipe.rates(self.steps)):
-            if rate is not None:
-                self.updates[i] += 1
-                self._apply({name: gradients[name] for name in self.groups[i]}, rate, self.updates[i])
-        return {name: float(value.asnumpy()) for name, value in terms.items()}
+            terms, gradients = self._differentiated(batch, deterministic)
+            self.gradients = parallel.averaged(gradients)
+        return terms
 
     def _differentiated(self, batch: Batch, deterministic: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         try:
             return in_graphs(losses_and_gradients, self.graphs)(self.network, batch, self.parameters, deterministic,
-                                                                REDUCED[self.recipe.precision])
+                                                                REDUCED[self.options.precision])
         except RuntimeError as error:
-            if not self.recipe.compile:
+            if not self.options.compile:
                 raise
             raise Failure(f"MindSpore {ms.__version__} does not compile this method's training step here; compile=false "
                           "trains without") from error
 
-    def _apply(self, gradients: dict[str, Tensor], rate: float, update: int) -> None:
+    def norm(self) -> float:
+        with isolated(self.network):
+            return np.sqrt(sum(float(ops.square(g).sum().asnumpy()) for g in self.gradients.values()))
+
+    def scale(self, factor: float) -> None:
+        with isolated(self.network):
+            self.gradients = {name: g * factor for name, g in self.gradients.items()}
+
+    def update(self, group: int, rate: float, count: int) -> None:
+        with isolated(self.network):
+            for name in self.groups[group]:
+                self._move(self.parameters[name], self.gradients[name], self.kept[name], rate, count)
+
+    def _move(self, parameter: ms.Parameter, gradient: Tensor, kept: list[ms.Parameter], rate: float, count: int) -> None:
+        kind, decay = self.recipe.optimiser, self.recipe.weight_decay
+        if kind == "adamw":
+            ops.assign(parameter, parameter * (1 - rate * decay))
+        else:
+            gradient = gradient + decay * parameter
+        if kind in ("adam", "adamw"):
+            self._adam(parameter, gradient, kept, rate, count)
+        elif kind == "adagrad":
+            ops.assign(kept[0], kept[0] + ops.square(gradient))
+            ops.assign(parameter, parameter - rate * gradient / (ops.sqrt(kept[0]) + self.recipe.eps))
+        else:
+            for velocity in kept:  # none without momentum
+                gradient = ops.assign(velocity, self.recipe.momentum * velocity + gradient)
+            ops.assign(parameter, parameter - rate * gradient)
+
+    def _adam(self, parameter: ms.Parameter, gradient: Tensor, kept: list[ms.Parameter], rate: float, count: int) -> None:
         """MindSpore's kernel adds eps to the uncorrected root of v; scaling eps makes it Adam as published."""
         beta1, beta2 = self.recipe.betas
-        power1, power2 = beta1**update, beta2**update
+        power1, power2 = beta1**count, beta2**count
         scalars = [Tensor(value, ms.float32)
-                   for value in (power1, power2, rate, beta1, beta2, 1e-8 * (1 - power2) ** 0.5)]
-        for name, gradient in gradients.items():
-            parameter = self.parameters[name]
-            self.adam(parameter, *self.moments[name], *scalars, gradient + self.recipe.weight_decay * parameter)
+                   for value in (power1, power2, rate, beta1, beta2, self.recipe.eps * (1 - power2) ** 0.5)]
+        self.adam(parameter, *kept, *scalars, gradient)
 
-    def state(self) -> dict[str, np.ndarray]:
-        """All but the weights that the next step depends on, as arrays by name; random numbers aside (see `reseed`)."""
-        found = {"steps": np.array(self.steps)}
-        for names, updates in zip(self.groups, self.updates):
-            for name in names if updates else ():
-                first, second = self.moments[name]
-                found |= {f"updates.{name}": np.array(updates), f"moment1.{name}": first.asnumpy().copy(),
-                          f"moment2.{name}": second.asnumpy().copy()}
-        return found | memory_state(self.network.memory)
+    def slots(self, name: str) -> list[np.ndarray]:
+        return [value.asnumpy().copy() for value in self.kept[name]]
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from what `state` gave."""
-        self.steps = int(state["steps"])
-        for i, names in enumerate(self.groups):
-            for name in names:
-                if f"updates.{name}" in state:
-                    self.updates[i] = int(state[f"updates.{name}"])
-                    for kind, moment in zip(MOMENTS, self.moments[name]):
-                        moment.set_data(Tensor(state[f"{kind}.{name}"]))
-        restore_memory(self.network.memory, state)
+    def restore(self, name: str, slots: Sequence[np.ndarray], count: int) -> None:
+        """count: comes with each update."""
+        for kept, value in zip(self.kept[name], slots):
+            kept.set_data(Tensor(value))
 
     def reseed(self, seed: int) -> None:
-        """Begin dropout and noise anew from a seed."""
         self.network.reseed(seed)
         self._compile()
 
     def _compile(self) -> None:
         """Have the network's graphs compiled when they are next called; in a graph a seed is a constant."""
-        self.graphs = {name: ms.jit(getattr(self.network, name)) for name in self.network.graphs} if self.recipe.compile else {}
+        self.graphs = {name: ms.jit(getattr(self.network, name)) for name in self.network.graphs} if self.options.compile else {}

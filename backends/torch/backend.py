@@ -12,14 +12,15 @@ from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
 from wvad_core.registry import network_module
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.options import Options
+from wvad_core.training.recipe import Recipe
 
 from . import parallel
 from .isolation import full_float32, isolated, modes_kept, on_cpu_by_default, unchanged
 from .network import VideoNetwork
 from .parallel import gather, local_rank, processes  # noqa: F401, of the protocol
 from .precision import product_dtype
-from .training import Trainer, training_losses
+from .training import TrainingSession, training_losses
 
 Array = np.ndarray
 TRAINS = True
@@ -107,8 +108,8 @@ def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) 
     return {name: gradient.cpu().numpy() for name, gradient in zip(names, found)}
 
 
-def trainer(network: VideoNetwork, recipe: Recipe) -> Trainer:
-    return Trainer(network, recipe)
+def training_session(network: VideoNetwork, recipe: Recipe, options: Options) -> TrainingSession:
+    return TrainingSession(network, recipe, options)
 
 
 def export(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:

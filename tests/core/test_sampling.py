@@ -11,7 +11,7 @@ from wvad_core.data import Sampler, TrainingSet, find_sampler, sampling
 from wvad_core.data.segments import pick_snippets, pool_or_pad, pool_segments, resize_segments, unit_borders, unit_segments
 from wvad_core.errors import InputError
 from wvad_core.training.loop import read_training_set
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.recipe import Recipe
 
 
 def column(*values) -> np.ndarray:

@@ -9,12 +9,13 @@ import pytest
 import test_training_loop as loop
 from tensorboardX.proto.event_pb2 import Event
 from test_batches import dataset
-from test_training_loop import FAULTS, RECIPE, Stopped, begin, toy, training_set  # noqa: F401, fixtures
+from test_training_loop import FAULTS, OPTIONS, RECIPE, Stopped, begin, toy, training_set  # noqa: F401, fixtures
 
 from wvad_core.data import TrainingSet
 from wvad_core.methods import ssrl
 from wvad_core.training import loop as training_loop
 from wvad_core.training.loop import train
+from wvad_core.training.options import Options
 from wvad_core.training.run_folder import HISTORY, Run
 
 
@@ -40,7 +41,7 @@ def test_random_numbers_begin_anew_in_every_stage_and_after_every_save(training_
     saves = [(stage, seed) for stage, _, seed in seeds]
     assert len(set(saves)) == len(first) == 3 * (1 + 7), "at the start and after steps 3, 6 ... 18, 20 of each stage"
     seeds.clear()
-    begin(training_set, dataclasses.replace(RECIPE, seed=1), stages=3)
+    begin(training_set, options=dataclasses.replace(OPTIONS, seed=1), stages=3)
     assert not first & set(seed for *_, seed in seeds)
 
 
@@ -92,7 +93,7 @@ def test_of_equal_judgements_the_first_is_kept(training_set, values, best_step, 
 
 def test_a_tie_does_not_count_as_better_for_patience(training_set):
     given = iter([3.0, 3.0, 3.0, 9.0])
-    trained = begin(training_set, dataclasses.replace(RECIPE, patience=2), judge=lambda detector: next(given))
+    trained = begin(training_set, options=dataclasses.replace(OPTIONS, patience=2), judge=lambda detector: next(given))
     assert (trained.position.step, trained.position.best_step) == (12, 4)
 
 
@@ -110,8 +111,9 @@ def test_patches_of_later_stages_are_left_out_of_every_batch(monkeypatch):
         return {"total": 1.0}
 
     monkeypatch.setattr(loop.Trainer, "step", step)
-    recipe = dataclasses.replace(RECIPE, steps=2, evaluate_every=2)
-    train("toy", configs[-1], whole, recipe, "toy", judge=lambda detector: judged.append(detector.later) or 1.0)
+    recipe = dataclasses.replace(RECIPE, steps=2)
+    train("toy", configs[-1], whole, recipe, "toy", judge=lambda detector: judged.append(detector.later) or 1.0,
+          options=Options(evaluate_every=2))
     assert [batch.features.shape[1] for batch in seen] == [4, 4, 10, 10, 25, 25]
     assert judged == [21, 15, 0], "a judged detector drops them too"
     for batch in seen:

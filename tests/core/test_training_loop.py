@@ -13,17 +13,19 @@ from wvad_core.data import TrainingSet
 from wvad_core.errors import Failure, InputError
 from wvad_core.training import loop as training_loop
 from wvad_core.training.loop import Journal, Position, train
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.options import Options
+from wvad_core.training.recipe import Recipe
 from wvad_core.training.run_folder import BEST, HISTORY, LAST, STATE, Run
 
-RECIPE = Recipe(segments=4, videos=2, steps=20, evaluate_every=4, save_every=3, crops="all")
+RECIPE = Recipe(segments=4, videos=2, steps=20, crops="all")
+OPTIONS = Options(evaluate_every=4, save_every=3)
 
 
 class Trainer:
     """Moves its weight by the batch's mean and a random number; remembers a momentum."""
 
-    def __init__(self, network, recipe):
-        self.network, self.momentum, self.rng, self.fails = network, 0.0, None, {}
+    def __init__(self, detector, recipe, options):
+        self.network, self.momentum, self.rng, self.fails = detector.network, 0.0, None, {}
 
     def step(self, batch):
         self.momentum = 0.9 * self.momentum + float(batch.features.mean()) + self.rng.random()
@@ -57,7 +59,7 @@ def stop(trainer):
 @pytest.fixture(autouse=True)
 def toy(monkeypatch):
     """The method, the backend and the detectors of this file. A second stage starts from ten times the best weight."""
-    backend = SimpleNamespace(trainer=Trainer, weights=dict, processes=lambda: (0, 1))
+    backend = SimpleNamespace(weights=dict, processes=lambda: (0, 1))
 
     def from_weights(method, config, weights, *_, **__):
         network = {name: np.array(value) for name, value in weights.items()}
@@ -67,6 +69,7 @@ def toy(monkeypatch):
                            next_stage=lambda best, config, seed: {"w": 10 * best["w"], "steps": best["steps"]})
     monkeypatch.setattr(training_loop, "specification", lambda method: spec)
     monkeypatch.setattr(training_loop, "from_weights", from_weights)
+    monkeypatch.setattr(training_loop, "Trainer", Trainer)
     monkeypatch.setattr(training_loop, "draw", lambda parameters, seed: {"w": np.float32(0), "steps": np.int64(0)})
     FAULTS.clear()
 
@@ -76,9 +79,10 @@ def training_set():
     return TrainingSet(dataset(), 4)
 
 
-def begin(training_set, recipe=RECIPE, stages=1, journal=None, judge=lambda detector: float(np.sin(detector.network["w"]))):
+def begin(training_set, recipe=RECIPE, stages=1, journal=None, judge=lambda detector: float(np.sin(detector.network["w"])),
+          options=OPTIONS):
     config = SimpleNamespace(patches=0, stages=stages, as_dict=dict, crops_of=int)
-    return train("toy", config, training_set, recipe, "toy", judge=judge, journal=journal)
+    return train("toy", config, training_set, recipe, "toy", judge=judge, journal=journal, options=options)
 
 
 def test_history_judgements_and_the_best(training_set):
@@ -122,7 +126,7 @@ def test_of_equal_judgements_the_weights_of_the_first_are_kept(training_set):
 
 def test_patience(training_set):
     values = iter([1.0, 3.0, 2.0, 2.5, 9.0])
-    trained = begin(training_set, dataclasses.replace(RECIPE, patience=2), judge=lambda detector: next(values))
+    trained = begin(training_set, options=dataclasses.replace(OPTIONS, patience=2), judge=lambda detector: next(values))
     assert trained.position == Position(0, 16, 3.0, 8, 2) and trained.best["steps"] == 8
 
 
@@ -135,7 +139,8 @@ def test_a_stage_starts_from_the_best_of_the_one_before(training_set):
 
 
 def test_the_seed_decides_all(training_set):
-    ends = [float(begin(training_set, dataclasses.replace(RECIPE, seed=seed)).detector.weights()["w"]) for seed in (3, 3, 4)]
+    ends = [float(begin(training_set, options=dataclasses.replace(OPTIONS, seed=seed)).detector.weights()["w"])
+            for seed in (3, 3, 4)]
     assert ends[0] == ends[1] != ends[2]
 
 

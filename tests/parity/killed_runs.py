@@ -3,7 +3,6 @@ many times at random moments and resumed each time, in FOLDER/killed. Prints the
 
 Every run is a process forked from this one, which has imported the framework and computed nothing.
 """
-import dataclasses
 import importlib
 import json
 import multiprocessing
@@ -20,19 +19,19 @@ import numpy as np
 from cases import CONFIGS, batch, video
 from wvad_core.registry import specification
 from wvad_core.training.loop import train
-from wvad_core.training.recipes import Recipe, resolve
+from wvad_core.training.overrides import resolve
 from wvad_core.training.run_folder import HISTORY, Run
 
 LATER = {"torch": ["torch._dynamo"]}
 """What a framework imports when its first optimiser is made, which takes longer than a run."""
-RECIPE = Recipe(segments=16, videos=3, steps=24, learning_rate=1e-3, evaluate_every=5, save_every=3, metric="auc")
+RECIPE = {"segments": 16, "videos": 3, "steps": 24, "learning_rate": 1e-3}
+OPTIONS = {"evaluate_every": 5, "save_every": 3}
 
 
 def run(method: str, framework: str, folder: Path) -> None:
     settings = CONFIGS[method][-1]
     published = next(iter(specification(method).RECIPES.values()))
-    recipe, config = resolve(dataclasses.replace(RECIPE, groups=published.groups), specification(method).Config,
-                             settings, method)
+    found = resolve(RECIPE | {"groups": published.get("groups", ())}, specification(method).Config, settings | OPTIONS, method)
     features = video(method, settings, 16)
     training_set = SimpleNamespace(features=[features], batch=lambda step, *_: batch(method, settings, 16, seed=step))
 
@@ -40,7 +39,8 @@ def run(method: str, framework: str, folder: Path) -> None:
         """How much the scores vary: a number that any change of the weights changes."""
         return float(np.abs(np.diff(detector.score(features))).sum())
 
-    train(method, config, training_set, recipe, framework, judge=judge, journal=Run(folder))
+    train(method, found.config, training_set, found.recipe, framework, judge=judge, journal=Run(folder),
+          options=found.options)
 
 
 def begun(method: str, framework: str, folder: Path) -> multiprocessing.Process:

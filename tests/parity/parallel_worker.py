@@ -21,10 +21,12 @@ from wvad_core.backend import backend as find_backend
 from wvad_core.data.annotations import Video
 from wvad_core.data.dataset import Dataset, Item
 from wvad_core.data.features import VideoFeatures
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.options import Options
+from wvad_core.training.recipe import Recipe
+from wvad_core.training.trainer import Trainer
 
 RECIPE = Recipe(segments=20, videos=4, steps=3, learning_rate=1e-3, weight_decay=5e-3, clip_norm=1.0)
-DEVICE = dataclasses.replace(RECIPE, batch_norm="device")
+DEVICE = Options(batch_norm="device")
 CASES = [(method, configs[-1]) for method, configs in CONFIGS.items()]
 SAME = "saa"  # whose loss is of means over videos alone: it stays the same when every video comes twice
 LENGTHS = (7, 30, 3, 12, 20)
@@ -32,12 +34,12 @@ HANGS = 900
 """Seconds after which a process that waits for another one, which is gone, ends; a run takes a small part of them."""
 
 
-def train(method: str, config: dict, backend: str, share=lambda batch: batch, recipe: Recipe = RECIPE,
+def train(method: str, config: dict, backend: str, share=lambda batch: batch, options: Options = Options(),
           deterministic: bool = True) -> dict[str, Any]:
     """A few steps, on what `share` makes of the batches: the loss terms of each, the weights and the memory."""
     made = detector(method, config, backend)
-    trainer = made.backend.trainer(made.network, recipe)
-    batches = [batch(method, config, 20, videos=recipe.videos, seed=step) for step in range(recipe.steps)]
+    trainer = Trainer(made, RECIPE, options)
+    batches = [batch(method, config, 20, videos=RECIPE.videos, seed=step) for step in range(RECIPE.steps)]
     terms = [trainer.step(share(given), deterministic) for given in batches]
     memory = {name: value for name, value in trainer.state().items() if name.startswith("memory.")}
     return {"terms": terms, "weights": made.weights() | memory}
@@ -89,8 +91,8 @@ def everything(backend: str, folder: Path, rank: int = 0, size: int = 1) -> dict
     """All that is compared, on this one of several processes."""
     found = {f"train {i}": train(method, config, backend, lambda given: given.shard(rank, size))
              for i, (method, config) in enumerate(CASES)}
-    for name, recipe, deterministic in (("synchronised", RECIPE, True), ("device", DEVICE, True), ("random", DEVICE, False)):
-        found[name] = train(SAME, CONFIGS[SAME][0], backend, lambda given: twice(given).shard(rank, size), recipe,
+    for name, options, deterministic in (("synchronised", Options(), True), ("device", DEVICE, True), ("random", DEVICE, False)):
+        found[name] = train(SAME, CONFIGS[SAME][0], backend, lambda given: twice(given).shard(rank, size), options,
                             deterministic)
     return found | evaluations(backend, folder)
 

@@ -21,7 +21,9 @@ import wvad_core as wv
 from cases import CONFIGS, NETWORKS, batch, detector, video
 from compare import OUTPUT, TRAINED, assert_all_close
 from wvad_core.registry import memory_state
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.options import Options
+from wvad_core.training.recipe import Recipe
+from wvad_core.training.trainer import Trainer
 
 TESTS = Path(__file__).parent.parent
 RECIPE = Recipe(segments=20, videos=3, steps=3, learning_rate=1e-3)
@@ -82,7 +84,7 @@ def test_looking_at_a_network_leaves_it_as_it_is(method, config, backend):
     histories, weights = [], []
     for looked_at in (False, True):
         made = detector(method, config, backend)
-        trainer = None if backend == "numpy" else made.backend.trainer(made.network, RECIPE)
+        trainer = None if backend == "numpy" else Trainer(made, RECIPE)
         history = []
         for step in range(3):
             given = batch(method, config, 20, seed=step)
@@ -143,11 +145,11 @@ def ways() -> dict:
 def everything(method: str, config: dict, precision: str = "float32") -> list[dict]:
     """Scores, losses, gradients, and weights after steps, one of them after a resume."""
     made = detector(method, config, "torch")
-    given, recipe = batch(method, config, 20), dataclasses.replace(RECIPE, precision=precision)
+    given, options = batch(method, config, 20), Options(precision=precision)
     found = [{"scores": made.score(video(method, config, 20))}, made.losses(given), made.gradients(given)]
-    trainer = made.backend.trainer(made.network, recipe)
+    trainer = Trainer(made, RECIPE, options)
     found += [trainer.step(given), trainer.step(given)]
-    state, trainer = trainer.state(), made.backend.trainer(made.network, recipe)
+    state, trainer = trainer.state(), Trainer(made, RECIPE, options)
     trainer.restore(state)
     return [*found, trainer.step(given), made.weights(), {"scores": made.score(video(method, config, 20))}]
 

@@ -7,7 +7,7 @@ from compare import OUTPUT, assert_close
 from wvad_core.data import Dataset, demo
 from wvad_core.registry import specification
 from wvad_core.training.loop import Journal, read_training_set, train
-from wvad_core.training.recipes import resolve
+from wvad_core.training.overrides import resolve
 
 METHODS = [method for method in wv.list_methods() if "demo" in specification(method).RECIPES]
 STEPS = {"adplg": {"steps": 300, "evaluate_every": 20}, "ssrl": {"steps": 60, "evaluate_every": 60}}
@@ -29,9 +29,10 @@ def test_training_gets_there(method, framework, folders, request):
     if (framework, method) in SLOW and not request.config.getoption("--slow"):
         pytest.skip("takes minutes; docs/training.md has its result, and --slow runs it")
     spec = specification(method)
-    recipe, config = resolve(spec.RECIPES["demo"], spec.Config, STEPS.get(method, {"steps": 100, "evaluate_every": 50}), method)
+    resolved = resolve(spec.RECIPES["demo"], spec.Config, STEPS.get(method, {"steps": 100, "evaluate_every": 50}), method)
+    recipe, options, config = resolved.recipe, resolved.options, resolved.config
     videos, test = (Dataset.open("demo", folders[config.layout], split) for split in ("train", "test"))
-    fresh = wv.create(method, framework, seed=recipe.seed, **config.as_dict())
+    fresh = wv.create(method, framework, seed=options.seed, **config.as_dict())
     assert 0.35 < wv.evaluate(fresh, test, replicates=1).metrics["auc"] < 0.65
     journal = Journal()
 
@@ -39,7 +40,8 @@ def test_training_gets_there(method, framework, folders, request):
         """By the test set, as published."""
         return wv.evaluate(detector, test, replicates=1).metrics["auc"]
 
-    trained = train(method, config, read_training_set(videos, recipe, method, config), recipe, framework, judge=judge, journal=journal)
+    trained = train(method, config, read_training_set(videos, recipe, method, config), recipe, framework, judge=judge,
+                    journal=journal, options=options)
     losses = [line["total"] for line in journal.history if "total" in line]
     assert len(losses) == recipe.steps * len(spec.stages(config)) and losses[-1] < losses[0]
     assert 0.9 < trained.position.best < 1

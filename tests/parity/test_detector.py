@@ -16,7 +16,8 @@ from compare import OUTPUT, assert_all_close
 from wvad_core.checkpoints.assumed import Assumed
 from wvad_core.methods import rtfm
 from wvad_core.registry import memory_state
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.recipe import Recipe
+from wvad_core.training.trainer import Trainer
 
 RECIPE = Recipe(segments=20, videos=3, steps=3, learning_rate=1e-3)
 COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda made: pickle.loads(pickle.dumps(made))}
@@ -57,7 +58,7 @@ def test_a_copy_computes_the_same_and_goes_on_alike(method, config, backend, way
 def move(made: wv.Detector, given: wv.Batch) -> None:
     """What a step moves: dropout and noise, running statistics, memory, and weights where the backend trains."""
     if made.backend.TRAINS:
-        made.backend.trainer(made.network, RECIPE).step(given)
+        Trainer(made, RECIPE).step(given)
     else:
         made.network.losses(given)
 

@@ -10,7 +10,7 @@ from ml_dtypes import bfloat16
 import wvad_core as wv
 from wvad_core.data import TrainingSet
 from wvad_core.training.loop import train
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.recipe import Recipe
 
 SAA = {"feature_dim": 16, "attention_dim": 4, "hidden_dims": (4, 2)}
 SSRL = {"feature_dim": 16, "hidden_dims": (8, 6)}

@@ -15,7 +15,7 @@ from wvad_core.checkpoints.export import export
 from wvad_core.data import Dataset
 from wvad_core.errors import Failure
 from wvad_core.training.loop import Journal, read_training_set, train
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.recipe import Recipe
 
 NAMES = ("Normal", "Fight", "Riot")
 SETTINGS = [{}, {"biased": False, "squared": False, "shift": 1.5, "smoothing": 3, "branch": "classes"}]

@@ -85,7 +85,7 @@ def test_batch_norm_is_synchronised_or_per_device(launched, framework):
 
 
 def test_dropout_differs_between_processes_and_their_weights_do_not(launched, framework):
-    half = parallel_worker.train(SAME, CONFIGS[SAME][0], framework, recipe=DEVICE, deterministic=False)
+    half = parallel_worker.train(SAME, CONFIGS[SAME][0], framework, options=DEVICE, deterministic=False)
     first, second = (found["random"]["weights"] for found in launched(framework))
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert max(error(first[name], value) for name, value in half["weights"].items()) > 10 * TRAINED

@@ -69,11 +69,13 @@ def test_which_cpus_have_it(monkeypatch, kernels, machine, avx512, amx, expected
 
 HELD_TO_AVX2 = """
 import torch, wvad_core as wv
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.options import Options
+from wvad_core.training.recipe import Recipe
+from wvad_core.training.trainer import Trainer
 made = wv.create("ar-net", "torch", "cpu", variant="lstm", feature_dim=16)
-recipe = Recipe(segments=20, videos=3, steps=1, precision="bf16")
+recipe = Recipe(segments=20, videos=3, steps=1)
 for refused in (lambda: wv.create("ar-net", "torch", "cpu", "bf16", variant="lstm", feature_dim=16),
-                lambda: made.backend.trainer(made.network, recipe)):
+                lambda: Trainer(made, recipe, Options(precision="bf16"))):
     try:
         refused()
     except wv.InputError as error:

@@ -15,7 +15,8 @@ from weight_changes import CHANGES, keep_first_kernels
 import wvad_core as wv
 from cases import batch, video
 from wvad_core.blocks import magnitude
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.recipe import Recipe
+from wvad_core.training.trainer import Trainer
 
 STEPS = 70   # so that a convolution of dilation 4 has tiles enough
 HEADS = {"depth": 1, "heads": 2, "head_dim": 8, "feed_forward_dim": 16}
@@ -64,7 +65,7 @@ def assert_scores_are_those_of_the_file(made: wv.Detector, features: np.ndarray,
 
 
 def stepped(made: wv.Detector, config: dict) -> None:
-    trainer = made.backend.trainer(made.network, RECIPE)
+    trainer = Trainer(made, RECIPE)
     for seed in range(RECIPE.steps):
         trainer.step(batch(made.method, config, RECIPE.segments, RECIPE.videos, seed=seed))
 

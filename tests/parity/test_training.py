@@ -12,7 +12,11 @@ import wvad_core as wv
 from cases import CONFIGS, NETWORKS, batch, detector
 from compare import OUTPUT, TRAINED, assert_all_close, error
 from wvad_core.registry import specification
-from wvad_core.training.recipes import Group, Recipe, resolve
+from wvad_core.training.overrides import resolve
+from wvad_core.training.optimisers import OPTIMISERS, slots_of
+from wvad_core.training.options import Options
+from wvad_core.training.recipe import Group, Recipe
+from wvad_core.training.trainer import Trainer, clipping
 
 RECIPES = {"clipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3, clip_norm=1.0),
            "unclipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3)}
@@ -26,7 +30,7 @@ def test_ten_steps_leave_equal_weights(kind, method, config):
     for name in ("torch", "mindspore"):
         made = detector(method, config, name)
         start = made.weights()
-        trainer = made.backend.trainer(made.network, recipe)
+        trainer = Trainer(made, recipe)
         history = [trainer.step(batch(method, config, 20, seed=step), deterministic=True) for step in range(10)]
         trained[name] = made.weights()
         frozen = tuple(f"{prefix}." for prefix in made.config.frozen)
@@ -49,7 +53,7 @@ def test_a_step_is_adam_as_published(method, config, framework):
         g = gradient.astype(np.float64) * min(1, recipe.clip_norm / (norm + 1e-6)) + recipe.weight_decay * weights[name]
         expected[name] = weights[name] - recipe.learning_rate * g / (np.abs(g) + 1e-8)
     made = detector(method, config, framework)
-    made.backend.trainer(made.network, recipe).step(given, deterministic=True)
+    Trainer(made, recipe).step(given, deterministic=True)
     found = made.weights()
     assert norm > recipe.clip_norm
     assert_all_close({name: found[name] for name in expected}, expected, OUTPUT)
@@ -62,7 +66,7 @@ def test_the_second_step_has_the_recipes_betas(framework):
     first, second = batch(method, config, 20), batch(method, config, 20, seed=1)
     made = detector(method, config, framework)
     weights = [made.weights()]
-    trainer = made.backend.trainer(made.network, recipe)
+    trainer = Trainer(made, recipe)
     for given in (first, second):
         trainer.step(given, deterministic=True)
         weights.append(made.weights())
@@ -75,6 +79,58 @@ def test_the_second_step_has_the_recipes_betas(framework):
         m, v = (0.5 * 0.5 * g1 + 0.5 * g2) / (1 - 0.5**2), (0.8 * 0.2 * g1**2 + 0.2 * g2**2) / (1 - 0.8**2)
         expected[name] = weights[1][name] - 1e-2 * m / (np.sqrt(v) + 1e-8)
     assert_all_close({name: weights[2][name] for name in expected}, expected, OUTPUT)
+
+
+@pytest.mark.parametrize("values", [{"optimiser": "adam"}, {"optimiser": "adamw"}, {"optimiser": "adagrad"},
+                                    {"optimiser": "sgd"}, {"optimiser": "sgd", "momentum": 0.9}])
+def test_ten_steps_are_those_of_the_optimisers_specification(values, framework):
+    """Each step in float64, from the weights before it and their gradients; schedule, warm-up and clipping are in it."""
+    method, config = "ur-dmu", CONFIGS["ur-dmu"][1]
+    recipe = dataclasses.replace(RECIPES["clipped"], learning_rate=1e-2, weight_decay=0.1, eps=1e-4, schedule="step", decay=0.5,
+                                 decay_steps=4, warm_up_steps=3, **values)
+    made = detector(method, config, framework)
+    trainer, kept = Trainer(made, recipe), {}
+    names = trainer.groups[0]
+    for step in range(10):
+        given = batch(method, config, 20, seed=step)
+        before = made.weights()
+        gradients = {name: g.astype(np.float64) for name, g in made.gradients(given, True).items() if name in names}
+        factor = clipping(np.sqrt(sum(np.square(g).sum() for g in gradients.values())), recipe.clip_norm)
+        expected = {}
+        for name, gradient in gradients.items():
+            slots = kept.get(name, dict.fromkeys(slots_of(recipe), 0.0))
+            expected[name], kept[name] = OPTIMISERS[recipe.optimiser].update(
+                before[name].astype(np.float64), factor * gradient, slots, recipe.rates(step + 1)[0], step + 1, recipe)
+        trainer.step(given, deterministic=True)
+        found = made.weights()
+        assert_all_close({name: found[name] for name in names}, expected, OUTPUT)
+        moves = (np.concatenate([(after[name] - before[name]).ravel() for name in names]) for after in (found, expected))
+        assert error(*moves) < 1e-3, step
+    state = trainer.state()
+    assert {name.partition(".")[0] for name in state} == {"steps", "updates", *slots_of(recipe)}
+    for slot in slots_of(recipe):
+        assert_all_close({n: state[f"{slot}.{n}"] for n in names}, {n: kept[n][slot] for n in names}, TRAINED)
+
+
+@pytest.mark.parametrize("values", [{"optimiser": "adamw"}, {"optimiser": "adagrad"}, {"optimiser": "sgd", "momentum": 0.9},
+                                    {"optimiser": "sgd"}])
+def test_every_optimiser_goes_on_from_its_state(values, framework):
+    """Restored after three of six steps, from arrays alone: the same weights, in PyTorch bit for bit."""
+    method, config = "ur-dmu", CONFIGS["ur-dmu"][1]
+    recipe = dataclasses.replace(RECIPES["clipped"], **values)
+    made = detector(method, config, framework)
+    trainer = Trainer(made, recipe)
+    for step in range(6):
+        if step == 3:
+            weights, state = made.weights(), {name: np.array(value) for name, value in trainer.state().items()}
+        trainer.step(batch(method, config, 20, seed=step), deterministic=True)
+    network = made.backend.build(method, made.config, weights, devices.of(framework), "float32", 9)
+    again = dataclasses.replace(made, network=network)
+    restored = Trainer(again, recipe)
+    restored.restore(state)
+    for step in (3, 4, 5):
+        restored.step(batch(method, config, 20, seed=step), deterministic=True)
+    assert_all_close(again.weights(), made.weights(), 0.0 if framework == "torch" else OUTPUT)
 
 
 GROUPED = Recipe(segments=20, videos=3, steps=8, learning_rate=1e-3, weight_decay=5e-3,
@@ -93,7 +149,7 @@ def test_a_group_waits_for_its_warm_up_and_then_trains_alike():
     trained = {}
     for name in ("torch", "mindspore"):
         made = detector(method, config, name)
-        trainer, start = made.backend.trainer(made.network, GROUPED), made.weights()
+        trainer, start = Trainer(made, GROUPED), made.weights()
         for step in range(GROUPED.steps):
             trainer.step(batch(method, config, 20, seed=step), deterministic=True)
             if step == 1:
@@ -114,7 +170,7 @@ def test_a_trainer_with_a_restored_state_goes_on_as_the_first_one(method, framew
                    for name, warm_up in (("head.", 3), ("snippet.", 1), ("classifier.", 0)))
     recipe = dataclasses.replace(RECIPES["clipped"], groups=groups)
     made = detector(method, config, framework)
-    trainer = made.backend.trainer(made.network, recipe)
+    trainer = Trainer(made, recipe)
     given, terms = [batch(method, config, 20, seed=i % 2) for i in range(6)], []
     for number, one in enumerate(given):
         if number == 3:
@@ -122,7 +178,7 @@ def test_a_trainer_with_a_restored_state_goes_on_as_the_first_one(method, framew
         terms.append(trainer.step(one, deterministic=True))
     network = made.backend.build(method, made.config, weights, devices.of(framework), "float32", 9)
     again = dataclasses.replace(made, network=network)
-    restored = again.backend.trainer(again.network, recipe)
+    restored = Trainer(again, recipe)
     restored.restore(state)
     for one, expected in zip(given[3:], terms[3:]):
         assert_all_close(restored.step(one, deterministic=True), expected, OUTPUT)
@@ -134,7 +190,7 @@ def test_a_group_moves_by_its_own_rate(framework):
     """Adam's first update of a tensor is its rate, times the sign of the gradient: 1e-3 in step 1, 1e-2 in step 3."""
     method, config = "bn-wvad", CONFIGS["bn-wvad"][0]
     made = detector(method, config, framework)
-    trainer, weights = made.backend.trainer(made.network, GROUPED), [made.weights()]
+    trainer, weights = Trainer(made, GROUPED), [made.weights()]
     for step in range(3):
         trainer.step(batch(method, config, 20, seed=step), deterministic=True)
         weights.append(made.weights())
@@ -148,11 +204,11 @@ def test_a_group_moves_by_its_own_rate(framework):
 @pytest.mark.parametrize("method", CONFIGS)
 def test_fifty_steps_of_the_published_recipe_have_the_same_losses(method):
     spec, settings = specification(method), CONFIGS[method][0]
-    recipe, _ = resolve(next(iter(spec.RECIPES.values())), spec.Config, settings, method)
+    recipe = resolve(next(iter(spec.RECIPES.values())), spec.Config, settings, method).recipe
     histories = []
     for name in ("torch", "mindspore"):
         made = detector(method, settings, name)
-        trainer = made.backend.trainer(made.network, recipe)
+        trainer = Trainer(made, recipe)
         histories.append([trainer.step(batch(method, settings, 20, seed=step), deterministic=True) for step in range(50)])
     for step, (ours, theirs) in enumerate(zip(*histories)):
         assert ours.keys() == theirs.keys()
@@ -166,7 +222,7 @@ def test_fifty_steps_of_the_published_recipe_have_the_same_losses(method):
 def test_a_step_in_bfloat16_is_nearly_that_in_float32(method):
     def terms(precision: str) -> list[dict]:
         made = detector(method, CONFIGS[method][0], "torch")
-        trainer = made.backend.trainer(made.network, dataclasses.replace(RECIPES["unclipped"], precision=precision))
+        trainer = Trainer(made, RECIPES["unclipped"], Options(precision=precision))
         found = [trainer.step(batch(method, CONFIGS[method][0], 20), deterministic=True) for _ in range(2)]
         assert all(value.dtype != np.float16 for value in made.weights().values()), "weights stay in full precision"
         return found
@@ -184,11 +240,11 @@ def test_mindspore_trains_in_reduced_precision(method, monkeypatch):
 
     from wvad_mindspore import training
 
-    recipe, terms = dataclasses.replace(RECIPES["unclipped"], precision="bf16"), []
+    terms = []
     for dtype in (None, ms.float16):
         monkeypatch.setitem(training.REDUCED, "bf16", dtype)
         made = detector(method, CONFIGS[method][0], "mindspore")
-        trainer = made.backend.trainer(made.network, recipe)
+        trainer = Trainer(made, RECIPES["unclipped"], Options(precision="bf16"))
         terms.append([trainer.step(batch(method, CONFIGS[method][0], 20), deterministic=True)["total"] for _ in range(2)])
         assert all(np.isfinite(value).all() and value.dtype != np.float16 for value in made.weights().values())
     assert terms[0] != terms[1] and terms[1] == pytest.approx(terms[0], rel=0.05)
@@ -198,7 +254,7 @@ def test_mindspore_trains_in_reduced_precision(method, monkeypatch):
 def test_mindspore_has_no_bfloat16_on_the_cpu():
     made = detector("rtfm", CONFIGS["rtfm"][0], "mindspore")
     with pytest.raises(wv.InputError, match="precision 'bf16': MindSpore has no bfloat16 on the CPU, expected float32"):
-        made.backend.trainer(made.network, dataclasses.replace(RECIPES["clipped"], precision="bf16"))
+        Trainer(made, RECIPES["clipped"], Options(precision="bf16"))
 
 
 def test_a_compiled_step_leaves_nothing_with_the_network(framework, monkeypatch):
@@ -209,14 +265,13 @@ def test_a_compiled_step_leaves_nothing_with_the_network(framework, monkeypatch)
         monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     method, config = next(case for case in NETWORKS if case[1].get("variant") == "mean")
     given, made, plain = batch(method, config, 20), detector(method, config, framework), detector(method, config, framework)
-    recipe = dataclasses.replace(RECIPES["unclipped"], compile=True)
-    trainers = [x.backend.trainer(x.network, r) for x, r in ((made, recipe), (plain, RECIPES["unclipped"]))]
+    trainers = [Trainer(x, RECIPES["unclipped"], Options(compile=compiled)) for x, compiled in ((made, True), (plain, False))]
     for _ in range(2):
         found, expected = (trainer.step(given, deterministic=True) for trainer in trainers)
         assert_all_close(found, expected, OUTPUT, 1e-7)
     assert not set(made.network.graphs) & set(vars(made.network))
     copied = dataclasses.replace(made, network=copy.deepcopy(made.network))
-    copied.backend.trainer(copied.network, RECIPES["unclipped"]).step(given, deterministic=True)
+    Trainer(copied, RECIPES["unclipped"]).step(given, deterministic=True)
     saved = made.backend.build(method, made.config, copied.weights(), devices.of(made.backend_name), "float32", 0)
     expected = dataclasses.replace(made, network=saved).losses(given, True)
     expected = pytest.approx(expected, rel=1e-5, abs=1e-7)

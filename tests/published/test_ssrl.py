@@ -11,7 +11,8 @@ from golden import features
 from wvad_core.backend import backend as find_backend
 from wvad_core.blocks import magnitude
 from wvad_core.methods.ssrl import Config, Grid, next_stage, parameters
-from wvad_core.training.recipes import Recipe
+from wvad_core.training.recipe import Recipe
+from wvad_core.training.trainer import Trainer
 
 SMALL = {"feature_dim": 16, "hidden_dims": (8, 6)}
 RECIPE = Recipe(segments=12, videos=2, steps=3, learning_rate=1e-3, weight_decay=5e-3)
@@ -100,7 +101,7 @@ def test_a_stage_starts_from_the_one_before(framework):
             assert set(weights) == set(fresh)
             assert all(np.array_equal(value, before.get(name, fresh[name])) for name, value in weights.items())
         made = build(config, weights, framework)
-        trainer = made.backend.trainer(made.network, RECIPE)
+        trainer = Trainer(made, RECIPE)
         for step in range(RECIPE.steps):
             trainer.step(small_batch(config, step))
         trained, frozen = made.weights(), tuple(f"{name}." for name in config.frozen)

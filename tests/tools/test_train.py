@@ -14,7 +14,8 @@ from wvad_core.cli import process, train
 from wvad_core.data import TrainingSet, demo
 from wvad_core.registry import specification
 from wvad_core.training import experiment
-from wvad_core.training import recipes, run_folder
+from wvad_core.training import run_folder
+from wvad_core.training.overrides import parse, resolve
 from wvad_core.training.run_folder import BEST, HISTORY, LAST, STATE
 
 pytestmark = pytest.mark.needs("torch")
@@ -156,7 +157,7 @@ def test_a_held_out_part_chooses_and_is_not_trained_on(videos, capsys, monkeypat
     assert "by the AUC over the 2 training videos held out; the test set took no part" in report["selected"]
     assert any("2 abnormal training videos" in line for line in report["notices"]) is False
     plan = experiment.read_plan(folder)
-    held = experiment.held_out(plan.open("train"), plan.recipe)
+    held = experiment.held_out(plan.open("train"), plan.options)
     assert [plan.open("train")[i].abnormal for i in held].count(True) == 1 and len(held) == 2
     assert drawn == set(range(6)) - set(held.tolist())
 
@@ -170,7 +171,7 @@ def test_a_dataset_without_a_recipe_takes_another_and_says_so(videos, capsys, mo
     argv = [word for word in words("--dataset", dataset) if word not in ("--recipe", "xd-violence")]
     assert f"\nrecipe of   xd-violence (there is none for {dataset}; --recipe takes another)\n" in ends(0, argv, capsys)
     used = json.loads((folder / "run" / "recipe.json").read_text())["recipe"]
-    assert used["clip_norm"] == specification("bn-wvad").RECIPES["xd-violence"].clip_norm
+    assert used["clip_norm"] == specification("bn-wvad").RECIPES["xd-violence"]["clip_norm"]
 
 
 def test_a_recipe_that_is_asked_for_or_there_needs_no_reason(videos, capsys):
@@ -279,7 +280,7 @@ def test_a_backend_that_does_not_train_is_refused_before_anything_is_read(videos
     if resumes:
         (folder / "run").mkdir()
         plan = {"method": "bn-wvad", "dataset": "own.csv", "features": "features", "backend": "numpy", "device": "auto",
-                "recipe": resolved(*TINY)}
+                "recipe_of": "xd-violence", "overrides": {}, **resolved(*TINY)}
         (folder / "run" / "recipe.json").write_text(json.dumps(plan))
         (folder / "run" / STATE).write_bytes(b"")
     argv = ["--resume", "run"] if resumes else [word for word in words("--backend", "numpy") if "feature_dim" not in word]
@@ -292,7 +293,8 @@ def test_a_backend_that_does_not_train_is_refused_before_anything_is_read(videos
 
 def resolved(*overrides):
     spec = specification("bn-wvad")
-    return recipes.resolve(spec.RECIPES["xd-violence"], spec.Config, recipes.parse(overrides), "bn-wvad")[0].as_dict()
+    found = resolve(spec.RECIPES["xd-violence"], spec.Config, parse(overrides), "bn-wvad")
+    return {"recipe": found.recipe.as_dict(), "options": found.options.as_dict()}
 
 
 def everything(folder):

@@ -18,7 +18,8 @@ from ..data import bundled_tables, demo, load_table
 from ..files import write_json
 from ..registry import module_name, specification
 from ..reports.text import percent
-from ..training import experiment, recipes
+from ..training import experiment
+from ..training.overrides import parse
 from ..training.run_folder import STATE
 from . import options
 from .test import BY_DEFAULT
@@ -61,8 +62,8 @@ def main(argv: Sequence[str], prog: str = "wvad train") -> None:
     if arguments.seeds == 1:
         reports = [experiment.run(plan, folder, say)]
     else:
-        reports = [experiment.run(replace(plan, recipe=replace(plan.recipe, seed=seed)), folder / f"seed-{seed}", say)
-                   for seed in range(plan.recipe.seed, plan.recipe.seed + arguments.seeds)]
+        reports = [experiment.run(replace(plan, options=replace(plan.options, seed=seed)), folder / f"seed-{seed}", say)
+                   for seed in range(plan.options.seed, plan.options.seed + arguments.seeds)]
         if first:
             write_json(folder / experiment.REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
     if first:
@@ -99,7 +100,7 @@ def planned(arguments: argparse.Namespace) -> experiment.Plan:
     module_name(method)
     load_table(arguments.dataset)
     return experiment.plan(method, arguments.dataset, arguments.features, arguments.backend or options.default_backend("torch"),
-                           arguments.device, recipes.parse(arguments.overrides),
+                           arguments.device, parse(arguments.overrides),
                            arguments.recipe or recipe_for(method, arguments.dataset))
 
 
@@ -143,16 +144,15 @@ def heading(plan: experiment.Plan, folder: Path, arguments: argparse.Namespace) 
     recipe, begins = plan.recipe, not arguments.resume
     chosen = f" ({BY_DEFAULT}; --method takes another)" if begins and not arguments.method else ""
     default = f" ({options.DEFAULT_BACKEND})" if begins and not arguments.backend else ""
-    taken = arguments.recipe or recipe_for(plan.method, plan.dataset)
-    why = "" if arguments.recipe or taken == plan.dataset or not begins else (
+    why = "" if arguments.recipe or plan.recipe_of == plan.dataset or not begins else (
         f" (there is none for {plan.dataset}; --recipe takes another)")
     lines = (("method", plan.method + chosen),
-             ("backend", f"{plan.backend}, device {plan.device}, {recipe.precision}{default}"),
+             ("backend", f"{plan.backend}, device {plan.device}, {plan.options.precision}{default}"),
              ("dataset", f"{plan.dataset}, features {plan.features or 'of its own'}"),
-             ("recipe of", taken + why),
+             ("recipe of", plan.recipe_of + why),
              ("recipe", f"{recipe.steps} steps a stage of {recipe.videos} + {recipe.videos} videos, {recipe.segments} "
-                        f"segments, learning rate {recipe.learning_rate:g}, seed {recipe.seed}"),
-             ("best", f"by select={recipe.select}, every {recipe.evaluate_every} steps"), ("run folder", str(folder)))
+                        f"segments, learning rate {recipe.learning_rate:g}, seed {plan.options.seed}"),
+             ("best", f"by select={plan.options.select}, every {plan.options.evaluate_every} steps"), ("run folder", str(folder)))
     return "\n".join(f"{name:<12}{value}" for name, value in lines)
 
 

@@ -11,7 +11,8 @@ and, where what `wvad_core.registry.MethodSpecification` takes for them by defau
     published(config)                       the tensor names of its published checkpoints; else the canonical ones
     infer(shapes)                           {setting: value} of settings that {canonical tensor name: shape} show at once
     PAPER                                   where it was published, with which results; else None
-    RECIPES                                 how it is trained, {dataset: recipe}, as published and on the demo set; else {}
+    RECIPES                                 how it is trained, {dataset: {field of `training.recipe.Recipe`: value}}, as
+                                            published and on the demo set; else {}
     DEMO                                    a small configuration, for the demo set; else None
     SAMPLERS                                how training videos become segments, {name in a recipe: Sampler}; else {}
     loss_weights(config)                    {term: its weight in `total`}, of those that count other than once

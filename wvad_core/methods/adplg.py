@@ -51,7 +51,6 @@ from ..blocks.transformer import transformer, transformer_names, transformer_par
 from ..data.batches import Batch
 from ..errors import InputError
 from ..registry import Paper, Published
-from ..training.recipes import Group, Recipe
 
 Array = np.ndarray
 
@@ -125,18 +124,16 @@ DEMO = Config(feature_dim=32, hidden=256, channels=32, window_sizes=(2, 8), loca
               depth=1, heads=2, head_dim=16, feed_forward_dim=64, dropout=0.3, classifier_dropout=0.3, warm_up=60)
 
 
-def recipe(metric: str = "auc", **settings: float) -> Recipe:
-    """The published recipe under a dataset's settings."""
-    groups = (Group("video.", 1e-4), Group("snippet.", 1e-3, decay=0.9, decay_steps=4000, warm_up="warm_up"))
-    return Recipe(segments=64, videos=32, steps=20000, weight_decay=5e-3, groups=groups, settings=settings, metric=metric)
-
-
-RECIPES = {"ucf-crime": recipe(),
-           "xd-violence": recipe("ap", history=5, label_threshold=0.15, variance_threshold=0.5, warm_up=1500),
-           "shanghaitech": recipe(history=4, label_threshold=0.2),
-           "demo": Recipe(segments=DEMO.num_segments, videos=20, steps=400, weight_decay=1e-3, evaluate_every=20,
-                          groups=(Group("video.", 3e-3), Group("snippet.", 6e-3, 0.6, 100, "warm_up")),
-                          settings=DEMO.as_dict())}
+_SNIPPET = {"prefix": "snippet.", "learning_rate": 1e-3, "decay": 0.9, "decay_steps": 4000, "warm_up": "warm_up"}
+_PUBLISHED = {"segments": 64, "videos": 32, "steps": 20000, "weight_decay": 5e-3,
+              "groups": ({"prefix": "video.", "learning_rate": 1e-4}, _SNIPPET)}
+_XD = {"history": 5, "label_threshold": 0.15, "variance_threshold": 0.5, "warm_up": 1500}
+RECIPES = {"ucf-crime": _PUBLISHED, "xd-violence": _PUBLISHED | {"metric": "ap", "settings": _XD},
+           "shanghaitech": _PUBLISHED | {"settings": {"history": 4, "label_threshold": 0.2}},
+           "demo": {"segments": DEMO.num_segments, "videos": 20, "steps": 400, "weight_decay": 1e-3, "evaluate_every": 20,
+                    "groups": ({"prefix": "video.", "learning_rate": 3e-3},
+                               _SNIPPET | {"learning_rate": 6e-3, "decay": 0.6, "decay_steps": 100}),
+                    "settings": DEMO.as_dict()}}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

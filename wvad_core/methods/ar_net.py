@@ -54,7 +54,6 @@ from ..blocks.random import dropout
 from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
 from ..data.batches import Batch
 from ..registry import Paper, Published
-from ..training.recipes import Recipe
 
 Array = np.ndarray
 VARIANTS = ("single", "mean", "sequence", "concatenate", "lstm", "bas")
@@ -112,9 +111,9 @@ PAPER = Paper("Weakly Supervised Video Anomaly Detection via Center-Guided Discr
               "https://arxiv.org/abs/2104.07268", {"shanghaitech": {"auc": 91.24}})
 DEMO = Config(variant="concatenate", feature_dim=32, dropout=0.3)
 # The number of steps is not published; 1000 deal out the 63 abnormal videos of ShanghaiTech 476 times.
-RECIPES = {"shanghaitech": Recipe(segments=300, videos=30, steps=1000, weight_decay=5e-4, sampling="snippets"),
-           "demo": Recipe(segments=100, videos=16, steps=200, learning_rate=3e-3, weight_decay=5e-3, sampling="snippets",
-                          settings=DEMO.as_dict())}
+RECIPES = {"shanghaitech": {"segments": 300, "videos": 30, "steps": 1000, "weight_decay": 5e-4, "sampling": "snippets"},
+           "demo": {"segments": 100, "videos": 16, "steps": 200, "learning_rate": 3e-3, "weight_decay": 5e-3,
+                    "sampling": "snippets", "settings": DEMO.as_dict()}}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

@@ -34,7 +34,6 @@ from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
 from ..blocks.transformer import transformer, transformer_names, transformer_parameters
 from ..data.batches import Batch
 from ..registry import Paper, Published
-from ..training.recipes import Recipe
 
 Array = np.ndarray
 
@@ -92,9 +91,10 @@ PAPER = Paper("BatchNorm-based Weakly Supervised Video Anomaly Detection", "Zhou
               {"xd-violence": {"auc": 94.71, "auc_sub": 83.59, "ap": 84.93, "ap_sub": 85.45}})
 DEMO = Config(feature_dim=32, channels=32, depth=1, heads=2, head_dim=16, feed_forward_dim=64, ratios=(1, 2),
               ratio_sample=0.1, ratio_batch=0.1)
-RECIPES = {"xd-violence": Recipe(segments=200, videos=64, steps=1000, clip_norm=1.0, seed=2022, metric="ap"),
-           "demo": Recipe(segments=100, videos=16, steps=300, learning_rate=3e-4, weight_decay=1e-2, clip_norm=1.0,
-                          settings=DEMO.as_dict())}
+RECIPES = {"xd-violence": {"segments": 200, "videos": 64, "steps": 1000, "clip_norm": 1.0, "seed": 2022, "metric": "ap",
+                           "evaluate_every": 5},
+           "demo": {"segments": 100, "videos": 16, "steps": 300, "learning_rate": 3e-4, "weight_decay": 1e-2,
+                    "clip_norm": 1.0, "settings": DEMO.as_dict()}}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

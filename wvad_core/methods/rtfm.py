@@ -15,7 +15,7 @@ snippets out of the ranking at random, and the smoothness has a difference acros
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from ..blocks.aggregation import pyramid_aggregation_names
 from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
 from ..data.batches import Batch
 from ..registry import Paper, Published
-from ..training.recipes import Recipe
 
 Array = np.ndarray
 
@@ -41,10 +40,10 @@ PAPER = Paper("Weakly-supervised Video Anomaly Detection with Robust Temporal Fe
 # Features of 32 channels are shorter than those of 2048.
 DEMO = Config(feature_dim=32, num_segments=100, hidden_dims=(32, 16), dropout=0.3, margin=10, magnitude_weight=0.01)
 # The paper does not say for how many steps; 15000 are commonly given as the most that the authors' code takes.
-_PUBLISHED = Recipe(segments=32, videos=32, steps=15000, learning_rate=1e-3, weight_decay=5e-3, crops="all")
-RECIPES = {"ucf-crime": _PUBLISHED, "shanghaitech": _PUBLISHED, "xd-violence": replace(_PUBLISHED, metric="ap"),
-           "demo": Recipe(segments=100, videos=16, steps=300, learning_rate=2e-3, weight_decay=5e-3,
-                          settings=DEMO.as_dict())}
+_PUBLISHED = {"segments": 32, "videos": 32, "steps": 15000, "learning_rate": 1e-3, "weight_decay": 5e-3, "crops": "all"}
+RECIPES = {"ucf-crime": _PUBLISHED, "shanghaitech": _PUBLISHED, "xd-violence": _PUBLISHED | {"metric": "ap"},
+           "demo": {"segments": 100, "videos": 16, "steps": 300, "learning_rate": 2e-3, "weight_decay": 5e-3,
+                    "settings": DEMO.as_dict()}}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

@@ -41,7 +41,6 @@ from ..blocks.random import dropout
 from ..blocks.tensors import COUNTER, Parameter, Scope, flatten
 from ..data.batches import Batch
 from ..registry import Paper, Published
-from ..training.recipes import Recipe
 
 Array = np.ndarray
 STEPS = "aggregate.merge.norm." + COUNTER
@@ -95,9 +94,9 @@ PAPER = Paper("Weakly Supervised Video Anomaly Detection and Localization with S
               {"ucf-crime": {"auc": 86.19}, "xd-violence": {"ap": 83.59}})
 DEMO = Config(feature_dim=32, attention_dim=32, hidden_dims=(32, 16), dropout=0.3, guide_steps=100)
 # The number of steps is not published; 3000 is that of UR-DMU, whose optimiser and batch these are.
-RECIPES = {"ucf-crime": Recipe(segments=320, videos=64, steps=3000),
-           "demo": Recipe(segments=100, videos=16, steps=300, learning_rate=1e-3, weight_decay=2e-3,
-                          settings=DEMO.as_dict())}
+RECIPES = {"ucf-crime": {"segments": 320, "videos": 64, "steps": 3000},
+           "demo": {"segments": 100, "videos": 16, "steps": 300, "learning_rate": 1e-3, "weight_decay": 2e-3,
+                    "settings": DEMO.as_dict()}}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

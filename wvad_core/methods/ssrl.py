@@ -41,7 +41,6 @@ from ..blocks.tensors import Parameter, Scope, check, draw, flatten, published_b
 from ..data.batches import Batch
 from ..errors import InputError
 from ..registry import Paper, Published
-from ..training.recipes import Recipe
 
 Array = np.ndarray
 KERNEL = 3
@@ -138,10 +137,10 @@ PAPER = Paper("Scale-Aware Spatio-Temporal Relation Learning for Video Anomaly D
 DEMO = Config(feature_dim=32, num_segments=64, hidden_dims=(32, 16), dropout=0.3, margin=10, magnitude_weight=0.01)
 # Each stage. Published: 4 + 4 videos on each of 8 GPUs, which is 32 + 32 in one process. The number of steps is not
 # published; 15000 is that of RTFM, whose optimiser this is.
-_PUBLISHED = Recipe(segments=32, videos=32, steps=15000, learning_rate=1e-3, weight_decay=5e-3, crops="all")
+_PUBLISHED = {"segments": 32, "videos": 32, "steps": 15000, "learning_rate": 1e-3, "weight_decay": 5e-3, "crops": "all"}
 RECIPES = {"ucf-crime": _PUBLISHED, "shanghaitech": _PUBLISHED,
-           "demo": Recipe(segments=64, videos=8, steps=60, learning_rate=3e-3, weight_decay=5e-3, crops="all",
-                          settings=DEMO.as_dict())}
+           "demo": {"segments": 64, "videos": 8, "steps": 60, "learning_rate": 3e-3, "weight_decay": 5e-3, "crops": "all",
+                    "settings": DEMO.as_dict()}}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

@@ -43,7 +43,6 @@ from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
 from ..blocks.transformer import transformer, transformer_names, transformer_parameters
 from ..data.batches import Batch
 from ..registry import Paper, Published
-from ..training.recipes import Recipe
 
 Array = np.ndarray
 MEMORIES = {"abnormal_memory.slots.weight": "Amemory.memory_block", "normal_memory.slots.weight": "Nmemory.memory_block"}
@@ -103,10 +102,10 @@ PAPER = Paper("Dual Memory Units with Uncertainty Regulation for Weakly Supervis
               {"ucf-crime": {"auc": 86.97}, "xd-violence": {"ap": 81.66}})
 DEMO = Config(feature_dim=32, channels=64, depth=1, heads=4, head_dim=16, feed_forward_dim=64, abnormal_memory=16,
               normal_memory=16, hidden_dim=32, k=6)
-RECIPES = {"ucf-crime": Recipe(segments=200, videos=64, steps=3000),
-           "xd-violence": Recipe(segments=200, videos=64, steps=3000, metric="ap"),
-           "demo": Recipe(segments=100, videos=32, steps=200, learning_rate=3e-3, weight_decay=1e-3,
-                          settings=DEMO.as_dict())}
+_PUBLISHED = {"segments": 200, "videos": 64, "steps": 3000}
+RECIPES = {"ucf-crime": _PUBLISHED, "xd-violence": _PUBLISHED | {"metric": "ap"},
+           "demo": {"segments": 100, "videos": 32, "steps": 200, "learning_rate": 3e-3, "weight_decay": 1e-3,
+                    "settings": DEMO.as_dict()}}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

@@ -23,9 +23,10 @@ from ..reports import pictures
 from ..reports.training_curves import training_curves
 from ..scoring import metrics
 from ..scoring.evaluation import Frames, VideoScores, describe, metrics_of, scored
-from . import recipes
 from .loop import Journal, Trained, read_training_set, train
-from .recipes import Recipe
+from .options import Options
+from .overrides import resolve
+from .recipe import Recipe, from_dict
 from .run_folder import BEST, LAST, PLAN, STATE, Run, read_json
 
 DEMO = "demo"
@@ -38,13 +39,20 @@ SELECTED = {"test": "by its {by}, as published code does; so its figures there a
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained on what: all that `recipe.json` holds. The recipe's settings are the whole configuration."""
+    """What is trained on what: all that `recipe.json` holds.
+
+    recipe: its settings are the whole configuration. options: nothing is left open in them. recipe_of: the dataset that the
+    recipe was published for. overrides: what was given in place of the recipe's, the options' and the settings' values.
+    """
     method: str
     dataset: str
     features: str | None
     backend: str
     device: str
     recipe: Recipe
+    options: Options
+    recipe_of: str
+    overrides: Mapping[str, Any]
 
     @property
     def config(self) -> Config:
@@ -71,13 +79,14 @@ def plan(method: str, dataset: str, features: str | Path | None, backend: str, d
                          "--recipe takes one of them on another dataset")
     if features is None and dataset != DEMO:
         raise InputError(f"dataset {dataset} needs --features; only {DEMO} has its own")
-    resolved, _ = recipes.resolve(recipe, spec.Config, overrides, method)
-    find_sampler(resolved.sampling, spec.SAMPLERS)
+    resolved = resolve(recipe, spec.Config, overrides, method)
+    find_sampler(resolved.recipe.sampling, spec.SAMPLERS)
     training_backend(backend)
     if features is not None and not overrides.keys() & {"feature_dim", "config.feature_dim"}:
-        overrides["feature_dim"] = Dataset.open(dataset, features, "train").feature_dim
-        resolved, _ = recipes.resolve(recipe, spec.Config, overrides, method)
-    return Plan(method, dataset, None if features is None else str(features), backend, device, resolved)
+        dim = Dataset.open(dataset, features, "train").feature_dim
+        resolved = resolve(recipe, spec.Config, overrides | {"feature_dim": dim}, method)
+    return Plan(method, dataset, None if features is None else str(features), backend, device, resolved.recipe,
+                resolved.options, by or dataset, overrides)
 
 
 def read_plan(folder: Path) -> Plan:
@@ -85,7 +94,7 @@ def read_plan(folder: Path) -> Plan:
     path = folder / PLAN
     values = read_json(path)
     try:
-        read = Plan(**values | {"recipe": recipes.from_dict(values["recipe"])})
+        read = Plan(**values | {"recipe": from_dict(values["recipe"]), "options": Options(**values["options"])})
         texts = (read.method, read.dataset, read.features or "", read.backend, read.device)
         if not all(isinstance(text, str) for text in texts):
             raise InputError("a name that is no text")
@@ -107,8 +116,9 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[st
     start = time.perf_counter()
     journal = Run(folder, rank == 0, asdict(plan))
     videos, test = plan.open("train"), plan.open("test")
-    held = held_out(videos, plan.recipe) if plan.recipe.select == "holdout" else None
-    training_set = read_training_set(videos, plan.recipe, plan.method, plan.config, partial(tqdm, desc="reading features", unit="video", leave=False,
+    held = held_out(videos, plan.options) if plan.options.select == "holdout" else None
+    training_set = read_training_set(videos, plan.recipe, plan.method, plan.config,
+                                     partial(tqdm, desc="reading features", unit="video", leave=False,
                                                                   disable=rank > 0 or None),
                                      cache_folder() if plan.features else None)
     if held is not None:
@@ -116,7 +126,7 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[st
     for line in (found := notices(videos, training_set, plan.recipe)):
         say(f"note: {line}")
     trained = train(plan.method, plan.config, training_set, plan.recipe, plan.backend, plan.device,
-                    judge(plan.recipe, test, videos, held), journal)
+                    judge(plan.recipe, test, videos, held), journal, plan.options)
     journal.close(trained.detector)
     report = summary(plan, trained, test, held, journal) | {"notices": found, "seconds": time.perf_counter() - start}
     if rank == 0:
@@ -150,16 +160,16 @@ def video_auc(detector: Detector, dataset: Dataset) -> float:
     return metrics.roc_auc(np.array([v.abnormal for v in videos], float), np.array([v.scores.max() for v in videos]))
 
 
-def held_out(dataset: Dataset, recipe: Recipe) -> np.ndarray:
-    """The numbers of the recipe's share of the normal and of the abnormal training videos, at least one each."""
+def held_out(dataset: Dataset, options: Options) -> np.ndarray:
+    """The numbers of the share `holdout` of the normal and of the abnormal training videos, at least one each."""
     labels, held = np.array([item.abnormal for item in dataset]), []
     for label in (False, True):
         places = np.flatnonzero(labels == label)
         if len(places) < 2:
             raise InputError(f"{dataset.name} has {len(places)} {'abnormal' if label else 'normal'} training videos, "
                              "expected at least 2 to hold one out; or select=test")
-        count = min(max(1, round(recipe.holdout * len(places))), len(places) - 1)
-        held.append(np.random.default_rng([recipe.seed, label]).permutation(places)[:count])
+        count = min(max(1, round(options.holdout * len(places))), len(places) - 1)
+        held.append(np.random.default_rng([options.seed, label]).permutation(places)[:count])
     return np.sort(np.concatenate(held))
 
 
@@ -181,9 +191,9 @@ def notices(videos: Dataset, training_set: TrainingSet, recipe: Recipe) -> list[
 
 def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None, journal: Journal) -> dict[str, Any]:
     """What a run came to: the best and the last weights side by side, on the test set."""
-    recipe, position = plan.recipe, trained.position
+    recipe, options, position = plan.recipe, plan.options, trained.position
     by = {"test": f"{recipe.metric.upper()} on the test set",
-          "holdout": f"AUC over the {0 if held is None else len(held)} training videos held out"}[recipe.select]
+          "holdout": f"AUC over the {0 if held is None else len(held)} training videos held out"}[options.select]
     merits = {line["step"]: line["judged"] for line in journal.history
               if "judged" in line and line["stage"] == position.stage + 1}
 
@@ -195,8 +205,8 @@ def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None
     last = videos_of(journal.last_merit) or scored(trained.detector, test)
     best = last if position.best_step == position.step else videos_of(journal.best_merit) or scored(
         from_weights(plan.method, plan.config, trained.best, plan.backend, plan.device), test)
-    return {"method": plan.method, "dataset": plan.dataset, "seed": recipe.seed, "backend": plan.backend,
-            "selected": f"{BEST} was chosen {SELECTED[recipe.select].format(by=by)}",
+    return {"method": plan.method, "dataset": plan.dataset, "seed": options.seed, "backend": plan.backend,
+            "selected": f"{BEST} was chosen {SELECTED[options.select].format(by=by)}",
             "best": entry(BEST, position.best_step, best), "last": entry(LAST, position.step, last),
             "about": describe(trained.detector, test)}
 

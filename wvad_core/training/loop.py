@@ -1,4 +1,4 @@
-"""Training a detector: the loop around a backend's optimiser steps. It knows no framework and no method."""
+"""Training a detector: the loop around the trainer's steps. It knows no framework and no method."""
 from __future__ import annotations
 
 import math
@@ -20,7 +20,9 @@ from ..data.prefetch import ahead
 from ..detector import Detector, from_weights
 from ..errors import Failure
 from ..registry import specification
-from .recipes import Recipe
+from .options import Options
+from .recipe import Recipe
+from .trainer import Trainer
 
 Array = np.ndarray
 
@@ -35,9 +37,9 @@ class Position:
     best_step: int = 0
     waited: int = 0
 
-    def ended(self, recipe: Recipe) -> bool:
+    def ended(self, recipe: Recipe, options: Options) -> bool:
         """Whether the stage has."""
-        return self.step >= recipe.steps or (recipe.patience is not None and self.waited >= recipe.patience)
+        return self.step >= recipe.steps or (options.patience is not None and self.waited >= options.patience)
 
     def judged(self, value: float) -> Position:
         """Where it stands after a judgement. Only a better one is the new best: of equal ones the first stays."""
@@ -48,7 +50,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Saved:
-    """All that training goes on from. trainer: what a backend's trainer gives as its `state`."""
+    """All that training goes on from. trainer: what `Trainer.state` gives."""
     position: Position
     weights: Mapping[str, Array]
     trainer: Mapping[str, Array]
@@ -83,7 +85,7 @@ class Journal:
     def keep_best(self, detector: Detector) -> None:
         self.best = detector.weights()
 
-    def save(self, position: Position, detector: Detector, trainer: Any) -> None:
+    def save(self, position: Position, detector: Detector, trainer: Trainer) -> None:
         """Keep what `saved` is to give."""
 
 
@@ -107,10 +109,11 @@ def read_training_set(dataset: Dataset, recipe: Recipe, method: str, config: Con
 
 
 def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe, backend: str, device: str = "auto",
-          judge: Callable[[Detector], float] | None = None, journal: Journal | None = None) -> Trained:
+          judge: Callable[[Detector], float] | None = None, journal: Journal | None = None,
+          options: Options = Options()) -> Trained:
     """Train a detector by a recipe, through all stages of its method.
 
-    The first stage starts from fresh weights, each later one from the best of the one before. The recipe's seed draws the
+    The first stage starts from fresh weights, each later one from the best of the one before. The seed draws the
     weights, the batches, the same ones for every backend, and dropout and noise.
     judge: a detector's merit, the more the better, of equal ones the first; without a judge, the last step of a stage is
         its best.
@@ -118,24 +121,24 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
     Raises InputError on a backend that does not train and for a crop axis that is not the configuration's, Failure at a
     loss that is not finite.
     """
-    spec, journal = specification(method), journal or Journal()
+    spec, journal, options = specification(method), journal or Journal(), options.of(recipe)
     config.crops_of(len(training_set.features[0]))
     stages, saved = spec.stages(config), journal.saved()
     begun = saved.position.stage if saved else 0
     for number, stage in enumerate(stages[begun:], begun):
         if saved is None:
-            weights = spec.next_stage(journal.best, stage, recipe.seed) if number else draw(
-                spec.parameters(stage), recipe.seed)
+            weights = spec.next_stage(journal.best, stage, options.seed) if number else draw(
+                spec.parameters(stage), options.seed)
             saved = Saved(Position(number), weights, {})
             journal.begin_stage()
-        detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=recipe.seed),
+        detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=options.seed),
                            later=config.patches - stage.patches)
-        trainer = detector.backend.trainer(detector.network, recipe)
+        trainer = Trainer(detector, recipe, options)
         if saved.trainer:
             trainer.restore(saved.trainer)
         else:
             journal.save(saved.position, detector, trainer)
-        loop = Loop(detector, trainer, training_set, recipe, judge, journal)
+        loop = Loop(detector, trainer, training_set, recipe, options, judge, journal)
         position, saved = loop.run(saved.position), None
     return Trained(detector, journal.best, position)
 
@@ -144,26 +147,27 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
 class Loop:
     """The steps of one stage."""
     detector: Detector
-    trainer: Any
+    trainer: Trainer
     training_set: TrainingSet
     recipe: Recipe
+    options: Options
     judge: Callable[[Detector], float] | None
     journal: Journal
 
     def run(self, position: Position) -> Position:
         """Take the steps from a position to the stage's end; where that is."""
-        recipe = self.recipe
+        recipe, options = self.recipe, self.options
         self.reseed(position)
         bar = tqdm(total=recipe.steps, initial=position.step, desc=self.title(position), unit="step", leave=False,
                    disable=self.rank > 0 or None)
         with bar, closing(ahead(map(self.batch, range(position.step, recipe.steps)))) as batches:
-            while not position.ended(recipe):
+            while not position.ended(recipe, options):
                 terms = self.step(position.step, next(batches))
                 position = replace(position, step=position.step + 1)
                 self.journal.record({"stage": position.stage + 1, "step": position.step} | terms)
-                if position.step % recipe.evaluate_every == 0 or position.ended(recipe):
+                if position.step % options.evaluate_every == 0 or position.ended(recipe, options):
                     position = self.judged(position)
-                if position.step % recipe.save_every == 0 or position.ended(recipe):
+                if position.step % options.save_every == 0 or position.ended(recipe, options):
                     self.save(position)
                 bar.set_postfix(self.shown(terms, position), refresh=False)
                 bar.update()
@@ -176,7 +180,8 @@ class Loop:
     def batch(self, step: int) -> Batch:
         """This process's part of a step's batch."""
         recipe, (rank, ranks) = self.recipe, self.detector.backend.processes()
-        drawn = self.training_set.batch(step, recipe.videos, recipe.seed, recipe.crops, rank, ranks, recipe.batches, recipe.draw)
+        drawn = self.training_set.batch(step, recipe.videos, self.options.seed, recipe.crops, rank, ranks, recipe.batches,
+                                        recipe.draw)
         return drawn.without_last(self.detector.later)
 
     def step(self, number: int, batch: Batch) -> dict[str, float]:
@@ -191,7 +196,7 @@ class Loop:
 
     def judged(self, position: Position) -> Position:
         if self.judge is None:
-            if position.ended(self.recipe):
+            if position.ended(self.recipe, self.options):
                 self.journal.keep_best(self.detector)
             return position
         value = self.judge(self.detector)
@@ -216,7 +221,7 @@ class Loop:
         self.reseed(position)
 
     def reseed(self, position: Position) -> None:
-        self.trainer.reseed(zlib.crc32(f"{self.recipe.seed} {position.stage} {position.step}".encode()) >> 1)
+        self.trainer.reseed(zlib.crc32(f"{self.options.seed} {position.stage} {position.step}".encode()) >> 1)
 
     def title(self, position: Position) -> str:
         stages = len(specification(self.detector.method).stages(self.detector.config))
