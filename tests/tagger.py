@@ -1,4 +1,5 @@
-"""A small method in the form of another package's: classes, a companion, batches of items, smoothed scores, all kinds of settings."""
+"""A small method in the form of another package's: classes, a companion, batches of items, smoothed scores, settings of
+all kinds."""
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -15,11 +15,12 @@ from .blocks import tensors
 from .blocks.configuration import PUBLISHED_CROPS, Config, configure
 from .checkpoints import formats
 from .checkpoints.assumed import Assumed
-from .checkpoints.contents import describe
+from .checkpoints.contents import completed, describe
 from .checkpoints.identification.identify import Checkpoint, identify, of_published
 from .checkpoints.identification.naming import as_computed
 from .data.arrays import as_features
 from .data.batches import Batch
+from .data.companions import read_companions
 from .errors import Failure, InputError
 from .registry import classes_of, memory_state, restore_memory, specification
 
@@ -164,15 +165,18 @@ def create(method: str, backend: str = "numpy", device: str = "auto", precision:
 
 
 def load(path: str | Path, backend: str = "numpy", device: str = "auto", precision: str = "float32", seed: int = 0,
-         method: str | None = None, allow_fresh: bool = False, **config: Any) -> Detector[Any]:
+         method: str | None = None, allow_fresh: bool = False, companions: Mapping[str, Any] | None = None,
+         **config: Any) -> Detector[Any]:
     """A detector from a checkpoint file: this library's or a published one, in any format.
 
+    companions: {name: array, or a .npy file} of tensors that a published checkpoint lacks, as it has them in a file apart.
     What a file does not say is seen from its tensors. `method` and settings decide where several detectors fit; a file
     of another method is an error. What neither shows is assumed: `detector.assumed` has it, and an AssumedWarning says
     so where scores depend on it. A file without a part that scores are computed from is an error, unless allow_fresh draws
     its weights, to train further. seed: of what is random in training, and of weights that are drawn. Raises InputError.
     """
     _, contents = formats.read(Path(path))
+    contents = completed(contents, read_companions(companions), str(path))
     found = identify(contents, str(path), method, config, seed)
     detector = from_checkpoint(found, str(path), backend, device, precision, seed, allow_fresh)
     detector.assumed.warn(str(path))

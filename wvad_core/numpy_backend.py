@@ -92,7 +92,7 @@ def classify(network: Network, features: Array) -> Array:
 
 def _items(network: Network, features: Array) -> Array:
     """A video as a network takes it: its crops one by one, or together with their patches."""
-    return features[None] if network.config.layout == "patches" else features
+    return features[None] if network.config.crops_together else features
 
 
 def losses(network: Network, batch: Batch, deterministic: bool = False) -> dict[str, float]:

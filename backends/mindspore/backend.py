@@ -96,7 +96,7 @@ def _evaluated(network: VideoNetwork, function: Callable[[Tensor], Tensor], feat
     with modes_kept(network), isolated(network):
         network.set_train(False)
         items = Tensor(np.asarray(features, np.float32))
-        return function(items[None] if network.config.layout == "patches" else items).asnumpy().mean(0)
+        return function(items[None] if network.config.crops_together else items).asnumpy().mean(0)
 
 
 def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:

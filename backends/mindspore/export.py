@@ -19,10 +19,10 @@ class Scores(nn.Cell):
 
     def __init__(self, network: VideoNetwork):
         super().__init__(auto_prefix=False)
-        self.network, self.patches = network, network.config.layout == "patches"
+        self.network, self.together = network, network.config.crops_together
 
     def construct(self, features: Tensor) -> Tensor:
-        return self.network(features.expand_dims(0) if self.patches else features).mean(0)
+        return self.network(features.expand_dims(0) if self.together else features).mean(0)
 
 
 def write(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:

@@ -91,7 +91,7 @@ def _evaluated(network: VideoNetwork, function: Callable[[torch.Tensor], torch.T
     with modes_kept(network), torch.inference_mode(), on_cpu_by_default(), full_float32(), reduced:
         network.eval()
         items = torch.from_numpy(np.asarray(features, np.float32)).to(place)
-        values = function(items[None] if network.config.layout == "patches" else items)
+        values = function(items[None] if network.config.crops_together else items)
         return values.float().mean(0).cpu().numpy()
 
 

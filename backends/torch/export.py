@@ -27,7 +27,7 @@ class Scores(nn.Module):
         self.network = network
 
     def forward(self, features: Tensor) -> Tensor:
-        scores = self.network(features[None] if self.network.config.layout == "patches" else features)
+        scores = self.network(features[None] if self.network.config.crops_together else features)
         return scores.mean(0)
 
 

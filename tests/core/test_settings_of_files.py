@@ -6,6 +6,7 @@ import tagger
 import wvad_core as wv
 from wvad_core.blocks.tensors import draw
 from wvad_core.checkpoints.contents import Contents
+from wvad_core.checkpoints.formats import safetensors
 from wvad_core.checkpoints.identification.identify import identify
 
 
@@ -49,3 +50,19 @@ def test_the_warning_says_them_as_they_are_given():
     result = found(tagger.Config())
     words = [f"{name}={text(value)}" for name, value in result.assumed.settings.items()]
     assert words == ["categories=Normal,Fight,Riot", "shift=-0.5", "smoothing=none", "squared=true", "branch=classifier"]
+
+
+def test_a_tensor_that_a_published_checkpoint_lacks(tmp_path):
+    """It is published in a file of its own; whoever converts the checkpoint has both in one."""
+    whole = {name: np.asarray(value) for name, value in draw(tagger.parameters(tagger.Config()), 0).items()}
+    safetensors.write(tmp_path / "lacks.safetensors", Contents({n: v for n, v in whole.items() if n != "tags"}, {}))
+    np.save(tmp_path / "tags.npy", whole["tags"].astype(np.float64))
+    with pytest.raises(wv.InputError, match="missing tensor tags"):
+        wv.load(tmp_path / "lacks.safetensors", method="tagger")
+    made = wv.load(tmp_path / "lacks.safetensors", method="tagger", companions={"tags": tmp_path / "tags.npy"})
+    assert all(np.array_equal(made.weights()[name], value) for name, value in whole.items())
+    made.save(tmp_path / "whole.safetensors")
+    assert wv.load(tmp_path / "whole.safetensors").weights().keys() == whole.keys()
+    for file, name in (("whole", "tags"), ("whole", "other"), ("lacks", "score")):
+        with pytest.raises(wv.InputError, match=f"{file}.safetensors: was given {name} besides, expected only what a published"):
+            wv.load(tmp_path / f"{file}.safetensors", companions={name: whole["tags"]})

@@ -93,7 +93,7 @@ def video(method: str, config: dict, steps: int, crops: int = 1, seed: int = 0) 
 def items(method: str, config: dict, steps: int, crops: int = 1) -> np.ndarray:
     """A video as `network(features)` takes it: crops as items, or crops and patches as one."""
     features = video(method, config, steps, crops)
-    return features[None] if specification(method).Config.layout == "patches" else features
+    return features[None] if specification(method).Config.crops_together else features
 
 
 def batch(method: str, config: dict, steps: int, videos: int = 3, crops: int | None = None, seed: int = 0) -> wv.Batch:

@@ -20,23 +20,25 @@ MOST_CROPS = max(PUBLISHED_CROPS)
 class Config:
     """Base of the methods' configurations. Every field has the published value as its default.
 
-    A field is a word, a bool, an int, a float, or a tuple of one of these: tuple[int, int], or tuple[str, ...] of any length;
-    any of them may be None where its annotation says so (int | None). See `at_least` and `one_of` for what it may be.
+    A field is a word, a bool, an int, a float, or a tuple of one of these: tuple[int, int], or tuple[str, ...] of any
+    length; any may be None where its annotation says so (int | None). See `at_least` and `one_of` for what it may be.
 
-    layout: what the features of a video are, which also says how they are scored: "crops", (N, T, D), N crops scored
-        one by one and averaged; "single", the same with one feature a snippet; "patches", (N, T, D), crops followed
-        by patches, scored together.
-    halves: whether the losses take batches in halves, as many normal as abnormal videos, the normal ones first; where not,
-        they take any videos in any order.
+    layout: what the features of a video are, (N, T, D): "crops", N crops; "single", the same with one feature a
+        snippet; "patches", crops followed by patches.
+    crops_together: whether a network scores all that together, as (1, N, T, D) -> (1, T), and not N crops one by one,
+        (N, T, D) -> (N, T), which are then averaged.
+    halves: whether the losses take batches in halves, as many normal as abnormal videos, the normal ones first; where
+        not, they take any videos in any order.
     """
 
     layout: ClassVar[str] = "crops"
+    crops_together: ClassVar[bool] = False
+    halves: ClassVar[bool] = True
     if TYPE_CHECKING:
         @property
         def feature_dim(self) -> int:
             """D of the features: every method has it as a setting, at its own place among the others."""
             ...
-    halves: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -106,8 +108,8 @@ def any_length(field: dataclasses.Field) -> bool:
 
 
 def alternatives(kind: type[Config]) -> dict[str, tuple[Any, ...]]:
-    """{setting: its values, the default first} of words with choices, of what is true or false, and of whole numbers that may
-    be None, for which 1 stands where the default is None."""
+    """{setting: its values, the default first} of words with choices, of what is true or false, and of whole numbers
+    that may be None, for which 1 stands where the default is None."""
     found: dict[str, tuple[Any, ...]] = {}
     for field in dataclasses.fields(kind):
         hint, optional = _hint(kind, field.name)
@@ -147,7 +149,7 @@ def _typed(kind: type[Config], field: dataclasses.Field, value: Any) -> Any:
 
 
 def _like(hint: Any, value: Any, field: dataclasses.Field, more: str) -> Any:
-    """Bring `value` to a type: str, bool, int, float or a tuple of these (a JSON list, or words with commas between, is one).
+    """Bring `value` to a type: str, bool, int, float or a tuple of these (a JSON list is one, and words with commas).
 
     more: what else is expected.
     """

@@ -59,6 +59,19 @@ def description(contents: Contents, source: str) -> tuple[str, dict[str, Any]] |
     return one_line(metadata["method"], 100), config
 
 
+def completed(contents: Contents, tensors: Mapping[str, np.ndarray], source: str) -> Contents:
+    """The contents with tensors besides, which a published checkpoint lacks because its network takes them as an input.
+
+    tensors: {published name: array}. Raises InputError for one that the file has, and for a file of this library: it is
+    whole.
+    """
+    there = [name for name in tensors if name in contents.tensors]
+    if there or (tensors and KEYS[0] in contents.metadata):
+        raise InputError(f"{source}: was given {', '.join(there or tensors)} besides, expected only what a published "
+                         "checkpoint lacks")
+    return Contents(contents.tensors | dict(tensors), contents.metadata)
+
+
 def digest(tensors: Mapping[str, np.ndarray]) -> str:
     """The SHA-256 of all tensors: names, dtypes, shapes and bytes, in the order of the names."""
     state = hashlib.sha256()

@@ -10,5 +10,5 @@ from .segments import pool_segments
 from .snippets import sample_snippets
 from .training_set import TrainingSet
 
-__all__ = ["DRAWS", "Batch", "Dataset", "Item", "Sampler", "TrainingSet", "Video", "bundled_tables", "companions_sha256", "drawn",
-           "find_sampler", "load_table", "parse_companions", "pool_segments", "read_features", "sample_snippets"]
+__all__ = ["DRAWS", "Batch", "Dataset", "Item", "Sampler", "TrainingSet", "Video", "bundled_tables",
+           "companions_sha256", "drawn", "find_sampler", "load_table", "parse_companions", "pool_segments", "read_features", "sample_snippets"]

@@ -117,7 +117,8 @@ class Batch:
         places = np.full((len(self.classes), count), -1)
         for row, (video, own) in zip(places, enumerate(self.classes)):
             if not own or len(set(own)) < len(own) or not 0 <= min(own) <= max(own) < count:
-                raise InputError(f"batch classes of video {video} are {list(own)}, expected different ones of 0 to {count - 1}")
+                raise InputError(f"batch classes of video {video} are {list(own)}, "
+                                 f"expected different ones of 0 to {count - 1}")
             row[:len(own)] = own
         return places
 

@@ -22,14 +22,14 @@ Array = np.ndarray
 def read_companions(given: Mapping[str, Any] | None) -> dict[str, Array]:
     """The companions as arrays that cannot be written to, of arrays or paths of .npy files.
 
-    Real numbers come in float32, but for float64 where it comes as an array; whole numbers as int64. Raises InputError for
-    a file that cannot be read, for what are no numbers, for an array without values and for one that is not finite.
+    Real numbers come in float32, but for float64 where it comes as an array; whole numbers as int64. Raises InputError
+    for a file that cannot be read, for what are no numbers, for an array without values and for one that is not finite.
     """
     return {name: _companion(name, value) for name, value in (given or {}).items()}
 
 
 def parse_companions(words: Iterable[str]) -> dict[str, str]:
-    """{name: path} of NAME=FILE words, as the command line takes them. Raises InputError for others, and a name given twice."""
+    """{name: path} of NAME=FILE words, as the command line takes them. Raises InputError for others, and a name twice."""
     found: dict[str, str] = {}
     for word in words:
         name, _, path = word.partition("=")
@@ -42,7 +42,7 @@ def parse_companions(words: Iterable[str]) -> dict[str, str]:
 
 
 def companions_sha256(companions: Mapping[str, Array]) -> str | None:
-    """The SHA-256 of all companions: names, dtypes, shapes and values, whichever order they are in; None where there are none."""
+    """The SHA-256 of all companions, whatever their order: names, dtypes, shapes and values. None where there are none."""
     state = hashlib.sha256()
     for name in sorted(companions):
         values = np.ascontiguousarray(companions[name])

@@ -48,7 +48,7 @@ class Epochs:
         """How many steps an epoch has. Raises InputError where it has none."""
         least = min(map(len, groups))
         if self.rest and len(groups) > 1:
-            raise InputError("draw 'epochs-with-rest' is for batches of items, in halves it leaves more of one than of the other")
+            raise InputError("draw 'epochs-with-rest' is for batches of items: of halves it would leave unequal ones")
         if least < size and not self.rest:
             raise InputError(f"{least} training videos to draw {size} from for each batch, expected at least as many")
         return -(-least // size) if self.rest else least // size
@@ -66,7 +66,8 @@ def afresh(groups: Sequence[Array], size: int, step: int, seed: int) -> list[Arr
     """From each whole group at every step, without replacement within it: there are no epochs."""
     if (least := min(map(len, groups))) < size:
         raise InputError(f"{least} training videos to draw {size} from for each batch, expected at least as many")
-    return [np.random.default_rng([seed, step, place, 2]).permutation(group)[:size] for place, group in enumerate(groups)]
+    rngs = (np.random.default_rng([seed, step, place, 2]) for place in range(len(groups)))
+    return [rng.permutation(group)[:size] for rng, group in zip(rngs, groups)]
 
 
 DRAWS: dict[str, Callable[[Sequence[Array], int, int, int], list[Array]]] = {

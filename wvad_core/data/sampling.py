@@ -1,7 +1,7 @@
-"""How training videos of any length come to one number of snippets: samplers, found by the name that a recipe has as `sampling`.
+"""How training videos of any length come to one number of snippets: samplers, by the name that a recipe has as `sampling`.
 
-A name is looked for among the `SAMPLERS` of the method's specification, then here, then in other packages: the entry-point
-group `wvad.samplers`, NAME = a `Sampler`, or a function (features (N, T, D), S) -> (N, S, D).
+A name is looked for among the `SAMPLERS` of the method's specification, then here, then in other packages: in the
+entry-point group `wvad.samplers`, NAME = a `Sampler`, or a function (features (N, T, D), S) -> (N, S, D).
 """
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Sampler:
     """One of `once` and `anew`, which bring a video to S snippets, or segments; and what they leave of it.
 
     once: (features (N, T, D), S) -> (N, S, D), of each video when a training set is read; kept in the cache.
-    anew: (features (..., T, D), S, abnormal, rng) -> ((..., S, D), length), whenever a video is drawn; the cache has it whole.
+    anew: (features (..., T, D), S, abnormal, rng) -> ((..., S, D), length), whenever a video is drawn; the cache has it
+        whole.
     length: for `once`, ((..., S, D), T) -> how many of S are the video's, and not behind its end; None where all are.
     cut: whether a batch ends with the longest of its videos, and not after S.
     version: to be raised whenever `once` comes to give other values, so that no older cache is taken for a new one.
@@ -63,12 +64,13 @@ BUILT_IN = {
     "picked": Sampler(once=pick_snippets, length=not_zero, cut=True),
     "snippets": Sampler(anew=sample_snippets),
 }
-"""{name: sampler}: averaged into S; the same of longer videos, shorter ones padded; interpolated; averaged between rounded
-borders and divided by their norms; S of a longer video at even distances, shorter ones padded, batches cut; drawn anew."""
+"""{name: sampler}: averaged into S; the same of longer videos, shorter ones padded; interpolated; averaged between
+rounded borders and divided by their norms; S of a longer video at even distances, shorter ones padded, batches cut to
+their longest; drawn anew."""
 
 
 def find_sampler(name: str, of_method: Mapping[str, Sampler] | None = None) -> Sampler:
-    """The sampler of a name. of_method: the `SAMPLERS` of a specification. Raises InputError for a name that none has."""
+    """The sampler of a name. of_method: the `SAMPLERS` of a specification. Raises InputError for a name that is none."""
     elsewhere = {entry.name: entry for entry in entry_points(group=GROUP)}
     here = {**BUILT_IN, **(of_method or {})}
     if name not in here and name not in elsewhere:

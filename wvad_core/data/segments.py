@@ -43,7 +43,7 @@ def resize_segments(features: Array, segments: int) -> Array:
 
 
 def pick_snippets(features: Array, most: int) -> Array:
-    """Of a video longer than S = `most` the snippets floor(linspace(0, T - 1, S)); a shorter one whole, and behind it zeros."""
+    """Of a video longer than S = `most` the snippets floor(linspace(0, T - 1, S)); a shorter one whole, then zeros."""
     snippets = _snippets(features, most)
     if snippets > most:
         return features[..., np.floor(np.linspace(0, snippets - 1, most)).astype(int), :]

@@ -1,4 +1,4 @@
-"""The training videos of a dataset, and the batches that are drawn from them: the same in every framework for the same seed."""
+"""The training videos of a dataset, and the batches drawn from them: the same in every framework for the same seed."""
 from __future__ import annotations
 
 import math
@@ -27,7 +27,7 @@ CROPS = ("random", "all", "each")
 
 
 class TrainingSet:
-    """The training videos, each brought to S = `size` snippets, or at most S, by a sampler: by default averaged into segments.
+    """The training videos, each brought to S = `size` snippets, or at most S, by a sampler; by default averaged.
 
     features: (V, N, S, D) float32, 4 V N S D bytes; of a sampler that draws anew a list of (N, T, D), each video whole.
     labels: (V,), 0 normal, 1 abnormal, LEFT_OUT. names: the videos'.
@@ -35,8 +35,8 @@ class TrainingSet:
     companions: the dataset's, which every batch has.
     cache: the folder of a file that the features are kept in and mapped from (see cache.py); None for memory.
 
-    Raises InputError with every video that has NaN or infinity or that cannot be sampled; with one whose category is not
-    among the class names; when there are no normal or no abnormal videos.
+    Raises InputError with every video that has NaN or infinity or that cannot be sampled; with one whose category is
+    not among the class names; when there are no normal or no abnormal videos.
     """
 
     def __init__(self, dataset: Dataset, size: int, progress: Callable[[Iterable], Iterable] = iter,
@@ -67,20 +67,21 @@ class TrainingSet:
         """The batch of a step, counted from 0: `size` normal and behind them `size` abnormal videos, or `size` items.
 
         It depends on the step and the seed alone, so training may begin at any step.
-        crops: "random" takes one crop of each video at random, (V, S, D); "all" takes them all, (V, N, S, D); with "each",
-            each crop is drawn as a video of its own, (V, S, D), in the order of the videos.
+        crops: "random" takes one crop of each video at random, (V, S, D); "all" takes them all, (V, N, S, D); with
+            "each", each crop is drawn as a video of its own, (V, S, D), in the order of the videos.
         rank, ranks: only the rank-th of so many equal parts of each half, or of the items, is read and given.
         batches: "halves", or "items" of any label. draw: the way in which videos are drawn (see draws.py).
         """
         for name, value, words in (("crops", crops, CROPS), ("batches", batches, BATCHES), ("draw", draw, DRAWS)):
             if value not in words:
-                raise InputError(f"{name} {value!r}, expected {', '.join(map(repr, list(words)[:-1]))} or {list(words)[-1]!r}")
+                *others, last = map(repr, words)
+                raise InputError(f"{name} {value!r}, expected {', '.join(others)} or {last}")
         if size < 1 or size % ranks:
             raise InputError(f"batch size {size}, expected a positive multiple of the {ranks} processes")
         groups = DRAWS[draw](self._groups(crops, batches), size, step, seed)
         if len(groups[0]) % ranks:
-            raise InputError(f"the batch of step {step + 1} has {len(groups[0])} items, expected a multiple of the {ranks} "
-                             "processes; draw=epochs leaves short batches out")
+            raise InputError(f"the batch of step {step + 1} has {len(groups[0])} items, expected a multiple of the "
+                             f"{ranks} processes; draw=epochs leaves short batches out")
         items = np.concatenate(groups)
         part = np.arange(len(items)).reshape(len(groups), ranks, -1)[:, rank].ravel()
         rngs = [np.random.default_rng([seed, step, row]) for row in range(len(items))]
@@ -159,7 +160,8 @@ def places_of_classes(dataset: Dataset, class_names: Sequence[str]) -> tuple[tup
                for item in dataset if not item.video.categories or not known.keys() >= set(item.video.categories)]
     if unknown:
         (video, found), others = unknown[0], f" (and {len(unknown) - 1} more videos)" if len(unknown) > 1 else ""
-        raise InputError(f"{dataset.name}: {video}: category {', '.join(found)}{others}, expected of {', '.join(class_names)}")
+        raise InputError(f"{dataset.name}: {video}: category {', '.join(found)}{others}, "
+                         f"expected of {', '.join(class_names)}")
     return tuple(tuple(dict.fromkeys(known[name] for name in item.video.categories)) for item in dataset)
 
 

@@ -88,6 +88,7 @@ class Config(magnitude.MagnitudeConfig):
     patch_sizes: tuple[int, ...] = (23, 35, 47)
 
     layout: ClassVar[str] = "patches"
+    crops_together: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
