@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import tempfile
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
+
+LOGGER = logging.getLogger("wvad")
 
 
 @contextmanager
@@ -33,6 +36,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
+        LOGGER.debug("written %s", path)
     finally:
         temporary.unlink(missing_ok=True)
 

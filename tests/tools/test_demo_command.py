@@ -49,6 +49,16 @@ def test_quietly_the_table_alone(capsys):
     assert quiet.startswith(" " * 42 + "  percent") and "scored in" not in quiet and quiet.rstrip("\n") in loud
 
 
+def test_more_is_said_on_request(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        process.run(command.main, ["demo", "-v", "--output", str(tmp_path / "results")])
+    lines = capsys.readouterr().err.splitlines()
+    checkpoint = demo_set.demo_checkpoint(demo_set.default_method())
+    assert f"{checkpoint}: safetensors, {len(wv.load(checkpoint).weights())} tensors" in lines
+    assert sum(line.endswith(" snippets scored") for line in lines) == 24 and any("the 24 test videos of demo" in line for line in lines)
+    assert f"written {tmp_path}/results/report.json" in lines
+
+
 def test_test_and_demo_are_the_same_without_arguments(capsys):
     table = [re.search(r"\n\n( +percent.*?\n\n.*?)\n\n", printed(capsys, name), re.DOTALL)[1] for name in ("demo", "test")]
     assert table[0] == table[1]

@@ -66,6 +66,7 @@ def cached(folder: str | Path | None, dataset: Dataset, form: str, shape: tuple[
     path = Path(folder, f"{stem}-{state}.npy")
     features = _opened(path, shape)
     if features is not None:
+        LOGGER.debug("%s: cached before", path)
         return features
     with _locked(path.with_name(f".{stem}.lock"), say):
         if (features := _opened(path, shape)) is None:  # else another run has built it meanwhile

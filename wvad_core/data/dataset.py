@@ -1,6 +1,7 @@
 """A dataset: the videos of one split of a table, with their features and their ground truth."""
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from .annotations import SPLITS, Video, abnormal_share, bundled_timeline, load_t
 from .companions import read_companions
 from .features import PARSING, VideoFeatures, check_finite, open_features
 from .prefetch import ahead
+
+LOGGER = logging.getLogger("wvad")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,7 @@ class Dataset(Sequence):
             raise InputError(f"{name_or_csv}: no {split} videos among its {len(table)}, expected at least one")
         others = [video for video in table if video.split != split]
         handles = open_features(features, videos, others, feature_dim)
+        LOGGER.debug("%s: features of the %d %s videos of %s", features, len(videos), split, name_or_csv)
         if split == "train":
             _refuse(name_or_csv, "train videos without a label, expected a category", filter(_unknown, videos))
             shares = [None] * len(videos)

@@ -1,6 +1,7 @@
 """Scoring a dataset: every video's anomaly scores, all of them checked."""
 from __future__ import annotations
 
+import logging
 import math
 import platform
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from ..progress import progress_bar
 from . import metrics
 
 Array = np.ndarray
+LOGGER = logging.getLogger("wvad")
 
 AT_ONE_HALF = ("false_alarm_rate", "false_alarm_rate_abnormal", "false_alarm_rate_normal", "video_accuracy")
 """What is taken at the score 0.5, which says something where scores are probabilities, and is left out elsewhere."""
@@ -53,8 +55,9 @@ def scored(detector: Detector, dataset: Dataset) -> tuple[VideoScores, ...]:
     check_finite(detector, dataset)
     own, progress = _own_videos(detector, dataset)
     scores = [np.empty(0, np.float32)]
-    for _, features in progress(own.prefetched(), desc="scoring"):
+    for item, features in progress(own.prefetched(), desc="scoring"):
         scores.append(detector.score(features))
+        LOGGER.debug("%s: %d snippets scored", item.video.name, len(scores[-1]))
         if not np.isfinite(scores[-1]).all():
             break  # the error is raised below, once all processes know
     return tuple(_checked(item, of) for item, of in zip(dataset, _gathered(detector, dataset, scores)))

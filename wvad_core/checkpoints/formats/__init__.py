@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from types import ModuleType
 from ...errors import InputError
 from ..contents import Contents
 
+LOGGER = logging.getLogger("wvad")
 LONGEST = 500
 """Characters of a tensor's name."""
 
@@ -67,4 +69,5 @@ def read(path: Path) -> tuple[ModuleType, Contents]:
         if len(name) > LONGEST or not name.isprintable():
             raise InputError(f"{path}: a tensor has the name {ascii(name[:50])}, expected at most {LONGEST} printable "
                              "characters")
+    LOGGER.debug("%s: %s, %d tensors", path, kind.NAME, len(contents.tensors))
     return kind, contents
