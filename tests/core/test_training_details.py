@@ -16,6 +16,7 @@ from wvad_core.methods import ssrl
 from wvad_core.training import loop as training_loop
 from wvad_core.training.loop import train
 from wvad_core.training.options import Options
+from wvad_core.training.recipe import Group
 from wvad_core.training.run_folder import HISTORY, Run
 
 
@@ -79,7 +80,25 @@ def test_event_files_count_the_steps_as_the_history_does(training_set, tmp_path,
     totals = [line["total"] for line in lines if "total" in line]
     assert begun == {None: 0, 11: 9, 5: 3, 25: 23}[stopped] and len(totals) == 20 * stages
     expected = [(step, pytest.approx(total)) for step, total in enumerate(totals, 1)]
-    assert scalars(tmp_path, "total") == expected[begun:]
+    assert scalars(tmp_path, "loss/total") == expected[begun:]
+    judged = [(sum("total" in before for before in lines[:i]), line["judged"]) for i, line in enumerate(lines) if "judged" in line]
+    assert scalars(tmp_path, "validation/score") == [(step, value) for step, value in judged if step > begun]
+
+
+def test_event_files_have_the_rates_of_every_group_and_the_plan(training_set, tmp_path):
+    """A rate from the step on in which its group begins, anew in each stage."""
+    recipe = dataclasses.replace(RECIPE, learning_rate=0.5, groups=(Group("head.", 0.25, warm_up=3),), schedule="step",
+                                 decay=0.5, decay_steps=10)
+    journal = Run(tmp_path, plan={"method": "m", "recipe": {"steps": 20}}, recipe=recipe, metric="auc")
+    begin(training_set, stages=2, journal=journal, judge=lambda detector: float(detector.network["steps"]))
+    journal._events.flush()
+    rate = [0.5] * 10 + [0.25] * 10
+    assert scalars(tmp_path, "rate/base") == list(enumerate(rate + rate, 1))
+    assert [step for step, _ in scalars(tmp_path, "rate/head")] == [*range(4, 21), *range(24, 41)]
+    assert [value for _, value in scalars(tmp_path, "rate/head")] == [value / 2 for value in 2 * rate[3:]]
+    assert len(scalars(tmp_path, "validation/auc")) == 2 * 5
+    written = b"".join(path.read_bytes() for path in tmp_path.glob("events.out.tfevents.*"))
+    assert b'"method": "m"' in written
 
 
 @pytest.mark.parametrize("values, best_step, kept", [

@@ -10,9 +10,10 @@ import test_10crop
 import train as tool
 
 import wvad_core as wv
-from wvad_core.cli import process, train
+from wvad_core.cli import compare, process, train
 from wvad_core.data import TrainingSet, demo
 from wvad_core.registry import specification
+from wvad_core.scoring import evaluation
 from wvad_core.training import experiment
 from wvad_core.training import run_folder
 from wvad_core.training.overrides import parse, resolve
@@ -64,7 +65,8 @@ def ends(status, argv, capsys):
 def test_a_run_leaves_its_files_and_its_best_is_scored(videos, capsys):
     folder = videos() / "run"
     printed = ends(0, words(), capsys)
-    assert {BEST, LAST, STATE, HISTORY, "recipe.json", "report.json", "curves.png"} <= {p.name for p in folder.iterdir()}
+    assert {BEST, LAST, STATE, HISTORY, "recipe.json", "report.json", "curves.png", "best", "last"} <= {
+        p.name for p in folder.iterdir()}
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
     report = json.loads((folder / "report.json").read_text())
     assert "chosen by its AUC on the test set" in report["selected"] and report["selected"] in printed
@@ -103,7 +105,13 @@ def test_the_report_says_of_the_best_and_of_the_last_weights_what_their_files_sc
     assert (report["best"]["step"], report["last"]["step"]) == (best, 8)
     test = experiment.read_plan(folder).open("test")
     for name, file, step in (("best", BEST, best), ("last", LAST, 8)):
-        metrics = wv.evaluate(wv.load(folder / file), test).metrics
+        detector = wv.load(folder / file)
+        metrics, saved = wv.evaluate(detector, test).metrics, wv.Report.load(folder / name)
+        assert saved.metrics == report[name]["metrics"] and saved.intervals["auc"][0] <= saved.metrics["auc"]
+        assert saved.about["weights_sha256"] == evaluation.describe(detector, test)["weights_sha256"]
+        assert (saved.about["checkpoint"], saved.about["step"]) == (f"run/{file}", step)
+        for item, scored in zip(test, saved.videos):
+            assert scored.scores == pytest.approx(detector.score(item.features.read()), abs=1e-5)
         for key in ("auc", "ap", "average_precision", "auc_sub", "ap_sub"):
             assert report[name]["metrics"][key] == pytest.approx(metrics[key], abs=1e-6), (name, key)
         assert judged[step] == pytest.approx(metrics[metric], abs=1e-6)
@@ -119,6 +127,7 @@ def test_no_more_is_scored_than_judgements_need(videos, capsys, monkeypatch, sel
     monkeypatch.setattr(experiment.metrics, "roc_auc", lambda *_: next(merits))  # so best is not last
     monkeypatch.setitem(experiment.RANKINGS, "auc", lambda *_: next(merits))
     monkeypatch.setattr(experiment, "metrics_of", lambda found, probabilities: {name: 0.0 for name in train.SHOWN})
+    monkeypatch.setattr(experiment, "save_reports", lambda *_: None)  # which takes metrics of what is scored
     ends(0, words(f"select={select}", "holdout=0.4"), capsys)
     report = json.loads((folder / "report.json").read_text())
     assert (report["best"]["step"], report["last"]["step"]) == (3, 6) and counted == times
@@ -132,6 +141,30 @@ def test_the_report_is_of_the_files_that_it_names_where_others_were_held_out(vid
     for entry in (report["best"], report["last"]):
         detector = wv.load(folder / entry["file"], "torch", "cpu")
         assert wv.evaluate(detector, dataset, replicates=2).metrics == entry["metrics"]
+
+
+def test_two_runs_are_compared_by_their_best_weights(videos, capsys):
+    videos()
+    for name, seed in (("first", 0), ("second", 1)):
+        ends(0, words("learning_rate=0.1", f"seed={seed}", output=name), capsys)
+    compare.main(["first", "second", "--replicates", "20"])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].startswith("[2]  second: bn-wvad, torch, own.csv, second/best.safetensors")
+    best = [json.loads(open(f"{name}/report.json").read())["best"]["metrics"]["auc"] for name in ("first", "second")]
+    line = next(line for line in printed if line.startswith("AUC ")).split()
+    assert [line[1], line[5]] == [f"{100 * auc:.2f}" for auc in best]
+
+
+def test_the_curves_say_what_was_trained_and_by_what_it_was_chosen(videos, capsys, monkeypatch):
+    videos()
+    drawn = []
+    monkeypatch.setattr(experiment, "training_curves", lambda *given, draw=experiment.training_curves:
+                        drawn.append(given) or draw(*given))
+    ends(0, words("metric=ap", "--seeds", "1", "seed=3"), capsys)
+    (history, title, detail, selection, weights), = drawn
+    assert [line["step"] for line in history if "judged" in line] == [3, 6]
+    assert title == "Training of bn-wvad on own.csv" and detail == "recipe of xd-violence, torch, seed 3"
+    assert selection == "AP on the test set" and weights == {}
 
 
 def test_a_finished_run_is_resumed_to_the_same_report(videos, capsys):

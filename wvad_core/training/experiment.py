@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ..backend import training_backend
 from ..blocks.configuration import Config, configure
+from ..checkpoints.contents import digest
 from ..data import Dataset, TrainingSet, demo, find_sampler
 from ..data.cache import cache_folder
 from ..detector import Detector, from_weights
@@ -20,6 +21,7 @@ from ..errors import InputError, listing, one_line
 from ..files import write_json
 from ..registry import specification
 from ..reports import pictures
+from ..reports.results import summarise
 from ..reports.training_curves import training_curves
 from ..scoring import metrics
 from ..scoring.evaluation import Frames, VideoScores, describe, metrics_of, scored
@@ -114,7 +116,8 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[st
     """
     rank, _ = training_backend(plan.backend).processes()
     start = time.perf_counter()
-    journal = Run(folder, rank == 0, asdict(plan))
+    metric = "video_auc" if plan.options.select == "holdout" else plan.recipe.metric
+    journal = Run(folder, rank == 0, asdict(plan), plan.recipe, metric)
     videos, test = plan.open("train"), plan.open("test")
     held = held_out(videos, plan.options) if plan.options.select == "holdout" else None
     training_set = read_training_set(videos, plan.recipe, plan.method, plan.config,
@@ -128,10 +131,13 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[st
     trained = train(plan.method, plan.config, training_set, plan.recipe, plan.backend, plan.device,
                     judge(plan.recipe, test, videos, held), journal, plan.options)
     journal.close(trained.detector)
-    report = summary(plan, trained, test, held, journal) | {"notices": found, "seconds": time.perf_counter() - start}
+    videos_by_weights = score_best_and_last(plan, trained, test, journal)
+    report = summary(plan, trained, test, held, journal, videos_by_weights) | {
+        "notices": found, "seconds": time.perf_counter() - start}
     if rank == 0:
         write_json(folder / REPORT, report)
-        draw(journal, folder, say)
+        save_reports(plan, trained, report, videos_by_weights, folder)
+        draw(plan, journal, report["best"]["judged_by"], folder, say)
     return report
 
 
@@ -189,7 +195,18 @@ def notices(videos: Dataset, training_set: TrainingSet, recipe: Recipe) -> list[
     return lines
 
 
-def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None, journal: Journal) -> dict[str, Any]:
+def score_best_and_last(plan: Plan, trained: Trained, test: Dataset, journal: Journal) -> dict[str, tuple[VideoScores, ...]]:
+    """{"best", "last": the scores of the test videos by these weights}, of which nothing is scored twice."""
+    last = videos_of(journal.last_merit) or scored(trained.detector, test)
+    if trained.position.best_step == trained.position.step:
+        return {"best": last, "last": last}
+    best = videos_of(journal.best_merit) or scored(
+        from_weights(plan.method, plan.config, trained.best, plan.backend, plan.device), test)
+    return {"best": best, "last": last}
+
+
+def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None, journal: Journal,
+            videos_by_weights: Mapping[str, tuple[VideoScores, ...]]) -> dict[str, Any]:
     """What a run came to: the best and the last weights side by side, on the test set."""
     recipe, options, position = plan.recipe, plan.options, trained.position
     by = {"test": f"{recipe.metric.upper()} on the test set",
@@ -202,9 +219,7 @@ def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None
         return {"file": file, "stage": position.stage + 1, "step": step, "judged_by": by, "judged": merits[step],
                 "metrics": found}
 
-    last = videos_of(journal.last_merit) or scored(trained.detector, test)
-    best = last if position.best_step == position.step else videos_of(journal.best_merit) or scored(
-        from_weights(plan.method, plan.config, trained.best, plan.backend, plan.device), test)
+    best, last = videos_by_weights["best"], videos_by_weights["last"]
     return {"method": plan.method, "dataset": plan.dataset, "seed": options.seed, "backend": plan.backend,
             "selected": f"{BEST} was chosen {SELECTED[options.select].format(by=by)}",
             "best": entry(BEST, position.best_step, best), "last": entry(LAST, position.step, last),
@@ -216,9 +231,21 @@ def videos_of(merit: float | None) -> tuple[VideoScores, ...] | None:
     return merit.videos if isinstance(merit, Merit) else None
 
 
-def draw(journal: Run, folder: Path, say: Callable[[str], None]) -> None:
+def save_reports(plan: Plan, trained: Trained, report: Mapping[str, Any],
+                 videos_by_weights: Mapping[str, tuple[VideoScores, ...]], folder: Path) -> None:
+    """Save a whole report, scores and intervals included, of the best and of the last weights: best/ and last/."""
+    for name, weights in (("best", trained.best), ("last", trained.detector.weights())):
+        entry = report[name]
+        about = report["about"] | {"checkpoint": str(folder / entry["file"]), "weights_sha256": digest(weights),
+                                   "stage": entry["stage"], "step": entry["step"]}
+        summarise(videos_by_weights[name], about, probabilities=specification(plan.method).PROBABILITIES).save(folder / name)
+
+
+def draw(plan: Plan, journal: Run, judged_by: str, folder: Path, say: Callable[[str], None]) -> None:
     """Write the curves, where matplotlib is installed."""
+    detail = f"recipe of {plan.recipe_of}, {plan.backend}, seed {plan.options.seed}"
     try:
-        pictures.write(training_curves(journal.history), folder / CURVES)
+        pictures.write(training_curves(journal.history, f"Training of {plan.method} on {plan.dataset}", detail, judged_by,
+                                       specification(plan.method).loss_weights(plan.config)), folder / CURVES)
     except ImportError as error:
         say(f"no {CURVES}, {error}")

@@ -5,7 +5,8 @@
     best.safetensors    the weights that were judged best by the last save, a checkpoint like any other
     last.safetensors    those of the last save
     state.safetensors   all that `--resume` needs: weights, the best ones, optimiser, memory, position
-    report.json, curves.png, events.out.tfevents...   at the end, at the end, and along the way where tensorboardX is there
+    events.out.tfevents...  TensorBoard's, along the way, where tensorboardX is there (see events.py)
+    report.json, curves.png, best/, last/   at the end: what came of it, and the reports of both weights on the test set
 
 Every file but the history is written whole or not at all, the state last. A resumed run reads the state and the history
 up to the state's place, and no other file; so whatever a killed run wrote behind its last save is written anew.
@@ -26,7 +27,9 @@ from ..checkpoints.formats import safetensors
 from ..detector import Detector
 from ..errors import InputError
 from ..files import plain, write_json
+from .events import Events
 from .loop import Journal, Position, Saved
+from .recipe import Recipe
 
 PLAN, HISTORY = "recipe.json", "history.jsonl"
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.safetensors"
@@ -41,12 +44,15 @@ class Run(Journal):
 
     Opening reads and checks what is there, and changes nothing. The first save of a new run writes its plan; the first line
     that is recorded in one that goes on cuts the history back to the state's place.
-    plan: what is trained; a state that was saved with another one is refused, but for its `device`.
+    plan: what is trained; a state that was saved with another one is refused, but for its `device`. recipe, metric: for the
+    event files, the recipe whose rates they have, and the name of what the best weights are chosen by.
     Raises InputError for a state that is damaged or another run's, and for a history or best weights that are not its own.
     """
 
-    def __init__(self, folder: str | Path, writes: bool = True, plan: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, folder: str | Path, writes: bool = True, plan: Mapping[str, Any] | None = None,
+                 recipe: Recipe | None = None, metric: str = "score") -> None:
         super().__init__()
+        self.recipe, self.metric = recipe, metric
         self.folder, self.writes, self.plan = Path(folder), writes, json.loads(json.dumps(plain(plan or {})))
         self._saved, self._size, self._events = None, 0, None
         self._begun, self._best_written = not writes, False
@@ -65,8 +71,7 @@ class Run(Journal):
             with open(self.folder / HISTORY, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         if self._events:
-            for name in line.keys() - {"stage", "step"}:
-                self._events.add_scalar(name, line[name], self.steps)
+            self._events.record(line, self.steps)
 
     def keep_best(self, detector: Detector) -> None:
         super().keep_best(detector)
@@ -105,7 +110,7 @@ class Run(Journal):
         if (self.folder / HISTORY).exists():
             with open(self.folder / HISTORY, "r+b") as file:
                 file.truncate(self._size)
-        self._events = _events(self.folder, self.steps)
+        self._events = Events(self.folder, self.steps, self.plan, self.recipe, self.metric)
 
     def _write_best(self, detector: Detector) -> None:
         """Write the best weights, unless that is done. detector: any of the same stage."""
@@ -169,14 +174,3 @@ def _difference(found: Any, expected: Any, name: str = "") -> str | None:
                        for key in found | expected)
         return next(filter(None, differences), None)
     return None if found == expected else f"its {name} is {found!r}, that of this one {expected!r}"
-
-
-def _events(folder: Path, steps: int) -> Any:
-    """A writer of TensorBoard's event files, which are the same for all frameworks; None where its package is not there."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        return None
-    for old in folder.glob("events.out.tfevents.*") if not steps else ():
-        old.unlink()
-    return SummaryWriter(str(folder), purge_step=steps + 1 if steps else None)
