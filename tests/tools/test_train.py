@@ -10,6 +10,7 @@ import test_10crop
 import train as tool
 
 import wvad_core as wv
+from wvad_core.checkpoints.contents import digest
 from wvad_core.cli import compare, process, train
 from wvad_core.data import TrainingSet, demo
 from wvad_core.registry import specification
@@ -301,7 +302,7 @@ def test_a_folder_that_is_there_already_and_one_that_is_no_run(videos, capsys):
     error = ends(2, words(), capsys)
     assert "run: is there already; it holds no run to go on with, --output RUN begins another" in error
     assert "expected the folder of a training run" in ends(2, ["--resume", "run"], capsys)
-    assert "it takes no method, no seeds and no KEY=VALUE" in ends(2, ["--resume", "run", "steps=3"], capsys)
+    assert "it takes no method, no seeds and no KEY=VALUE" in ends(2, ["--resume", "run", "videos=3"], capsys)
     assert [p.name for p in (folder / "run").iterdir()] == ["mine.txt"]
 
 
@@ -357,6 +358,63 @@ def test_a_stopped_run_goes_on_to_the_report_of_one_left_alone(stopped, capsys):
     whole, resumed = (json.loads((stopped.parent / name / "report.json").read_text()) for name in ("whole", "run"))
     assert (whole["best"], whole["last"]) == (resumed["best"], resumed["last"])
     assert (stopped / HISTORY).read_bytes() == (stopped.parent / "whole" / HISTORY).read_bytes()
+
+
+def same_run(folder, other):
+    """The report, the history, the weights and the recipe of two runs, which were begun with other words."""
+    one, two = (json.loads((run / "report.json").read_text()) for run in (folder, other))
+    assert (one["best"], one["last"]) == (two["best"], two["last"])
+    assert (folder / HISTORY).read_bytes() == (other / HISTORY).read_bytes()
+    for file in (BEST, LAST):
+        assert digest(wv.load(folder / file).weights()) == digest(wv.load(other / file).weights())
+    one, two = (json.loads((run / "recipe.json").read_text()) for run in (folder, other))
+    assert (one["recipe"], one["options"]) == (two["recipe"], two["options"])
+
+
+@pytest.mark.parametrize("extended", ["steps=8", "steps=8e0"])
+def test_a_run_that_has_ended_goes_on_to_more_steps(videos, capsys, extended):
+    """And ends as one that was to take so many from the start."""
+    folder = videos()
+    given = ["evaluate_every=2", "save_every=2"]
+    ends(0, words(*given, "steps=8", output="whole"), capsys)
+    ends(0, words(*given, "steps=4"), capsys)
+    assert "8 steps a stage" in ends(0, ["--resume", "run", extended], capsys)
+    same_run(folder / "run", folder / "whole")
+    ends(0, ["--resume", "run"], capsys)
+    same_run(folder / "run", folder / "whole")
+
+
+@pytest.mark.parametrize("steps", [3, 9])
+def test_a_stopped_run_goes_on_to_another_number_of_steps(stopped, capsys, steps):
+    ends(0, words("evaluate_every=1", f"steps={steps}", output="whole"), capsys)
+    ends(0, ["--resume", "run", f"steps={steps}"], capsys)
+    same_run(stopped, stopped.parent / "whole")
+
+
+@pytest.mark.parametrize("given, message", [
+    ("steps=2", "run: has taken 2 of 6 steps, expected more than that, not steps=2"), ("steps=0", "steps: expected"),
+    ("steps=soon", "steps: expected"), ("videos=4", "no KEY=VALUE but steps=N, to go on for longer")])
+def test_other_numbers_of_steps_are_refused_and_change_nothing(stopped, capsys, given, message):
+    before = everything(stopped)
+    assert message in ends(2, ["--resume", "run", given], capsys)
+    assert everything(stopped) == before
+
+
+def test_a_run_that_has_waited_long_enough_does_not_go_on(videos, capsys):
+    videos()
+    ends(0, words("evaluate_every=1", "patience=1", "learning_rate=1e-12", "steps=4"), capsys)
+    assert "run: ended after 2 steps, 1 validations without a better one (patience=1)" in ends(
+        2, ["--resume", "run", "steps=8"], capsys)
+
+
+def test_a_run_killed_while_it_is_told_to_go_on_is_told_again(stopped, capsys, monkeypatch):
+    ends(0, words("evaluate_every=1", "steps=9", output="whole"), capsys)
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder, "write_json", lambda *_: (_ for _ in ()).throw(wv.InputError("killed")))
+        assert ends(2, ["--resume", "run", "steps=9"], capsys) == "error: killed"
+    assert "its recipe.steps is 9, that of this one 6" in ends(2, ["--resume", "run"], capsys)
+    ends(0, ["--resume", "run", "steps=9"], capsys)
+    same_run(stopped, stopped.parent / "whole")
 
 
 def rewritten(path, **values):

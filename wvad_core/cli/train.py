@@ -39,7 +39,7 @@ examples:
   %(prog)s --method METHOD --dataset demo --seeds 5 steps=200 learning_rate=1e-3
   %(prog)s --method METHOD --dataset xd-violence --features i3d --output runs/first
   %(prog)s --method METHOD --dataset own.csv --features own select=holdout
-  %(prog)s --resume runs/first
+  %(prog)s --resume runs/first steps=2000
   torchrun --nproc_per_node 8 tools/train.py --method METHOD --dataset ucf-crime --features i3d
 
 A run folder gets best.safetensors, last.safetensors, recipe.json, history.jsonl, report.json and
@@ -50,8 +50,9 @@ input, 1 for a failure."""
 def main(argv: Sequence[str], prog: str = "wvad train") -> None:
     arguments = parser(prog).parse_intermixed_args(argv)
     options.set_log_level(arguments)
+    begun_as = None
     if arguments.resume:
-        folder, plan = arguments.resume, resumed(arguments)
+        folder, (begun_as, plan) = arguments.resume, resumed(arguments)
     else:
         plan = planned(arguments)
         folder = arguments.output or Path("runs", f"{plan.method}_{Path(plan.dataset).stem}_{plan.backend}")
@@ -60,7 +61,7 @@ def main(argv: Sequence[str], prog: str = "wvad train") -> None:
     say = partial(print, flush=True) if first and not arguments.quiet else (lambda line: None)
     say(heading(plan, folder, arguments))
     if arguments.seeds == 1:
-        reports = [experiment.run(plan, folder, say)]
+        reports = [experiment.run(plan, folder, say, begun_as)]
     else:
         reports = [experiment.run(replace(plan, options=replace(plan.options, seed=seed)), folder / f"seed-{seed}", say)
                    for seed in range(plan.options.seed, plan.options.seed + arguments.seeds)]
@@ -85,7 +86,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
                         help="train so many times, with the recipe's seed and those that follow it")
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument("--output", type=Path, metavar="RUN", help="run folder; default: one named after all this in runs/")
-    folder.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder, as it was begun")
+    folder.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder; with steps=N to more steps")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="values of the recipe and of the configuration")
     return parser
 
@@ -110,12 +111,16 @@ def recipe_for(method: str, dataset: str) -> str:
     return dataset if dataset in known else next((name for name in known if name != experiment.DEMO), dataset)
 
 
-def resumed(arguments: argparse.Namespace) -> experiment.Plan:
-    """The plan of a run that goes on, which nothing can change but the device."""
-    if arguments.overrides or arguments.method or arguments.seeds != 1:
-        raise wv.InputError("--resume goes on with a run as it was begun; it takes no method, no seeds and no KEY=VALUE")
-    plan = experiment.read_plan(arguments.resume)
-    return plan if arguments.device == "auto" else replace(plan, device=arguments.device)
+def resumed(arguments: argparse.Namespace) -> tuple[experiment.Plan, experiment.Plan]:
+    """The plan that a run was begun by, and the one that it goes on by: on another device, or to another number of steps."""
+    given = parse(arguments.overrides)
+    if arguments.method or arguments.seeds != 1 or given.keys() - {"steps"}:
+        raise wv.InputError("--resume goes on with a run as it was begun; it takes no method, no seeds and no KEY=VALUE "
+                            "but steps=N, to go on for longer")
+    begun_as = experiment.read_plan(arguments.resume)
+    if arguments.device != "auto":
+        begun_as = replace(begun_as, device=arguments.device)
+    return begun_as, experiment.with_steps(begun_as, given["steps"]) if given else begun_as
 
 
 def check_new(folder: Path) -> None:

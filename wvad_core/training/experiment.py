@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,15 +109,25 @@ def read_plan(folder: Path) -> Plan:
     return read
 
 
-def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
+def with_steps(plan: Plan, steps: Any) -> Plan:
+    """A plan that takes another number of steps a stage. Raises InputError for what is no number of steps."""
+    recipe = from_dict(plan.recipe.as_dict() | {"steps": steps}, f"the recipe of {plan.method}")
+    same = recipe.steps == plan.recipe.steps
+    return plan if same else replace(plan, recipe=recipe, overrides={**plan.overrides, "steps": recipe.steps})
+
+
+def run(plan: Plan, folder: Path, say: Callable[[str], None] = print, begun_as: Plan | None = None) -> dict[str, Any]:
     """Train by a plan in a folder, from what is saved there or from the start; the report, which is written there too.
 
     say: takes the notices, a line each. Of several processes only the first one writes, and none before all is checked.
+    begun_as: the plan of a run that goes on by another one (`with_steps`).
     """
     rank, _ = training_backend(plan.backend).processes()
     start = time.perf_counter()
     metric = "video_auc" if plan.options.select == "holdout" else plan.recipe.metric
-    journal = Run(folder, rank == 0, asdict(plan), plan.recipe, metric)
+    journal = Run(folder, rank == 0, asdict(plan), plan.recipe, metric, begun_as and asdict(begun_as))
+    if begun_as and begun_as != plan:
+        check_steps(plan, begun_as, journal)
     videos, test = plan.open("train"), plan.open("test")
     held = held_out(videos, plan.options) if plan.options.select == "holdout" else None
     training_set = read_training_set(videos, plan.recipe, plan.method, plan.config,
@@ -139,6 +149,17 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> dict[st
         save_reports(plan, trained, report, videos_by_weights, folder)
         draw(plan, journal, report["best"]["judged_by"], folder, say)
     return report
+
+
+def check_steps(plan: Plan, begun_as: Plan, journal: Run) -> None:
+    """Raise InputError unless a run can go on to a plan's number of steps."""
+    steps, position = plan.recipe.steps, journal.saved().position
+    if steps <= position.step:
+        raise InputError(f"{journal.folder}: has taken {position.step} of {begun_as.recipe.steps} steps, expected more than "
+                         f"that, not steps={steps}")
+    if position.ended(plan.recipe, plan.options):
+        raise InputError(f"{journal.folder}: ended after {position.step} steps, {position.waited} validations without a better "
+                         f"one (patience={plan.options.patience}); more steps do not change that")
 
 
 class Merit(float):

@@ -46,14 +46,17 @@ class Run(Journal):
     that is recorded in one that goes on cuts the history back to the state's place.
     plan: what is trained; a state that was saved with another one is refused, but for its `device`. recipe, metric: for the
     event files, the recipe whose rates they have, and the name of what the best weights are chosen by.
+    begun_as: another plan that the state may have been saved with; the run then goes on by `plan`. Before its first line that
+        is written into the state and then beside it, so that a process that is killed in between leaves either.
     Raises InputError for a state that is damaged or another run's, and for a history or best weights that are not its own.
     """
 
     def __init__(self, folder: str | Path, writes: bool = True, plan: Mapping[str, Any] | None = None,
-                 recipe: Recipe | None = None, metric: str = "score") -> None:
+                 recipe: Recipe | None = None, metric: str = "score", begun_as: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.recipe, self.metric = recipe, metric
-        self.folder, self.writes, self.plan = Path(folder), writes, json.loads(json.dumps(plain(plan or {})))
+        self.folder, self.writes = Path(folder), writes
+        self.plan, self.begun_as = (json.loads(json.dumps(plain(given or {}))) for given in (plan, begun_as or plan))
         self._saved, self._size, self._events = None, 0, None
         self._begun, self._best_written = not writes, False
         if (self.folder / STATE).exists():
@@ -105,12 +108,20 @@ class Run(Journal):
         if self._begun:
             return
         self._begun = True
-        if self.plan and self._saved is None:
+        if self.plan != self.begun_as:
+            self._write_plan_into_state()
+        if self.plan and (self._saved is None or self.plan != self.begun_as):
             write_json(self.folder / PLAN, self.plan)
         if (self.folder / HISTORY).exists():
             with open(self.folder / HISTORY, "r+b") as file:
                 file.truncate(self._size)
         self._events = Events(self.folder, self.steps, self.plan, self.recipe, self.metric)
+
+    def _write_plan_into_state(self) -> None:
+        state = safetensors.read(self.folder / STATE)
+        metadata = {key: state.metadata[key] for key in KEYS} | {"plan": json.dumps(self.plan)}
+        metadata["sha256"] = _hash(state.tensors, metadata)
+        safetensors.write(self.folder / STATE, Contents(state.tensors, metadata))
 
     def _write_best(self, detector: Detector) -> None:
         """Write the best weights, unless that is done. detector: any of the same stage."""
@@ -125,8 +136,9 @@ class Run(Journal):
         if not {*KEYS, "sha256"} <= state.metadata.keys() or _hash(state.tensors, state.metadata) != state.metadata["sha256"]:
             raise InputError(f"{path}: not a state that this library has written, or altered since")
         plan, position, (self._size, digest_) = (json.loads(state.metadata[key]) for key in KEYS)
-        if self.plan and (difference := _difference(plan, self.plan | {"device": plan.get("device")})):
-            raise InputError(f"{path}: the state of another run, {difference}")
+        differences = [_difference(plan, expected | {"device": plan.get("device")}) for expected in (self.begun_as, self.plan)]
+        if self.plan and all(differences):
+            raise InputError(f"{path}: the state of another run, {differences[0]}")
         weights, trainer, best = ({name.removeprefix(part): value for name, value in state.tensors.items()
                                    if name.startswith(part)} for part in (WEIGHTS, TRAINER, KEPT))
         self._saved, self.best = Saved(Position(**position), weights, trainer), best or None
