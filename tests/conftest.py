@@ -13,6 +13,7 @@ import pytest
 economy.take_one_core()  # before what is imported next
 
 import devices  # noqa: E402
+import tagger  # noqa: E402
 
 import wvad_core as wv  # noqa: E402
 from wvad_core import registry  # noqa: E402
@@ -23,12 +24,7 @@ from wvad_core.backend import backend  # noqa: E402
 def tagger_installed(tmp_path_factory, monkeypatch) -> None:
     """A package that brings the method of tagger.py, as pip installs it, on the path."""
     site = tmp_path_factory.mktemp("site")
-    about = site / "tagger-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tagger\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("".join(
-        f"[{group}]\ntagger = {module}\n" for group, module in (
-            ("wvad.methods", "tagger"), ("wvad.methods.torch", "tagger_torch"), ("wvad.methods.mindspore", "tagger_mindspore"))))
+    tagger.install(site)
     monkeypatch.syspath_prepend(site)
     monkeypatch.setattr(registry, "METHODS", registry.Models("methods", registry.MethodSpecification))
 

@@ -3,6 +3,7 @@ all kinds."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,6 +80,16 @@ def postprocess(scores: Array, config: Config) -> Array:
 
 def halved(features: Array, size: int) -> Array:
     return pool_segments(features, size) / 2
+
+
+def install(site: Path) -> None:
+    """Make a folder a package that brings this method, as pip installs it; to be on the path."""
+    about = site / "tagger-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tagger\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("".join(
+        f"[{group}]\ntagger = {module}\n" for group, module in (
+            ("wvad.methods", "tagger"), ("wvad.methods.torch", "tagger_torch"), ("wvad.methods.mindspore", "tagger_mindspore"))))
 
 
 SAMPLERS = {"halved": Sampler(once=halved)}

@@ -5,6 +5,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, ops
 from tagger import Config
 from wvad_mindspore.network import VideoNetwork
+from wvad_mindspore.parallel import gathered
 
 
 class Network(VideoNetwork):
@@ -27,11 +28,11 @@ class Network(VideoNetwork):
 
     def terms(self, features: Tensor, labels: Tensor, lengths: Tensor, classes: Tensor, prompts: Tensor) -> dict[str, Tensor]:
         within = (ops.arange(features.shape[1]) < lengths[:, None]).astype(ms.float32)
-        video = (self(features) * within).sum(1) / within.sum(1)
-        first = classes[:, 0]
+        video = gathered((self(features) * within).sum(1) / within.sum(1), 1)
+        labels, first, tags = gathered(labels, 1), gathered(classes, 1)[:, 0], gathered(self.classify(features).mean(1), 1)
         abnormal = labels.astype(ms.float32)
         mil = -(abnormal * ops.log(video) + (1 - abnormal) * ops.log(1 - video)).mean()
-        tag = -ops.log(ops.gather_elements(self.classify(features).mean(1), 1, first[:, None])).mean()
+        tag = -ops.log(ops.gather_elements(tags, 1, first[:, None])).mean()
         distance = ops.gather(self.tags, first, 0) - ops.gather(prompts, first, 0)
         text = ops.square(distance).sum(1).mean() if self.config.squared else ops.abs(distance).sum(1).mean()
         return {"total": mil + tag + 0.1 * text, "mil": mil, "tag": tag, "text": text}

@@ -5,6 +5,7 @@ import torch
 from tagger import Config
 from torch import Tensor, nn
 from wvad_torch.network import VideoNetwork
+from wvad_torch.parallel import gathered
 
 
 class Network(VideoNetwork):
@@ -25,10 +26,10 @@ class Network(VideoNetwork):
 
     def terms(self, features: Tensor, labels: Tensor, lengths: Tensor, classes: Tensor, prompts: Tensor) -> dict[str, Tensor]:
         within = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
-        video = (self(features) * within).sum(1) / within.sum(1)
-        first = classes[:, 0]
+        video = gathered((self(features) * within).sum(1) / within.sum(1), 1)
+        labels, first, tags = gathered(labels, 1), gathered(classes, 1)[:, 0], gathered(self.classify(features).mean(1), 1)
         mil = -torch.where(labels == 1, video.log(), (1 - video).log()).mean()
-        tag = -self.classify(features).mean(1).gather(1, first[:, None]).log().mean()
+        tag = -tags.gather(1, first[:, None]).log().mean()
         distance = self.tags[first] - prompts[first]
         text = distance.square().sum(1).mean() if self.config.squared else distance.abs().sum(1).mean()
         return {"total": mil + tag + 0.1 * text, "mil": mil, "tag": tag, "text": text}

@@ -78,8 +78,10 @@ class Detector(Generic[C]):
         like (T, N, D) is told so.
         """
         scores = self.backend.score(self.network, self._prepared(features))
-        if raw:
-            return scores
+        return scores if raw else self.postprocess(scores)
+
+    def postprocess(self, scores: Array) -> Array:
+        """What the method makes of a video's raw scores (T,) at last, such as smoothed ones; by most methods they stay."""
         made = np.asarray(specification(self.method).postprocess(scores, self.config), scores.dtype)
         if made.shape != scores.shape:
             raise Failure(f"{self.method}: scores {scores.shape} became {made.shape} by its post-processing, expected as many")

@@ -52,7 +52,7 @@ def everywhere(x: Tensor) -> Tensor:
 def gathered(x: Tensor, parts: int = 2) -> Tensor:
     """The rows of all processes, in the order of the whole batch: (n, ...) -> (R n, ...). The identity on one process.
 
-    parts: of x, one after another, each of which is to be whole: 2, the normal and the abnormal half.
+    parts: of x, one after another, each of which is to be whole: 2, the normal and the abnormal half; 1, items in their order.
     """
     if group()[1] == 1:
         return x

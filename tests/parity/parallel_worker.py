@@ -45,6 +45,17 @@ def train(method: str, config: dict, backend: str, share=lambda batch: batch, op
     return {"terms": terms, "weights": made.weights() | memory}
 
 
+def train_on_items(backend: str, share=lambda batch: batch) -> dict[str, Any]:
+    """The same of a small method that takes any videos in any order, with classes and a companion."""
+    made, rng = wv.create("tagger", backend, devices.of(backend), seed=2), np.random.default_rng(1)
+    recipe = dataclasses.replace(RECIPE, batches="items")
+    trainer, texts = Trainer(made, recipe, Options()), {"prompts": rng.standard_normal((3, 8))}
+    batches = [wv.Batch(rng.standard_normal((6, 5, 8)).astype(np.float32), [1, 1, 0, 1, 0, 1], rng.integers(1, 6, 6), None,
+                        [(2,), (1, 2), (0,), (1,), (0,), (2, 1)], texts) for _ in range(RECIPE.steps)]
+    terms = [trainer.step(share(given), True) for given in batches]
+    return {"terms": terms, "weights": made.weights()}
+
+
 def twice(given: wv.Batch) -> wv.Batch:
     """A batch in which each half comes twice, so that two processes get the same."""
     normal, abnormal = given.halves()
@@ -94,11 +105,13 @@ def everything(backend: str, folder: Path, rank: int = 0, size: int = 1) -> dict
     for name, options, deterministic in (("synchronised", Options(), True), ("device", DEVICE, True), ("random", DEVICE, False)):
         found[name] = train(SAME, CONFIGS[SAME][0], backend, lambda given: twice(given).shard(rank, size), options,
                             deterministic)
+    found["items"] = train_on_items(backend, lambda given: given.shard(rank, size, halves=False))
     return found | evaluations(backend, folder)
 
 
 if __name__ == "__main__":
     signal.alarm(HANGS)
+    sys.path.insert(0, str(Path(sys.argv[2], "site")))
     assert find_backend(sys.argv[1]).processes() == (0, 1), "nothing is joined without a word"
     rank, size = find_backend(sys.argv[1]).join("cpu")
     assert size > 1, "the launcher has not started several processes"

@@ -14,6 +14,7 @@ from wvad_core.backend import backend as find_backend
 from wvad_core.checkpoints.export import export
 from wvad_core.data import Dataset
 from wvad_core.errors import Failure
+from wvad_core.scoring.evaluation import postprocessed, scored
 from wvad_core.training.loop import Journal, read_training_set, train
 from wvad_core.training.recipe import Recipe
 
@@ -38,6 +39,16 @@ def batch() -> wv.Batch:
     rng = np.random.default_rng(4)
     return wv.Batch(rng.standard_normal((5, 6, 8)).astype(np.float32), [1, 0, 1, 1, 0], lengths=[6, 2, 3, 6, 1],
                     classes=[(2, 1), (0,), (1,), (2,), (0,)], companions={"prompts": rng.standard_normal((3, 8))})
+
+
+def own_videos(folder, split: str, **given) -> Dataset:
+    """Seven videos of 5 to 11 snippets and 10 crops, and a table of them."""
+    rng, lines = np.random.default_rng(0), ["video,split,category,frames,intervals"]
+    for number in range(7):
+        lines.append(f"v{number},{split},{('Normal', 'Riot-Fight', 'Fight')[number % 3]},,{'3-20' if number % 3 else ''}")
+        np.save(folder / f"v{number}.npy", rng.random((5 + number, 10, 3), np.float32))
+    (folder / "own.csv").write_text("\n".join(lines))
+    return Dataset.open(folder / "own.csv", folder, split, **given)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=["defaults", "others"])
@@ -117,6 +128,16 @@ def test_scores_are_smoothed_at_last(backend):
     assert not np.allclose(raw, by_hand)
 
 
+def test_a_set_is_scored_raw_and_smoothed(tmp_path, backend):
+    detector, dataset = made(backend, smoothing=3, feature_dim=3), own_videos(tmp_path, "test")
+    raw, smooth = scored(detector, dataset, raw=True), scored(detector, dataset)
+    for one, other, (item, features) in zip(raw, smooth, dataset.prefetched()):
+        assert one.name == item.video.name and np.array_equal(one.scores, detector.score(features, raw=True))
+        assert np.array_equal(other.scores, detector.score(features)) and not np.allclose(one.scores, other.scores)
+    for one, other in zip(postprocessed(detector, raw), smooth):
+        assert np.array_equal(one.scores, other.scores) and one.name == other.name
+
+
 def test_float64_stays_float64_in_numpy():
     exact = made("numpy", smoothing=2).score(video().astype(np.float64))
     assert exact.dtype == np.float64
@@ -153,12 +174,7 @@ def test_settings_of_every_kind_are_kept_in_a_file(tmp_path, settings, backend):
 
 def test_training_on_items(tmp_path, framework):
     """The steps move the terms down, on the method's own sampler, with the crops as items and a short batch at the end."""
-    rng, lines = np.random.default_rng(0), ["video,split,category,frames,intervals"]
-    for number in range(7):
-        lines.append(f"v{number},train,{('Normal', 'Riot-Fight', 'Fight')[number % 3]},,")
-        np.save(tmp_path / f"v{number}.npy", rng.random((5 + number, 10, 3), np.float32))
-    (tmp_path / "own.csv").write_text("\n".join(lines))
-    videos = Dataset.open(tmp_path / "own.csv", tmp_path, "train", companions={"prompts": rng.random((3, 3), np.float32)})
+    videos = own_videos(tmp_path, "train", companions={"prompts": np.random.default_rng(0).random((3, 3))})
     config, journal = tagger.Config(feature_dim=3), Journal()
     recipe = Recipe(**tagger.RECIPES["ucf-crime"])
     training_set = read_training_set(videos, recipe, "tagger", config)

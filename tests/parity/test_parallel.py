@@ -11,6 +11,7 @@ import devices
 import numpy as np
 import parallel_worker
 import pytest
+import tagger
 from parallel_worker import CASES, DEVICE, HANGS, SAME, twice
 
 from cases import CONFIGS
@@ -51,6 +52,7 @@ def launched(tmp_path_factory):
 def launch(backend: str, folder: Path) -> tuple[subprocess.CompletedProcess, Path]:
     for spoilt in (False, True):
         parallel_worker.dataset(folder, spoilt=spoilt)  # no process is to write what another one reads
+    tagger.install(folder / "site")
     environment = devices.environment() | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     command = [*LAUNCHERS[backend](folder), parallel_worker.__file__, backend, str(folder)]
     done = subprocess.run(command, env=environment, cwd=folder, text=True, timeout=2 * HANGS, stdout=subprocess.PIPE,
@@ -71,6 +73,12 @@ def test_training_on_two_halves_is_training_on_the_whole(launched, framework, nu
     expected = parallel_worker.train(*CASES[number], framework)
     for found in launched(framework):
         assert_same(found[f"train {number}"], expected)
+
+
+def test_items_are_shared_out_as_halves_are(launched, framework, tagger_installed):
+    expected = parallel_worker.train_on_items(framework)
+    for found in launched(framework):
+        assert_same(found["items"], expected)
 
 
 def test_batch_norm_is_synchronised_or_per_device(launched, framework):

@@ -5,7 +5,7 @@ import logging
 import math
 import platform
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -46,8 +46,8 @@ class VideoScores:
     frame_rate: float | None = None
 
 
-def scored(detector: Detector, dataset: Dataset) -> tuple[VideoScores, ...]:
-    """The scores of every video, in the dataset's order.
+def scored(detector: Detector, dataset: Dataset, raw: bool = False) -> tuple[VideoScores, ...]:
+    """The scores of every video, in the dataset's order; raw as `Detector.score` has it.
 
     Several processes deal the videos out and all give all scores. Raises InputError for features, and for scores, that are
     not finite; in all processes alike.
@@ -56,11 +56,16 @@ def scored(detector: Detector, dataset: Dataset) -> tuple[VideoScores, ...]:
     own, progress = _own_videos(detector, dataset)
     scores = [np.empty(0, np.float32)]
     for item, features in progress(own.prefetched(), desc="scoring"):
-        scores.append(detector.score(features))
+        scores.append(detector.score(features, raw))
         LOGGER.debug("%s: %d snippets scored", item.video.name, len(scores[-1]))
         if not np.isfinite(scores[-1]).all():
             break  # the error is raised below, once all processes know
     return tuple(_checked(item, of) for item, of in zip(dataset, _gathered(detector, dataset, scores)))
+
+
+def postprocessed(detector: Detector, videos: Iterable[VideoScores]) -> tuple[VideoScores, ...]:
+    """What `scored` gives for videos, of what it gives with `raw`."""
+    return tuple(replace(video, scores=detector.postprocess(video.scores)) for video in videos)
 
 
 def check_finite(detector: Detector, dataset: Dataset) -> None:
