@@ -48,6 +48,7 @@ bench: .venv/all
 wheel: $(NUMPY2)/all  # the wheel of the sources as they are, in that environment
 	rm -rf build $(NUMPY2)/dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(NUMPY2)/dist . >$(NUMPY2)/build.log
+	rm -rf build wvad.egg-info  # entry points in the latter would come before those installed
 	$(PIP2) --no-deps --force-reinstall $(NUMPY2)/dist/*.whl
 
 $(NUMPY2)/all: .venv/all

@@ -1,11 +1,12 @@
-"""Backends: what one must offer, and how it is found.
+"""Backends: what one offers, and how it is found.
 
-A backend is a module (or any object) with the functions of `Backend`. It is found through the entry-point group
-`wvad.backends` and imported when it is asked for, not before.
+A backend is an instance of a subclass of `Backend`, which an entry point of the group `wvad.backends` names, NAME =
+package.module:INSTANCE. It is imported when it is asked for, not before.
 """
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -64,49 +65,73 @@ class TrainingSession(Protocol):
         ...
 
 
-class Backend(Protocol):
-    """The functions of a backend. Weights are {canonical name: array}; a network is the framework's own object.
+class Backend(ABC):
+    """What one subclass for each framework does; its one instance is what the entry point names.
 
-    TRAINS: whether it has a `training_session`.
+    Networks are the framework's own objects. Weights are {canonical name: array}, all tensors of the network, and are
+    copied whichever way they go. Features are float32 (or float64 for a backend that computes in it): (N, T, D), N crops
+    (and patches) of T snippets. Errors are InputErrors of one line. What is not abstract has a default, that of a backend
+    which computes alone and neither trains nor exports.
+
+    name: as messages say it. TRAINS: whether it has `gradients` and a `training_session`.
     """
 
-    TRAINS: bool
+    name: str
+    TRAINS = False
 
+    @abstractmethod
     def versions(self) -> dict[str, str]:
         """{package: version} of what computes here."""
 
-    def build(self, method: str, config: Config, weights: dict[str, Array], device: str, precision: str,
-              seed: int) -> Any:
-        """A network with these weights on a device; `seed` is of its own dropout and noise.
+    @abstractmethod
+    def build(self, method: str, config: Config, weights: Mapping[str, Array], device: str = "auto",
+              precision: str = "float32", seed: int = 0) -> Any:
+        """A network with these weights on a device, in evaluation mode; `seed` is of its own dropout and noise.
 
-        Raises InputError for a device or precision that is not there.
+        The network's `memory` is what the method's training remembers besides the weights (`specification.memory`), or
+        None. device: "auto" is the best that there is. Raises InputError for a device or a precision that is not there,
+        and for a method that has no network here.
         """
 
+    @abstractmethod
     def device(self, network: Any) -> str:
-        """The device that a network computes on."""
+        """The device that a network computes on, as `build` takes it."""
 
-    def weights(self, network: Any) -> dict[str, Array]: ...
+    @abstractmethod
+    def weights(self, network: Any) -> dict[str, Array]:
+        """Copies of all tensors of a network, running statistics included, in their dtypes."""
 
+    @abstractmethod
     def random_state(self, network: Any) -> Any:
         """What dropout and noise of a network are drawn from next, as plain values and arrays that can be pickled."""
 
+    @abstractmethod
     def set_random_state(self, network: Any, state: Any) -> None:
         """Go on from what `random_state` gave."""
 
+    @abstractmethod
     def score(self, network: Any, features: Array) -> Array:
-        """(N, T, D) -> (T,) in evaluation mode; crops averaged as the published evaluation of the method does."""
+        """(N, T, D) -> (T,) float32, in evaluation mode: the mean of what the network gives of each crop, or what it gives
+        of all of them together, where the configuration has `crops_together`."""
 
     def classify(self, network: Any, features: Array) -> Array:
         """(N, T, D) -> (T, K) probabilities of a method's K classes, as `score` gives scores."""
+        raise InputError(f"the {self.name} backend has no class probabilities")
 
+    @abstractmethod
     def losses(self, network: Any, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-        """The loss terms in training mode. The network stays as it is: mode, running statistics, memory, random state."""
+        """{"total": ..., term: ...} in training mode; deterministic: without dropout and noise.
+
+        The network stays as it is: mode, running statistics, memory, random state.
+        """
 
     def gradients(self, network: Any, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
-        """{canonical name: gradient of the total loss}, likewise; of frozen parameters too."""
+        """{canonical name: gradient of the total loss} of every parameter, frozen ones too, otherwise as `losses`."""
+        raise InputError(f"the {self.name} backend has no gradients; take a backend with a framework")
 
     def training_session(self, network: Any, recipe: Recipe, options: Options) -> TrainingSession:
         """What `training.trainer.Trainer` trains the network with. Raises InputError for a precision that is not there."""
+        raise InputError(f"the {self.name} backend does not train; take a backend with a framework")
 
     def join(self, device: str = "auto") -> tuple[int, int]:
         """Set the device, and compute together with others from now on; what `processes` then gives.
@@ -114,6 +139,7 @@ class Backend(Protocol):
         Others are the group that the caller has initialised, or else the processes that the framework's launcher has
         started, if there are several. Nothing but this call joins them.
         """
+        return self.processes()
 
     def processes(self) -> tuple[int, int]:
         """(rank, size): which of how many processes that compute together this one is; (0, 1) on its own, or before `join`.
@@ -121,9 +147,11 @@ class Backend(Protocol):
         With several, `losses`, `gradients` and steps take each process's share of a batch (`Batch.shard`), and give the
         terms of the whole batch. The mean over processes of what `gradients` gives is the gradient; a step takes that.
         """
+        return 0, 1
 
     def gather(self, array: Array) -> list[Array]:
         """The float32 array (n,) of every process, by rank; n may differ."""
+        return [array]
 
     def export(self, network: Any, path: Path, metadata: Mapping[str, str]) -> None:
         """Write what `score` computes to a file, in the format of its suffix (see `wvad_core.checkpoints.export`).
@@ -131,6 +159,7 @@ class Backend(Protocol):
         metadata: goes into the file where the format has a place for it. Raises NotImplementedError with the reason
         where the format cannot express the network.
         """
+        raise NotImplementedError(f"the {self.name} backend exports to no format")
 
 
 def list_backends() -> tuple[str, ...]:

@@ -3,27 +3,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
+from .backend import Backend
 from .blocks.configuration import Config
 from .blocks.tensors import Scope
 from .data.batches import Batch
 from .errors import InputError
 from .registry import MethodSpecification, specification
-from .training.options import Options
-from .training.recipe import Recipe
 
 Array = np.ndarray
-TRAINS = False
 
 
 class Network:
     """A method's specification with weights, {canonical name: array}."""
 
-    def __init__(self, method: str, config: Config, weights: dict[str, Array], seed: int = 0):
+    def __init__(self, method: str, config: Config, weights: Mapping[str, Array], seed: int = 0):
         self.method, self.config, self.weights = method, config, dict(weights)
         self.rng = np.random.default_rng(seed)
         self.memory = self.specification.memory(config)
@@ -49,45 +46,9 @@ class Network:
         return self.specification.losses(batch, scope, self.config)
 
 
-def versions() -> dict[str, str]:
-    return {"numpy": np.__version__}
-
-
-def build(method: str, config: Config, weights: dict[str, Array], device: str = "auto", precision: str = "float32",
-          seed: int = 0) -> Network:
-    _check_device(device)
-    if precision != "float32":
-        raise InputError(f"precision {precision!r}: the numpy backend computes in float32")
-    return Network(method, config, weights, seed)
-
-
 def _check_device(name: str) -> None:
     if name not in ("auto", "cpu"):
         raise InputError(f"device {name!r}: the numpy backend computes on cpu")
-
-
-def device(network: Network) -> str:
-    return "cpu"
-
-
-def weights(network: Network) -> dict[str, Array]:
-    return {name: value.copy() for name, value in network.weights.items()}
-
-
-def random_state(network: Network) -> Any:
-    return copy.deepcopy(network.rng)
-
-
-def set_random_state(network: Network, state: Any) -> None:
-    network.rng = copy.deepcopy(state)
-
-
-def score(network: Network, features: Array) -> Array:
-    return network(_items(network, features)).mean(0)
-
-
-def classify(network: Network, features: Array) -> Array:
-    return network.classify(_items(network, features)).mean(0)
 
 
 def _items(network: Network, features: Array) -> Array:
@@ -95,32 +56,47 @@ def _items(network: Network, features: Array) -> Array:
     return features[None] if network.config.crops_together else features
 
 
-def losses(network: Network, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-    apart = copy.copy(network)  # a layer records statistics as new arrays in this dictionary
-    apart.weights, apart.rng, apart.memory = dict(network.weights), copy.deepcopy(network.rng), copy.deepcopy(network.memory)
-    return {name: float(value) for name, value in apart.losses(batch, deterministic).items()}
+class NumpyBackend(Backend):
+    """The specifications themselves, run. It needs no framework; it scores but does not train."""
+
+    name = "numpy"
+
+    def versions(self) -> dict[str, str]:
+        return {"numpy": np.__version__}
+
+    def build(self, method: str, config: Config, weights: Mapping[str, Array], device: str = "auto",
+              precision: str = "float32", seed: int = 0) -> Network:
+        _check_device(device)
+        if precision != "float32":
+            raise InputError(f"precision {precision!r}: the numpy backend computes in float32")
+        return Network(method, config, weights, seed)
+
+    def device(self, network: Network) -> str:
+        return "cpu"
+
+    def weights(self, network: Network) -> dict[str, Array]:
+        return {name: value.copy() for name, value in network.weights.items()}
+
+    def random_state(self, network: Network) -> Any:
+        return copy.deepcopy(network.rng)
+
+    def set_random_state(self, network: Network, state: Any) -> None:
+        network.rng = copy.deepcopy(state)
+
+    def score(self, network: Network, features: Array) -> Array:
+        return network(_items(network, features)).mean(0)
+
+    def classify(self, network: Network, features: Array) -> Array:
+        return network.classify(_items(network, features)).mean(0)
+
+    def losses(self, network: Network, batch: Batch, deterministic: bool = False) -> dict[str, float]:
+        apart = copy.copy(network)  # a layer records statistics as new arrays in this dictionary
+        apart.weights, apart.rng, apart.memory = dict(network.weights), copy.deepcopy(network.rng), copy.deepcopy(network.memory)
+        return {name: float(value) for name, value in apart.losses(batch, deterministic).items()}
+
+    def join(self, device: str = "auto") -> tuple[int, int]:
+        _check_device(device)
+        return self.processes()
 
 
-def gradients(network: Network, batch: Batch, deterministic: bool = False) -> NoReturn:
-    raise InputError("the numpy backend has no gradients; take a backend with a framework")
-
-
-def training_session(network: Network, recipe: Recipe, options: Options) -> NoReturn:
-    raise InputError("the numpy backend does not train; take a backend with a framework")
-
-
-def join(device: str = "auto") -> tuple[int, int]:
-    _check_device(device)
-    return 0, 1
-
-
-def processes() -> tuple[int, int]:
-    return 0, 1
-
-
-def gather(array: Array) -> list[Array]:
-    return [array]
-
-
-def export(network: Network, path: Path, metadata: Mapping[str, str]) -> NoReturn:
-    raise NotImplementedError("the numpy backend exports to no format")
+BACKEND = NumpyBackend()

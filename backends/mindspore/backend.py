@@ -1,4 +1,4 @@
-"""The functions of `wvad_core.backend.Backend` in MindSpore."""
+"""The MindSpore backend: what `wvad_core.backend.Backend` says, on CPU, GPU and Ascend."""
 from __future__ import annotations
 
 import copy
@@ -10,6 +10,7 @@ import numpy as np
 
 import mindspore as ms
 from mindspore import Tensor
+from wvad_core.backend import Backend
 from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
@@ -20,32 +21,10 @@ from wvad_core.training.recipe import Recipe
 from . import parallel
 from .isolation import isolated, modes_kept, unchanged
 from .network import VideoNetwork
-from .parallel import gather, processes  # noqa: F401, of the protocol
 from .training import TrainingSession, losses_and_gradients, training_losses
 
 Array = np.ndarray
-TRAINS = True
 TARGETS = {"cpu": "CPU", "cuda": "GPU", "ascend": "Ascend"}
-
-
-def versions() -> dict[str, str]:
-    return {"mindspore": ms.__version__}
-
-
-def build(method: str, config: Config, weights: dict[str, Array], device: str = "auto", precision: str = "float32",
-          seed: int = 0) -> VideoNetwork:
-    _set_device(device)
-    if precision != "float32":
-        raise InputError(f"precision {precision!r}: the mindspore backend computes in float32")
-    module = network_module(method, "mindspore", __package__)
-    network = module.Network(config, weights=weights)
-    network.reseed(seed)
-    return network.set_train(False)
-
-
-def join(device: str = "auto") -> tuple[int, int]:
-    _set_device(device)
-    return parallel.join()
 
 
 def _set_device(name: str) -> None:
@@ -62,61 +41,83 @@ def _set_device(name: str) -> None:
             ms.set_device(target, int(index or given))
 
 
-def device(network: VideoNetwork) -> str:
-    kind = {target: name for name, target in TARGETS.items()}[ms.get_context("device_target")]
-    return kind if kind == "cpu" else f"{kind}:{ms.get_context('device_id')}"
+class NativeBackend(Backend):
+    """MindSpore's."""
+
+    name = "mindspore"
+    TRAINS = True
+
+    def versions(self) -> dict[str, str]:
+        return {"mindspore": ms.__version__}
+
+    def build(self, method: str, config: Config, weights: Mapping[str, Array], device: str = "auto",
+              precision: str = "float32", seed: int = 0) -> VideoNetwork:
+        _set_device(device)
+        if precision != "float32":
+            raise InputError(f"precision {precision!r}: the mindspore backend computes in float32")
+        module = network_module(method, self.name, __package__)
+        network = module.Network(config, weights=weights)
+        network.reseed(seed)
+        return network.set_train(False)
+
+    def join(self, device: str = "auto") -> tuple[int, int]:
+        _set_device(device)
+        return parallel.join()
+
+    def processes(self) -> tuple[int, int]:
+        return parallel.processes()
+
+    def gather(self, array: Array) -> list[Array]:
+        return parallel.gather(array)
+
+    def device(self, network: VideoNetwork) -> str:
+        kind = {target: name for name, target in TARGETS.items()}[ms.get_context("device_target")]
+        return kind if kind == "cpu" else f"{kind}:{ms.get_context('device_id')}"
+
+    def weights(self, network: VideoNetwork) -> dict[str, Array]:
+        return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_and_names()}
+
+    def random_state(self, network: VideoNetwork) -> Any:
+        """Of layers that the host draws for; MindSpore's own kernels begin anew from the seed."""
+        return network.seed, [copy.deepcopy(layer.rng) for layer in network.random_layers()]
+
+    def set_random_state(self, network: VideoNetwork, state: Any) -> None:
+        seed, generators = state
+        network.reseed(seed)
+        for layer, rng in zip(network.random_layers(), generators, strict=True):
+            layer.rng = copy.deepcopy(rng)
+
+    def score(self, network: VideoNetwork, features: Array) -> Array:
+        return self._evaluated(network, network, features)
+
+    def classify(self, network: VideoNetwork, features: Array) -> Array:
+        return self._evaluated(network, network.classify, features)
+
+    def _evaluated(self, network: VideoNetwork, function: Callable[[Tensor], Tensor], features: Array) -> Array:
+        """The mean over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
+        with modes_kept(network), isolated(network):
+            network.set_train(False)
+            items = Tensor(np.asarray(features, np.float32))
+            return function(items[None] if network.config.crops_together else items).asnumpy().mean(0)
+
+    def losses(self, network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
+        with isolated(network), unchanged(network):
+            return {name: float(value.asnumpy()) for name, value in training_losses(network, batch, deterministic).items()}
+
+    def gradients(self, network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
+        named = {name: p for name, p in network.parameters_and_names() if p.requires_grad}
+        with isolated(network), unchanged(network):
+            found = losses_and_gradients(network, batch, named, deterministic)[1]
+            return {name: value.asnumpy().copy() for name, value in found.items()}
+
+    def training_session(self, network: VideoNetwork, recipe: Recipe, options: Options) -> TrainingSession:
+        return TrainingSession(network, recipe, options)
+
+    def export(self, network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:
+        """A MindIR file."""
+        from .export import write  # what nothing else here needs
+
+        write(network, path, metadata)
 
 
-def weights(network: VideoNetwork) -> dict[str, Array]:
-    return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_and_names()}
-
-
-def random_state(network: VideoNetwork) -> Any:
-    """Of layers that the host draws for; MindSpore's own kernels begin anew from the seed."""
-    return network.seed, [copy.deepcopy(layer.rng) for layer in network.random_layers()]
-
-
-def set_random_state(network: VideoNetwork, state: Any) -> None:
-    seed, generators = state
-    network.reseed(seed)
-    for layer, rng in zip(network.random_layers(), generators, strict=True):
-        layer.rng = copy.deepcopy(rng)
-
-
-def score(network: VideoNetwork, features: Array) -> Array:
-    return _evaluated(network, network, features)
-
-
-def classify(network: VideoNetwork, features: Array) -> Array:
-    return _evaluated(network, network.classify, features)
-
-
-def _evaluated(network: VideoNetwork, function: Callable[[Tensor], Tensor], features: Array) -> Array:
-    """The mean over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
-    with modes_kept(network), isolated(network):
-        network.set_train(False)
-        items = Tensor(np.asarray(features, np.float32))
-        return function(items[None] if network.config.crops_together else items).asnumpy().mean(0)
-
-
-def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-    with isolated(network), unchanged(network):
-        return {name: float(value.asnumpy()) for name, value in training_losses(network, batch, deterministic).items()}
-
-
-def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
-    named = {name: p for name, p in network.parameters_and_names() if p.requires_grad}
-    with isolated(network), unchanged(network):
-        found = losses_and_gradients(network, batch, named, deterministic)[1]
-        return {name: value.asnumpy().copy() for name, value in found.items()}
-
-
-def training_session(network: VideoNetwork, recipe: Recipe, options: Options) -> TrainingSession:
-    return TrainingSession(network, recipe, options)
-
-
-def export(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:
-    """A MindIR file."""
-    from .export import write  # what nothing else here needs
-
-    write(network, path, metadata)
+BACKEND = NativeBackend()

@@ -1,4 +1,4 @@
-"""The functions of `wvad_core.backend.Backend` in PyTorch."""
+"""The PyTorch backend: what `wvad_core.backend.Backend` says, on CPU and CUDA."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import torch
+from wvad_core.backend import Backend
 from wvad_core.blocks.configuration import Config
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
@@ -18,33 +19,11 @@ from wvad_core.training.recipe import Recipe
 from . import parallel
 from .isolation import full_float32, isolated, modes_kept, on_cpu_by_default, unchanged
 from .network import VideoNetwork
-from .parallel import gather, local_rank, processes  # noqa: F401, of the protocol
+from .parallel import local_rank
 from .precision import product_dtype
 from .training import TrainingSession, training_losses
 
 Array = np.ndarray
-TRAINS = True
-
-
-def versions() -> dict[str, str]:
-    return {"torch": torch.__version__}
-
-
-def build(method: str, config: Config, weights: dict[str, Array], device: str = "auto", precision: str = "float32",
-          seed: int = 0) -> VideoNetwork:
-    place = _device(device)
-    reduced = product_dtype(precision, place)
-    module = network_module(method, "torch", __package__)
-    with torch.inference_mode(False), on_cpu_by_default():
-        network = module.Network(config, weights=weights).float()  # whatever the caller's default dtype is
-        network.to(place).reseed(seed)
-    network.precision = reduced
-    return network.eval()
-
-
-def join(device: str = "auto") -> tuple[int, int]:
-    _device(device)
-    return parallel.join()
 
 
 def _device(name: str) -> torch.device:
@@ -59,61 +38,84 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def device(network: VideoNetwork) -> str:
-    return str(next(network.parameters()).device)
+class NativeBackend(Backend):
+    """PyTorch's."""
+
+    name = "torch"
+    TRAINS = True
+
+    def versions(self) -> dict[str, str]:
+        return {"torch": torch.__version__}
+
+    def build(self, method: str, config: Config, weights: Mapping[str, Array], device: str = "auto",
+              precision: str = "float32", seed: int = 0) -> VideoNetwork:
+        place = _device(device)
+        reduced = product_dtype(precision, place)
+        module = network_module(method, self.name, __package__)
+        with torch.inference_mode(False), on_cpu_by_default():
+            network = module.Network(config, weights=weights).float()  # whatever the caller's default dtype is
+            network.to(place).reseed(seed)
+        network.precision = reduced
+        return network.eval()
+
+    def join(self, device: str = "auto") -> tuple[int, int]:
+        _device(device)
+        return parallel.join()
+
+    def processes(self) -> tuple[int, int]:
+        return parallel.processes()
+
+    def gather(self, array: Array) -> list[Array]:
+        return parallel.gather(array)
+
+    def device(self, network: VideoNetwork) -> str:
+        return str(next(network.parameters()).device)
+
+    def weights(self, network: VideoNetwork) -> dict[str, Array]:
+        return {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
+
+    def random_state(self, network: VideoNetwork) -> Any:
+        return network.seed, {device: state.numpy().copy() for device, state in network.random_states.items()}
+
+    def set_random_state(self, network: VideoNetwork, state: Any) -> None:
+        network.seed, states = state
+        network.random_states = {device: torch.from_numpy(value.copy()) for device, value in states.items()}
+
+    def score(self, network: VideoNetwork, features: Array) -> Array:
+        return self._evaluated(network, network, features)
+
+    def classify(self, network: VideoNetwork, features: Array) -> Array:
+        return self._evaluated(network, network.classify, features)
+
+    def _evaluated(self, network: VideoNetwork, function: Callable[[torch.Tensor], torch.Tensor], features: Array) -> Array:
+        """The mean over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
+        place = torch.device(self.device(network))
+        reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
+        with modes_kept(network), torch.inference_mode(), on_cpu_by_default(), full_float32(), reduced:
+            network.eval()
+            items = torch.from_numpy(np.asarray(features, np.float32)).to(place)
+            values = function(items[None] if network.config.crops_together else items)
+            return values.float().mean(0).cpu().numpy()
+
+    def losses(self, network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
+        with unchanged(network), isolated(network), torch.no_grad():
+            return {name: value.item() for name, value in training_losses(network, batch, deterministic).items()}
+
+    def gradients(self, network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
+        names, tensors = zip(*network.named_parameters())
+        with unchanged(network), isolated(network):
+            total = training_losses(network, batch, deterministic)["total"]
+            found = torch.autograd.grad(total, tensors, allow_unused=True, materialize_grads=True)
+        return {name: gradient.cpu().numpy() for name, gradient in zip(names, found)}
+
+    def training_session(self, network: VideoNetwork, recipe: Recipe, options: Options) -> TrainingSession:
+        return TrainingSession(network, recipe, options)
+
+    def export(self, network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:
+        """An ONNX file."""
+        from .export import write  # loads packages that nothing else needs
+
+        write(network, path, metadata)
 
 
-def weights(network: VideoNetwork) -> dict[str, Array]:
-    return {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
-
-
-def random_state(network: VideoNetwork) -> Any:
-    return network.seed, {device: state.numpy().copy() for device, state in network.random_states.items()}
-
-
-def set_random_state(network: VideoNetwork, state: Any) -> None:
-    network.seed, states = state
-    network.random_states = {device: torch.from_numpy(value.copy()) for device, value in states.items()}
-
-
-def score(network: VideoNetwork, features: Array) -> Array:
-    return _evaluated(network, network, features)
-
-
-def classify(network: VideoNetwork, features: Array) -> Array:
-    return _evaluated(network, network.classify, features)
-
-
-def _evaluated(network: VideoNetwork, function: Callable[[torch.Tensor], torch.Tensor], features: Array) -> Array:
-    """The mean over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
-    place = torch.device(device(network))
-    reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
-    with modes_kept(network), torch.inference_mode(), on_cpu_by_default(), full_float32(), reduced:
-        network.eval()
-        items = torch.from_numpy(np.asarray(features, np.float32)).to(place)
-        values = function(items[None] if network.config.crops_together else items)
-        return values.float().mean(0).cpu().numpy()
-
-
-def losses(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-    with unchanged(network), isolated(network), torch.no_grad():
-        return {name: value.item() for name, value in training_losses(network, batch, deterministic).items()}
-
-
-def gradients(network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
-    names, tensors = zip(*network.named_parameters())
-    with unchanged(network), isolated(network):
-        total = training_losses(network, batch, deterministic)["total"]
-        found = torch.autograd.grad(total, tensors, allow_unused=True, materialize_grads=True)
-    return {name: gradient.cpu().numpy() for name, gradient in zip(names, found)}
-
-
-def training_session(network: VideoNetwork, recipe: Recipe, options: Options) -> TrainingSession:
-    return TrainingSession(network, recipe, options)
-
-
-def export(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:
-    """An ONNX file."""
-    from .export import write  # loads packages that nothing else needs
-
-    write(network, path, metadata)
+BACKEND = NativeBackend()
