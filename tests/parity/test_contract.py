@@ -35,6 +35,7 @@ ONLY = {
     ("blocks.losses", "mindspore"): {"log_sigmoid"},                              # it has none
     ("parallel", "mindspore"): {"averaged"},                                     # the mean of the gradients itself
     ("parallel", "torch"): {"averaging", "gradients", "local_rank"},             # DistributedDataParallel makes it
+    ("training", "torch"): {"optimiser"},                                        # PyTorch's own classes of them
     ("training", "mindspore"): {"losses_and_gradients"},                         # MindSpore differentiates functions
 }
 
