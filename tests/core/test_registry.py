@@ -113,6 +113,8 @@ BROKEN = {
               ": module others_lacks lacks forward, losses"),
     "halves": ("others_halves", SPECIFICATION + "\n    def stages(config):\n        return (config,)\n",
                ": module others_halves lacks next_stage"),
+    "no-classes": ("others_classify", SPECIFICATION + "\n    def classify(features, p, config):\n        return features\n",
+                   ": module others_classify lacks classes"),
     "foreign-config": ("others_foreign", "from wvad_core.methods.saa import *\nfrom wvad_core.methods.saa import Config, losses\n"
                        "published = forward\n", ": Config of module others_foreign, expected a class of its own, derived from "
                        "wvad_core.blocks.configuration.Config"),

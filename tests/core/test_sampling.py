@@ -1,4 +1,5 @@
 """Samplers: what each makes of a video, by hand; how they are found."""
+import functools
 import math
 from fractions import Fraction
 from types import SimpleNamespace
@@ -139,6 +140,26 @@ def test_caches_are_told_apart():
     assert forms["segments"] == "8 segments" and forms["snippets"] == "whole videos"
     forms |= {"own": Sampler(once=doubled).form(8), "newer": Sampler(once=doubled, version=1).form(8)}
     assert len(set(forms.values())) == len(forms)
+
+
+def test_what_has_no_name_of_its_own_is_not_cached(tmp_path):
+    """Two of them could take each other's features."""
+    halves = [Sampler(once=lambda features, size: pool_segments(features, size) / 2),
+              Sampler(once=functools.partial(doubled))]
+    for sampler in halves:
+        assert sampler.form(8) is None
+        training = TrainingSet(dataset(), 4, cache=tmp_path, sampler=sampler)
+        assert np.array_equal(training.features[1], sampler.once(dataset()[1].features.read(), 4))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("parts, message", [
+    ({}, "both of once and anew, or neither"), ({"once": doubled, "anew": doubled}, "both of once and anew, or neither"),
+    ({"anew": doubled, "cut": True}, "expected length with once, and cut with length"),
+    ({"anew": doubled, "length": len}, "expected length with once"), ({"once": doubled, "cut": True}, "cut with length")])
+def test_parts_of_a_sampler_that_do_not_go_together(parts, message):
+    with pytest.raises(InputError, match=message):
+        Sampler(**parts)
 
 
 def test_videos_that_cannot_be_sampled_are_named():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from inspect import isfunction
 
 import numpy as np
 
@@ -29,6 +30,8 @@ class Sampler:
     length: for `once`, ((..., S, D), T) -> how many of S are the video's, and not behind its end; None where all are.
     cut: whether a batch ends with the longest of its videos, and not after S.
     version: to be raised whenever `once` comes to give other values, so that no older cache is taken for a new one.
+
+    Raises InputError for parts that do not go together.
     """
     once: Callable[[Array, int], Array] | None = None
     anew: Callable[[Array, int, bool, np.random.Generator], tuple[Array, int]] | None = None
@@ -36,14 +39,25 @@ class Sampler:
     cut: bool = False
     version: int = 0
 
-    def form(self, size: int) -> str:
-        """What it makes of the videos once, in words, for the name of a cache."""
+    def __post_init__(self) -> None:
+        if (self.once is None) == (self.anew is None):
+            raise InputError("a sampler has both of once and anew, or neither, expected one of them")
+        if self.anew is not None and (self.length is not None or self.cut) or self.cut and self.length is None:
+            raise InputError("a sampler has length or cut that it cannot have: expected length with once, and cut with length")
+
+    def form(self, size: int) -> str | None:
+        """What it makes of the videos once, in words, for the name of a cache; None where no words tell: then there is none.
+
+        That is so for a function in a function, a lambda and other objects: two of them may have one name.
+        """
         if self.once is None:
             return "whole videos"
         if self.once is pool_segments:
             return f"{size} segments"
-        made = getattr(self.once, "__qualname__", type(self.once).__qualname__)
-        return f"{size} by {self.once.__module__}.{made}" + (f" {self.version}" if self.version else "")
+        if not isfunction(self.once) or "<" in self.once.__qualname__:
+            return None
+        version = f" {self.version}" if self.version else ""
+        return f"{size} by {self.once.__module__}.{self.once.__qualname__}{version}"
 
 
 def up_to_its_end(sampled: Array, snippets: int) -> int:

@@ -59,7 +59,7 @@ class TrainingSet:
             return parts(cached(cache, dataset, form, (sum(map(math.prod, shapes)),),
                                 lambda flat: fill(parts(flat, shapes), dataset, np.asarray, progress)), shapes)
         crops, _, dim = dataset[0].features.shape
-        return cached(cache, dataset, form, (len(dataset), crops, self.size, dim), lambda places: fill(
+        return cached(cache if form else None, dataset, form or "", (len(dataset), crops, self.size, dim), lambda places: fill(
             places, dataset, lambda features: once(features, self.size), progress))
 
     def batch(self, step: int, size: int, seed: int, crops: str = "random", rank: int = 0, ranks: int = 1,
