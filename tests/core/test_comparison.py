@@ -183,3 +183,13 @@ def test_a_run_is_a_saved_report_or_a_training_run(tmp_path):
     (tmp_path / "trained" / BEST / "report.json").unlink()
     with pytest.raises(InputError, match="trained/report.json: not the report of an evaluation"):
         load_run(tmp_path / "trained")
+
+
+def test_a_folder_of_several_training_runs(tmp_path):
+    for seed in (0, 1):
+        report(FRAMES, seed).save(tmp_path / f"seed-{seed}" / BEST)
+    (tmp_path / "report.json").write_text('{"seeds": [0, 1]}')
+    with pytest.raises(InputError) as caught:
+        load_run(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: holds 2 training runs, expected one of them, such as {tmp_path}/seed-0"
+    assert load_run(tmp_path / "seed-1").metrics == report(FRAMES, 1).metrics

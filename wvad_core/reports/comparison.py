@@ -70,9 +70,17 @@ def compare(reports: Sequence[Report], names: Sequence[str], replicates: int = 1
 
 
 def load_run(folder: str | Path) -> Report:
-    """The report in a folder: a saved one's, or that of a training run's best weights. Raises InputError as `Report.load`."""
-    best = Path(folder) / BEST
-    return Report.load(best if (best / storage.REPORT).exists() else folder)
+    """The report in a folder: a saved one, or that of a training run's best weights.
+
+    Raises InputError as `Report.load`, and for a folder of several training runs.
+    """
+    folder = Path(folder)
+    if (folder / BEST / storage.REPORT).exists():
+        return Report.load(folder / BEST)
+    runs = [path.parents[1] for path in sorted(folder.glob(f"*/{BEST}/{storage.REPORT}"))]
+    if runs and not (folder / storage.SCORES).exists():
+        raise InputError(f"{folder}: holds {len(runs)} training runs, expected one of them, such as {runs[0]}")
+    return Report.load(folder)
 
 
 def _resample(report: Report, replicates: int, seed: int) -> tuple[dict[str, float], dict[str, np.ndarray]]:

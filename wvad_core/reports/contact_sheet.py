@@ -14,6 +14,7 @@ from .figures import anomalies, score_limits, subject
 from .results import Report
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = np.ndarray
@@ -27,7 +28,7 @@ CELL = (1.75, 0.86)
 CURVE = (1.6, 0.52)
 HEAD, TITLE, LEFT = 0.8, 0.22, 0.2
 """Inches above the first row, of a class's title, and left of all."""
-NAME = 26
+NAME = 23
 """Characters of a name."""
 
 
@@ -111,7 +112,7 @@ def _box(left: float, bottom: float, width: float, height: float) -> Array:
     return np.array([(left, bottom), (left + width, bottom), (left + width, bottom + height), (left, bottom + height)])
 
 
-def _draw(axes, sheet: Sheet) -> None:
+def _draw(axes: Axes, sheet: Sheet) -> None:
     from matplotlib.collections import LineCollection, PolyCollection
 
     axes.add_collection(PolyCollection(sheet.frames, facecolor="none", edgecolor=PALE, linewidth=0.8, zorder=1))

@@ -97,7 +97,7 @@ def timeline(video: VideoScores, detail: str = "", limits: tuple[float, float] |
 def subject(report: Report) -> str:
     """What a report is about, as its pictures say it: the method, the checkpoint, the dataset; "" where it does not say."""
     about = report.about
-    checkpoint = Path(about["checkpoint"]).name if "checkpoint" in about else ""
+    checkpoint = Path(str(about.get("checkpoint") or "")).name
     if not checkpoint and "weights_sha256" in about:
         checkpoint = f"weights {about['weights_sha256'][:12]}"
     words = (about.get("method"), checkpoint, about.get("dataset"))
@@ -171,8 +171,8 @@ def _curves(axes: Axes, report: Report, curve: Callable[[Frames], tuple[Array, A
         axes.text(0.5, 0.5, report.undefined["all videos"].replace(": ", ":\n"), ha="center", va="center", color=VERMILION,
                   fontsize=TEXT, backgroundcolor="white", zorder=4)
     else:
-        axes.plot(*curve(Frames(report.videos)), color=BLUE, linewidth=2, label=label, zorder=3)
+        axes.plot(*curve(Frames(report.videos)), color=BLUE, linewidth=2.2, label=label, zorder=2)
     if not math.isnan(report.metrics[f"{key}_sub"]):
         abnormal = Frames([video for video in report.videos if video.abnormal])
-        axes.plot(*curve(abnormal), color=VERMILION, linewidth=1.4, zorder=2,
+        axes.plot(*curve(abnormal), color=VERMILION, linewidth=1.2, zorder=3,
                   label=f"{name} of abnormal videos  {percent(report.metrics[f'{key}_sub'])} %")

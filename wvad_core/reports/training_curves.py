@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Any
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def _by_stage(history: Iterable[Line], name: str, starts: Array, weight: float) 
         yield steps, values
 
 
-def _loss(axes: Axes, stages: Iterable[tuple[Array, Array]], label: str, colour: str, style, width: float) -> None:
+def _loss(axes: Axes, stages: Iterable[tuple[Array, Array]], label: str, colour: str, style: Any, width: float) -> None:
     for steps, values in stages:
         if len(steps) >= CROWDED:
             axes.plot(steps, values, color=colour, alpha=0.2, linewidth=0.6)
