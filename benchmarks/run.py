@@ -25,7 +25,7 @@ from published_layers import Weights
 from scoring import CHOICES, detector, instruction_set
 from wvad_core.data import Dataset
 from wvad_core.data.annotations import SNIPPET
-from wvad_core.training import experiment
+from wvad_core.training import experiment, planning
 
 METHOD, DIM, CROPS = "bn-wvad", 1024, 5
 SIZES = {"segments": 64, "videos": 16, "steps": 60, "evaluate_every": 20, "save_every": 60}
@@ -77,8 +77,8 @@ def published_evaluation(weights: Weights, folder: Path, test: Dataset) -> float
 def library_run(folder: Path) -> dict:
     """This library's; its seconds and its best AUC."""
     start = time.perf_counter()
-    plan = experiment.plan(METHOD, str(folder / "table.csv"), folder, "torch", "cpu", SIZES | {"metric": "auc"}, "xd-violence")
-    report = experiment.run(plan, folder / "run", lambda _: None)
+    plan = planning.plan(METHOD, str(folder / "table.csv"), folder, "torch", "cpu", SIZES | {"metric": "auc"}, "xd-violence")
+    report = experiment.run(plan, folder / "run", lambda _: None).report
     return {"seconds": time.perf_counter() - start, "auc": report["best"]["judged"]}
 
 

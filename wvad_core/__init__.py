@@ -15,7 +15,8 @@ from .errors import AssumedWarning, InputError
 from .registry import list_extractors, list_methods
 from .reports.results import Report, evaluate
 from .scoring import metrics
+from .training.experiment import TrainingResult, train
 
 __version__ = version("wvad")
-__all__ = ["AssumedWarning", "Batch", "Detector", "InputError", "Report", "create", "data", "evaluate", "from_published",
-           "list_backends", "list_extractors", "list_methods", "load", "metrics", "published_names"]
+__all__ = ["AssumedWarning", "Batch", "Detector", "InputError", "Report", "TrainingResult", "create", "data", "evaluate",
+           "from_published", "list_backends", "list_extractors", "list_methods", "load", "metrics", "published_names", "train"]

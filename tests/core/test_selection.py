@@ -12,7 +12,7 @@ from wvad_core.data.dataset import Item
 from wvad_core.detector import Detector
 from wvad_core.errors import InputError
 from wvad_core.methods.ar_net import Config
-from wvad_core.training import experiment
+from wvad_core.training import selection
 from wvad_core.training.options import Options
 from wvad_core.training.recipe import Recipe
 
@@ -65,13 +65,13 @@ def test_the_test_set_judges_by_the_metric_of_the_recipe(detector, metric):
     precision, recall, _ = sklearn.metrics.precision_recall_curve(truth, scores)
     expected = {"auc": sklearn.metrics.roc_auc_score(truth, scores), "ap": sklearn.metrics.auc(recall, precision)}
     assert abs(expected["auc"] - expected["ap"]) > 0.01
-    judge = experiment.judge(dataclasses.replace(RECIPE, metric=metric), test, videos(4), None)
+    judge = selection.judge(dataclasses.replace(RECIPE, metric=metric), test, videos(4), None)
     assert judge(detector) == pytest.approx(expected[metric], rel=1e-9)
 
 
 def test_videos_held_out_judge_by_their_labels_and_highest_scores(detector):
     training, held = videos(30, seed=1), np.delete(np.arange(30), [1, 4, 8, 19])
-    judge = experiment.judge(dataclasses.replace(RECIPE, metric="ap"), videos(9), training, held)
+    judge = selection.judge(dataclasses.replace(RECIPE, metric="ap"), videos(9), training, held)
     highest, mean = ([of(training[i].features.read()) for i in held] for of in (np.max, np.mean))
     expected = sklearn.metrics.roc_auc_score(held % 2, highest)
     assert judge(detector) == pytest.approx(expected, rel=1e-9)
@@ -80,8 +80,8 @@ def test_videos_held_out_judge_by_their_labels_and_highest_scores(detector):
 
 def test_what_is_held_out_is_the_seeds():
     training = videos(40)
-    draws = [experiment.held_out(training, Options(seed=seed, holdout=0.2)) for seed in range(20)]
-    again = [experiment.held_out(training, Options(seed=seed, holdout=0.2)) for seed in range(20)]
+    draws = [selection.held_out(training, Options(seed=seed, holdout=0.2)) for seed in range(20)]
+    again = [selection.held_out(training, Options(seed=seed, holdout=0.2)) for seed in range(20)]
     assert all(np.array_equal(*pair) for pair in zip(draws, again))
     assert len({tuple(draw) for draw in draws}) == 20
     for draw in draws:
@@ -94,10 +94,10 @@ def test_what_is_held_out_is_the_seeds():
 @pytest.mark.parametrize("count, share, expected", [(4, 0.1, 1), (4, 0.9, 1), (20, 0.25, 2), (20, 0.35, 4)])
 def test_how_many_are_held_out(count, share, expected):
     """Of each class; at least one, and one is left."""
-    held = experiment.held_out(videos(count), Options(seed=0, holdout=share))
+    held = selection.held_out(videos(count), Options(seed=0, holdout=share))
     assert (np.bincount(held % 2) == expected).all()
 
 
 def test_a_class_of_one_cannot_be_held_out():
     with pytest.raises(InputError, match="1 abnormal training videos, expected at least 2 to hold one out"):
-        experiment.held_out(videos(3), Options(seed=0))
+        selection.held_out(videos(3), Options(seed=0))

@@ -15,7 +15,7 @@ from wvad_core.training import loop as training_loop
 from wvad_core.training.loop import Journal, Position, train
 from wvad_core.training.options import Options
 from wvad_core.training.recipe import Recipe
-from wvad_core.training.run_folder import BEST, HISTORY, LAST, STATE, Run
+from wvad_core.training.run_folder import BEST, HISTORY, LAST, LOCK, STATE, Run, read_run
 
 RECIPE = Recipe(segments=4, videos=2, steps=20, crops="all")
 OPTIONS = Options(evaluate_every=4, save_every=3)
@@ -272,7 +272,7 @@ def test_a_full_disk_keeps_what_was_saved(training_set, tmp_path, monkeypatch):
         begin(training_set, journal=Run(tmp_path))
     monkeypatch.undo()
     assert Run(tmp_path).saved().position.step > 0
-    assert sorted(p.name for p in tmp_path.iterdir() if "tfevents" not in p.name) == sorted([BEST, LAST, STATE, HISTORY])
+    assert {p.name for p in tmp_path.iterdir() if "tfevents" not in p.name} == {BEST, LAST, STATE, HISTORY, LOCK}
 
 
 def test_a_state_that_was_altered(training_set, tmp_path):

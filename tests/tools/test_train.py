@@ -15,7 +15,7 @@ from wvad_core.cli import compare, process, train
 from wvad_core.data import TrainingSet, demo
 from wvad_core.registry import specification
 from wvad_core.scoring import evaluation
-from wvad_core.training import experiment
+from wvad_core.training import experiment, planning, selection
 from wvad_core.training import run_folder
 from wvad_core.training.overrides import parse, resolve
 from wvad_core.training.run_folder import BEST, HISTORY, LAST, STATE
@@ -104,7 +104,7 @@ def test_the_report_says_of_the_best_and_of_the_last_weights_what_their_files_sc
     best = max(judged, key=judged.get)
     assert judged[best] > judged[8] and list(judged) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert (report["best"]["step"], report["last"]["step"]) == (best, 8)
-    test = experiment.read_plan(folder).open("test")
+    test = planning.read_plan(folder).open("test")
     for name, file, step in (("best", BEST, best), ("last", LAST, 8)):
         detector = wv.load(folder / file)
         metrics, saved = wv.evaluate(detector, test).metrics, wv.Report.load(folder / name)
@@ -123,12 +123,13 @@ def test_the_report_says_of_the_best_and_of_the_last_weights_what_their_files_sc
 def test_no_more_is_scored_than_judgements_need(videos, capsys, monkeypatch, select, times):
     """Two judgements; the report takes their scores, or with others held out those of best and last, one network each."""
     folder, counted, merits = videos() / "run", [], iter([0.5, 0.25])
-    monkeypatch.setattr(experiment, "scored", lambda detector, dataset, scored=experiment.scored:
-                        counted.append(len(dataset)) or scored(detector, dataset))
-    monkeypatch.setattr(experiment.metrics, "roc_auc", lambda *_: next(merits))  # so best is not last
-    monkeypatch.setitem(experiment.RANKINGS, "auc", lambda *_: next(merits))
+    whole = experiment.scored
+    for module in (experiment, selection):
+        monkeypatch.setattr(module, "scored", lambda detector, dataset: counted.append(len(dataset)) or whole(detector, dataset))
+    monkeypatch.setattr(selection.metrics, "roc_auc", lambda *_: next(merits))  # so best is not last
+    monkeypatch.setitem(selection.RANKINGS, "auc", lambda *_: next(merits))
     monkeypatch.setattr(experiment, "metrics_of", lambda found, probabilities: {name: 0.0 for name in train.SHOWN})
-    monkeypatch.setattr(experiment, "save_reports", lambda *_: None)  # which takes metrics of what is scored
+    monkeypatch.setattr(train, "save_reports", lambda *_: None)  # which takes metrics of what is scored
     ends(0, words(f"select={select}", "holdout=0.4"), capsys)
     report = json.loads((folder / "report.json").read_text())
     assert (report["best"]["step"], report["last"]["step"]) == (3, 6) and counted == times
@@ -159,7 +160,7 @@ def test_two_runs_are_compared_by_their_best_weights(videos, capsys):
 def test_the_curves_say_what_was_trained_and_by_what_it_was_chosen(videos, capsys, monkeypatch):
     videos()
     drawn = []
-    monkeypatch.setattr(experiment, "training_curves", lambda *given, draw=experiment.training_curves:
+    monkeypatch.setattr(train, "training_curves", lambda *given, draw=train.training_curves:
                         drawn.append(given) or draw(*given))
     ends(0, words("metric=ap", "--seeds", "1", "seed=3"), capsys)
     (history, title, detail, selection, weights), = drawn
@@ -190,8 +191,8 @@ def test_a_held_out_part_chooses_and_is_not_trained_on(videos, capsys, monkeypat
     report = json.loads((folder / "report.json").read_text())
     assert "by the AUC over the 2 training videos held out; the test set took no part" in report["selected"]
     assert any("2 abnormal training videos" in line for line in report["notices"]) is False
-    plan = experiment.read_plan(folder)
-    held = experiment.held_out(plan.open("train"), plan.options)
+    plan = planning.read_plan(folder)
+    held = selection.held_out(plan.open("train"), plan.options)
     assert [plan.open("train")[i].abnormal for i in held].count(True) == 1 and len(held) == 2
     assert drawn == set(range(6)) - set(held.tolist())
 
@@ -200,7 +201,7 @@ def test_a_held_out_part_chooses_and_is_not_trained_on(videos, capsys, monkeypat
 def test_a_dataset_without_a_recipe_takes_another_and_says_so(videos, capsys, monkeypatch, dataset):
     """bn-wvad was published with XD-Violence's alone."""
     folder = videos()
-    monkeypatch.setattr(experiment.Dataset, "open", lambda name, *given, opened=experiment.Dataset.open, **named:
+    monkeypatch.setattr(planning.Dataset, "open", lambda name, *given, opened=planning.Dataset.open, **named:
                         opened("own.csv", *given, **named))
     argv = [word for word in words("--dataset", dataset) if word not in ("--recipe", "xd-violence")]
     assert f"\nrecipe of   xd-violence (there is none for {dataset}; --recipe takes another)\n" in ends(0, argv, capsys)
@@ -211,7 +212,7 @@ def test_a_dataset_without_a_recipe_takes_another_and_says_so(videos, capsys, mo
 def test_a_recipe_that_is_asked_for_or_there_needs_no_reason(videos, capsys):
     videos()
     assert "\nrecipe of   xd-violence\n" in ends(0, words(), capsys)
-    assert train.recipe_for("rtfm", "ucf-crime") == "ucf-crime" and train.recipe_for("bn-wvad", "demo") == "demo"
+    assert planning.recipe_for("rtfm", "ucf-crime") == "ucf-crime" and planning.recipe_for("bn-wvad", "demo") == "demo"
 
 
 def test_without_a_method_the_demo_takes_its_default_and_others_need_one(videos, capsys):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,16 +14,22 @@ import numpy as np
 import wvad_core as wv
 
 from ..backend import backend
+from ..checkpoints.contents import digest
 from ..data import bundled_tables, demo, load_table
 from ..files import write_json
 from ..registry import module_name, specification
+from ..reports import pictures
+from ..reports.results import summarise
 from ..reports.text import percent
-from ..training import experiment
+from ..reports.training_curves import training_curves
+from ..training import experiment, planning
 from ..training.overrides import parse
+from ..training.planning import Plan
 from ..training.run_folder import STATE
 from . import options
 from .test import BY_DEFAULT
 
+CURVES = "curves.png"
 SHOWN = ("auc", "ap", "auc_sub", "ap_sub")
 ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GLOG_v": "3"}
 """For the process as a whole. Where other programs use the cores too, OpenMP's busy waiting makes small networks ten times
@@ -61,9 +67,9 @@ def main(argv: Sequence[str], prog: str = "wvad train") -> None:
     say = partial(print, flush=True) if first and not arguments.quiet else (lambda line: None)
     say(heading(plan, folder, arguments))
     if arguments.seeds == 1:
-        reports = [experiment.run(plan, folder, say, begun_as)]
+        reports = [trained(plan, folder, say, begun_as)]
     else:
-        reports = [experiment.run(replace(plan, options=replace(plan.options, seed=seed)), folder / f"seed-{seed}", say)
+        reports = [trained(replace(plan, options=replace(plan.options, seed=seed)), folder / f"seed-{seed}", say)
                    for seed in range(plan.options.seed, plan.options.seed + arguments.seeds)]
         if first:
             write_json(folder / experiment.REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
@@ -72,10 +78,40 @@ def main(argv: Sequence[str], prog: str = "wvad train") -> None:
     say(f"\nwritten to {folder}: {experiment.REPORT}, and the files of the {'run' if len(reports) == 1 else 'runs'}")
 
 
+def trained(plan: Plan, folder: Path, say: Callable[[str], None], begun_as: Plan | None = None) -> dict[str, Any]:
+    """Train by a plan; the report. Writes the reports of both weights and the curves, where matplotlib is installed."""
+    result = experiment.run(plan, folder, say, begun_as)
+    if backend(plan.backend).processes()[0] == 0:
+        save_reports(result, folder)
+        draw(result, folder, say)
+    return result.report
+
+
+def save_reports(result: experiment.TrainingResult, folder: Path) -> None:
+    """Save a whole report, scores and intervals included, of the best and of the last weights: best/ and last/."""
+    for name, detector in (("best", result.detector), ("last", result.last)):
+        entry = result.report[name]
+        about = result.report["about"] | {"checkpoint": str(folder / entry["file"]), "stage": entry["stage"],
+                                          "step": entry["step"], "weights_sha256": digest(detector.weights())}
+        summarise(result.videos[name], about, probabilities=specification(result.plan.method).PROBABILITIES).save(folder / name)
+
+
+def draw(result: experiment.TrainingResult, folder: Path, say: Callable[[str], None]) -> None:
+    """Write the curves, where matplotlib is installed."""
+    plan = result.plan
+    detail = f"recipe of {plan.recipe_of}, {plan.backend}, seed {plan.options.seed}"
+    try:
+        pictures.write(training_curves(result.history, f"Training of {plan.method} on {plan.dataset}", detail,
+                                       result.report["best"]["judged_by"],
+                                       specification(plan.method).loss_weights(plan.config)), folder / CURVES)
+    except ImportError as error:
+        say(f"no {CURVES}, {error}")
+
+
 def parser(prog: str) -> argparse.ArgumentParser:
     parser = options.parser(prog, DESCRIPTION, EXAMPLES)
     parser.add_argument("--method", metavar="METHOD", help=f"of `wvad methods`; default, on the demo set: {BY_DEFAULT}")
-    parser.add_argument("--dataset", metavar="NAME", default=experiment.DEMO,
+    parser.add_argument("--dataset", metavar="NAME", default=planning.DEMO,
                         help=f"{', '.join(bundled_tables())}, or a table of one's own, FILE.csv; default: demo")
     parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
     parser.add_argument("--backend", metavar="NAME",
@@ -91,36 +127,30 @@ def parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def planned(arguments: argparse.Namespace) -> experiment.Plan:
+def planned(arguments: argparse.Namespace) -> Plan:
     """What the command line asks for. Raises InputError, for what no file is needed to tell before any is read."""
-    if not arguments.method and arguments.dataset != experiment.DEMO:
+    if not arguments.method and arguments.dataset != planning.DEMO:
         raise wv.InputError(f"--method is missing, expected one of {', '.join(wv.list_methods())}")
     if arguments.seeds < 1:
         raise wv.InputError(f"--seeds {arguments.seeds}, expected 1 or more")
     method = arguments.method or demo.default_method()
     module_name(method)
     load_table(arguments.dataset)
-    return experiment.plan(method, arguments.dataset, arguments.features, arguments.backend or options.default_backend("torch"),
+    return planning.plan(method, arguments.dataset, arguments.features, arguments.backend or options.default_backend("torch"),
                            arguments.device, parse(arguments.overrides),
-                           arguments.recipe or recipe_for(method, arguments.dataset))
+                           arguments.recipe)
 
 
-def recipe_for(method: str, dataset: str) -> str:
-    """The dataset whose recipe a method takes where nobody chooses: this one, else the first that it was published with."""
-    known = specification(method).RECIPES
-    return dataset if dataset in known else next((name for name in known if name != experiment.DEMO), dataset)
-
-
-def resumed(arguments: argparse.Namespace) -> tuple[experiment.Plan, experiment.Plan]:
+def resumed(arguments: argparse.Namespace) -> tuple[Plan, Plan]:
     """The plan that a run was begun by, and the one that it goes on by: on another device, or to another number of steps."""
     given = parse(arguments.overrides)
     if arguments.method or arguments.seeds != 1 or given.keys() - {"steps"}:
         raise wv.InputError("--resume goes on with a run as it was begun; it takes no method, no seeds and no KEY=VALUE "
                             "but steps=N, to go on for longer")
-    begun_as = experiment.read_plan(arguments.resume)
+    begun_as = planning.read_plan(arguments.resume)
     if arguments.device != "auto":
         begun_as = replace(begun_as, device=arguments.device)
-    return begun_as, experiment.with_steps(begun_as, given["steps"]) if given else begun_as
+    return begun_as, planning.with_steps(begun_as, given["steps"]) if given else begun_as
 
 
 def check_new(folder: Path) -> None:
@@ -144,7 +174,7 @@ def spread(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def heading(plan: experiment.Plan, folder: Path, arguments: argparse.Namespace) -> str:
+def heading(plan: Plan, folder: Path, arguments: argparse.Namespace) -> str:
     """What is about to run, in a few lines; of what nobody chose, why."""
     recipe, begins = plan.recipe, not arguments.resume
     chosen = f" ({BY_DEFAULT}; --method takes another)" if begins and not arguments.method else ""

@@ -88,6 +88,15 @@ class Journal:
     def save(self, position: Position, detector: Detector, trainer: Trainer) -> None:
         """Keep what `saved` is to give."""
 
+    def close(self, detector: Detector) -> None:
+        """At the end of training. detector: one of the last stage."""
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let go of what only one process has at a time, however training has ended."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -110,10 +119,10 @@ def read_training_set(dataset: Dataset, recipe: Recipe, method: str, config: Con
 
 def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe, backend: str, device: str = "auto",
           judge: Callable[[Detector], float] | None = None, journal: Journal | None = None,
-          options: Options = Options()) -> Trained:
+          options: Options = Options(), initial: Mapping[str, Array] | None = None) -> Trained:
     """Train a detector by a recipe, through all stages of its method.
 
-    The first stage starts from fresh weights, each later one from the best of the one before. The seed draws the
+    The first stage starts from fresh weights, or from `initial`, each later one from the best of the one before. The seed draws the
     weights, the batches, the same ones for every backend, and dropout and noise.
     judge: a detector's merit, the more the better, of equal ones the first; without a judge, the last step of a stage is
         its best.
@@ -125,21 +134,23 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
     config.crops_of(len(training_set.features[0]))
     stages, saved = spec.stages(config), journal.saved()
     begun = saved.position.stage if saved else 0
-    for number, stage in enumerate(stages[begun:], begun):
-        if saved is None:
-            weights = spec.next_stage(journal.best, stage, options.seed) if number else draw(
-                spec.parameters(stage), options.seed)
-            saved = Saved(Position(number), weights, {})
-            journal.begin_stage()
-        detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=options.seed),
-                           later=config.patches - stage.patches)
-        trainer = Trainer(detector, recipe, options)
-        if saved.trainer:
-            trainer.restore(saved.trainer)
-        else:
-            journal.save(saved.position, detector, trainer)
-        loop = Loop(detector, trainer, training_set, recipe, options, judge, journal)
-        position, saved = loop.run(saved.position), None
+    with journal:
+        for number, stage in enumerate(stages[begun:], begun):
+            if saved is None:
+                weights = spec.next_stage(journal.best, stage, options.seed) if number else (
+                    initial or draw(spec.parameters(stage), options.seed))
+                saved = Saved(Position(number), weights, {})
+                journal.begin_stage()
+            detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=options.seed),
+                               later=config.patches - stage.patches)
+            trainer = Trainer(detector, recipe, options)
+            if saved.trainer:
+                trainer.restore(saved.trainer)
+            else:
+                journal.save(saved.position, detector, trainer)
+            loop = Loop(detector, trainer, training_set, recipe, options, judge, journal)
+            position, saved = loop.run(saved.position), None
+        journal.close(detector)
     return Trained(detector, journal.best, position)
 
 

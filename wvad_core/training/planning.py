@@ -1,0 +1,111 @@
+"""What a run trains on what, by which recipe: all that `recipe.json` holds."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..backend import training_backend
+from ..blocks.configuration import Config, configure
+from ..data import Dataset, demo, find_sampler
+from ..errors import InputError, one_line
+from ..registry import specification
+from .initial import Initial, initial_weights
+from .options import Options
+from .overrides import resolve
+from .recipe import Recipe, from_dict
+from .run_folder import PLAN, STATE, read_json
+
+DEMO = "demo"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on what.
+
+    recipe: its settings are the whole configuration. options: nothing is left open in them. recipe_of: the dataset that the
+    recipe was published for. overrides: what was given in place of the recipe's, the options' and the settings' values.
+    initial: what the first weights are, of a run that fine-tunes a checkpoint; else None.
+    """
+    method: str
+    dataset: str
+    features: str | None
+    backend: str
+    device: str
+    recipe: Recipe
+    options: Options
+    recipe_of: str
+    overrides: Mapping[str, Any]
+    initial: Initial | None = None
+
+    @property
+    def config(self) -> Config:
+        return configure(specification(self.method).Config, dict(self.recipe.settings), self.method)
+
+    def open(self, split: str) -> Dataset:
+        """The dataset's "train" or "test" videos with their features. Raises InputError where these do not fit."""
+        features = self.features or demo.demo_features(layout=self.config.layout)
+        dataset = Dataset.open(self.dataset, features, split, feature_dim=self.config.feature_dim)
+        dataset.check_crops(self.config)
+        return dataset
+
+
+def recipe_for(method: str, dataset: str) -> str:
+    """The dataset whose recipe a method takes where nobody chooses: this one, else the first that it was published with."""
+    known = specification(method).RECIPES
+    return dataset if dataset in known else next((name for name in known if name != DEMO), dataset)
+
+
+def plan(method: str, dataset: str, features: str | Path | None = None, backend: str = "torch", device: str = "auto",
+         overrides: Mapping[str, Any] | None = None, recipe: str | None = None, init: str | Path | None = None) -> Plan:
+    """Find the recipe of a method and a dataset, or the one published for the dataset `recipe`, and override its values.
+
+    The features' D is the configuration's, unless it is given. init: a checkpoint whose fitting tensors are the first weights.
+    Raises InputError where there is no recipe, for an override that is none and a backend that does not train, before any
+    file is read; then for features that are not there, and for a checkpoint of which nothing fits.
+    """
+    spec, overrides, taken = specification(method), dict(overrides or {}), recipe or recipe_for(method, dataset)
+    values = spec.RECIPES.get(taken)
+    if values is None:
+        raise InputError(f"{method} has no recipe for {taken}, expected one of {', '.join(spec.RECIPES)}; "
+                         "--recipe takes one of them on another dataset")
+    if features is None and dataset != DEMO:
+        raise InputError(f"dataset {dataset} needs --features; only {DEMO} has its own")
+    resolved = resolve(values, spec.Config, overrides, method)
+    find_sampler(resolved.recipe.sampling, spec.SAMPLERS)
+    training_backend(backend)
+    if features is not None and not overrides.keys() & {"feature_dim", "config.feature_dim"}:
+        dim = Dataset.open(dataset, features, "train").feature_dim
+        resolved = resolve(values, spec.Config, overrides | {"feature_dim": dim}, method)
+    made = Plan(method, dataset, None if features is None else str(features), backend, device, resolved.recipe,
+                resolved.options, taken, overrides)
+    if init is None:
+        return made
+    return replace(made, initial=initial_weights(init, method, made.config, resolved.options.seed)[1])
+
+
+def read_plan(folder: str | Path) -> Plan:
+    """The plan of a run folder that has something to go on from. Raises InputError where there is none."""
+    path = Path(folder) / PLAN
+    values = read_json(path)
+    try:
+        read = Plan(**values | {"recipe": from_dict(values["recipe"]), "options": Options(**values["options"]),
+                                "initial": Initial(**values["initial"]) if values.get("initial") else None})
+        texts = (read.method, read.dataset, read.features or "", read.backend, read.device, read.recipe_of)
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError("a name that is no text")
+        read.config  # noqa: B018, which checks the method and its settings
+    except (KeyError, TypeError, AttributeError, InputError) as error:
+        raise InputError(f"{path}: not what a training run writes ({one_line(error)})") from error
+    if not (path.parent / STATE).exists():
+        raise InputError(f"{folder}: has no {STATE} to go on from, the run was stopped before its first step; "
+                         "expected one that was saved, or begin another")
+    return read
+
+
+def with_steps(plan: Plan, steps: Any) -> Plan:
+    """A plan that takes another number of steps a stage. Raises InputError for what is no number of steps."""
+    recipe = from_dict(plan.recipe.as_dict() | {"steps": steps}, f"the recipe of {plan.method}")
+    same = recipe.steps == plan.recipe.steps
+    return plan if same else replace(plan, recipe=recipe, overrides={**plan.overrides, "steps": recipe.steps})

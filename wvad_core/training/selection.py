@@ -1,0 +1,60 @@
+"""What chooses the best weights of a run: the test set, or training videos that are held out."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..data import Dataset
+from ..detector import Detector
+from ..errors import InputError
+from ..scoring import metrics
+from ..scoring.evaluation import Frames, VideoScores, scored
+from .options import Options
+from .recipe import Recipe
+
+RANKINGS = {"auc": metrics.roc_auc, "ap": metrics.pr_auc}
+"""A recipe's `metric`, over the frames of the test set."""
+
+
+class Merit(float):
+    """What a judge gives: the more the better. videos: the scores of the test videos that it was taken from, if it was."""
+    videos: tuple[VideoScores, ...] | None = None
+
+
+def judge(recipe: Recipe, test: Dataset, videos: Dataset, held: np.ndarray | None) -> Callable[[Detector], float]:
+    """A detector's merit as the recipe has it. held: the numbers of the training videos that are held out."""
+    def on_test(detector: Detector) -> Merit:
+        found = scored(detector, test)
+        merit = Merit(Frames(found).metric(RANKINGS[recipe.metric]))
+        merit.videos = found
+        return merit
+
+    if held is None:
+        return on_test
+    part = Dataset(videos.name, [videos[i] for i in held])
+    return lambda detector: video_auc(detector, part)
+
+
+def videos_of(merit: float | None) -> tuple[VideoScores, ...] | None:
+    """The scores that a judge has already given for the test videos; None where it has given none."""
+    return merit.videos if isinstance(merit, Merit) else None
+
+
+def video_auc(detector: Detector, dataset: Dataset) -> float:
+    """The area under the ROC curve over videos: their labels, and the highest score of each."""
+    videos = scored(detector, dataset)
+    return metrics.roc_auc(np.array([v.abnormal for v in videos], float), np.array([v.scores.max() for v in videos]))
+
+
+def held_out(dataset: Dataset, options: Options) -> np.ndarray:
+    """The numbers of the share `holdout` of the normal and of the abnormal training videos, at least one each."""
+    labels, held = np.array([item.abnormal for item in dataset]), []
+    for label in (False, True):
+        places = np.flatnonzero(labels == label)
+        if len(places) < 2:
+            raise InputError(f"{dataset.name} has {len(places)} {'abnormal' if label else 'normal'} training videos, "
+                             "expected at least 2 to hold one out; or select=test")
+        count = min(max(1, round(options.holdout * len(places))), len(places) - 1)
+        held.append(np.random.default_rng([options.seed, label]).permutation(places)[:count])
+    return np.sort(np.concatenate(held))
