@@ -177,6 +177,7 @@ def spread(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def heading(plan: Plan, folder: Path, arguments: argparse.Namespace) -> str:
     """What is about to run, in a few lines; of what nobody chose, why."""
     recipe, begins = plan.recipe, not arguments.resume
+    batch = f"{recipe.videos} + {recipe.videos} videos" if recipe.batches == "halves" else f"{recipe.videos} items"
     chosen = f" ({BY_DEFAULT}; --method takes another)" if begins and not arguments.method else ""
     default = f" ({options.DEFAULT_BACKEND})" if begins and not arguments.backend else ""
     why = "" if arguments.recipe or plan.recipe_of == plan.dataset or not begins else (
@@ -185,7 +186,7 @@ def heading(plan: Plan, folder: Path, arguments: argparse.Namespace) -> str:
              ("backend", f"{plan.backend}, device {plan.device}, {plan.options.precision}{default}"),
              ("dataset", f"{plan.dataset}, features {plan.features or 'of its own'}"),
              ("recipe of", plan.recipe_of + why),
-             ("recipe", f"{recipe.steps} steps a stage of {recipe.videos} + {recipe.videos} videos, {recipe.segments} "
+             ("recipe", f"{recipe.steps} steps a stage of {batch}, {recipe.segments} "
                         f"segments, learning rate {recipe.learning_rate:g}, seed {plan.options.seed}"),
              ("best", f"by select={plan.options.select}, every {plan.options.evaluate_every} steps"), ("run folder", str(folder)))
     return "\n".join(f"{name:<12}{value}" for name, value in lines)
