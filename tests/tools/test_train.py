@@ -169,6 +169,14 @@ def test_the_curves_say_what_was_trained_and_by_what_it_was_chosen(videos, capsy
     assert selection == "AP on the test set" and weights == {}
 
 
+def test_without_matplotlib_a_run_has_no_curves_and_says_so(videos, capsys, monkeypatch):
+    folder = videos() / "run"
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert "no curves.png, matplotlib is not installed: pip install matplotlib\n" in ends(0, words(), capsys)
+    assert (folder / "report.json").exists() and not (folder / "curves.png").exists()
+
+
 def test_a_finished_run_is_resumed_to_the_same_report(videos, capsys):
     folder = videos() / "run"
     ends(0, words(), capsys)
