@@ -41,8 +41,8 @@ class TrainingResult:
     scores of the test videos by these weights}. plan: what was trained on what. folder: where the files are; None where
     nothing is written.
 
-        result = wv.train("rtfm", "demo", steps=200)
-        result.detector.save("rtfm.safetensors")
+        result = wv.train(METHOD, "demo", steps=200)
+        result.detector.save("weights.safetensors")
     """
     detector: Detector[Any]
     last: Detector[Any]
@@ -66,7 +66,7 @@ def train(method: str | None = None, dataset: str | Path = DEMO, features: str |
     overrides: values of the recipe (steps, videos, learning_rate, ...), of the options (seed, select, evaluate_every, ...; see
     `training.options.Options`) and of the method's configuration (feature_dim, ...).
 
-        wv.train("bn-wvad", "xd-violence", "features/i3d", output="runs/first", steps=500, select="holdout")
+        wv.train(METHOD, "xd-violence", "features/i3d", output="runs/first", steps=500, select="holdout")
 
     What is unusual about the data is logged, and in `report["notices"]`. Raises InputError for what does not fit together,
     before anything is written; Failure for a loss or weights that are not finite.
