@@ -13,7 +13,7 @@ import wvad_core as wv
 from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents, describe, digest
 from wvad_core.checkpoints.formats import mindspore, safetensors
-from wvad_core.cli import convert, options, process
+from wvad_core.cli import command, convert, options, process
 
 CONFIG = {"feature_dim": 16, "attention_dim": 4, "hidden_dims": (4, 2), "k": 5}
 
@@ -108,6 +108,16 @@ def test_check_writes_nothing(capsys, folder, name):
     rows = rows.splitlines()
     assert len(rows) == 41 and rows[20] == f"... {count - 40} more"
     assert all(re.fullmatch(r"[a-z]\S+ +(float32|int64) +(\d+( x \d+)*|one number)", row) for row in rows[:20] + rows[21:])
+
+
+@pytest.mark.parametrize("words", [["bare.safetensors"], ["official.ckpt", "k=5"], ["rtfm.safetensors", "--method", "rtfm"],
+                                   ["broken.safetensors", "--method", "rtfm"], ["text.txt"]])
+def test_inspect_says_what_check_says(capsys, folder, words):
+    expected = run(capsys, *words, "--check")
+    with pytest.raises(SystemExit) as end:
+        process.run(command.main, ["inspect", *words])
+    captured = capsys.readouterr()
+    assert (end.value.code, captured.out, captured.err) == expected
 
 
 def test_published_names_and_back(capsys, folder):
@@ -227,6 +237,19 @@ def test_deployment(capsys, folder, monkeypatch, suffix):
     status, out, _ = run(capsys, "official.ckpt", f"x{suffix}", "k=5")
     assert status == 0 and out.endswith(f"\nwritten     x{suffix}, 7 bytes\n")
     assert got[0].config == wv.load("own.safetensors").config
+
+
+def test_export_writes_what_convert_writes_and_no_checkpoint(capsys, folder, monkeypatch):
+    monkeypatch.setattr(convert.export, "export", lambda detector, path: path.write_bytes(detector.method.encode()))
+    expected = run(capsys, "official.ckpt", "x.onnx", "k=5")
+    for words, result in ((["x.onnx"], expected), (["x.pt"], (2, "", "error: x.pt: expected the suffix .mindir or .onnx; "
+                                                                "`wvad convert` writes checkpoints\n"))):
+        (folder / "x.onnx").unlink(missing_ok=True)
+        with pytest.raises(SystemExit) as end:
+            process.run(command.main, ["export", "official.ckpt", *words, "k=5"])
+        captured = capsys.readouterr()
+        assert (end.value.code, captured.out, captured.err) == result
+        assert (folder / "x.onnx").exists() == (words == ["x.onnx"]) and not (folder / "x.pt").exists()
 
 
 def test_a_published_file_is_scored(capsys, world):

@@ -6,6 +6,7 @@ import pytest
 
 import wvad_core as wv
 from wvad_core.cli import methods
+from wvad_core.registry import specification
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -43,3 +44,13 @@ def test_a_file_without_the_marks(text, tmp_path, monkeypatch):
         (tmp_path / "own.md").write_text(text)
     with pytest.raises(wv.InputError, match="own.md: (cannot be read|no lines <!-- methods -->)"):
         tool.main(["--write", str(tmp_path / "own.md")])
+
+
+def test_without_options_a_few_lines_each(capsys):
+    methods.main([])
+    printed = capsys.readouterr().out
+    assert [entry.split()[0] for entry in printed.split("\n\n")] == list(wv.list_methods())
+    for entry, method in zip(printed.split("\n\n"), wv.list_methods()):
+        paper, recipes = specification(method).PAPER, specification(method).RECIPES
+        assert paper.title in entry and paper.link in entry and f"recipes: {', '.join(recipes)}" in entry
+        assert all(f"{value:.2f}" in entry for found in paper.results.values() for value in found.values())

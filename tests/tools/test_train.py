@@ -241,7 +241,7 @@ def test_the_backend_by_default(videos, capsys, monkeypatch):
 
 def test_where_the_report_is_ends_what_is_printed(videos, capsys):
     videos()
-    assert ends(0, words(), capsys).endswith("\nwritten to run: report.json, and the files of the run\n")
+    assert ends(0, words(), capsys).endswith("\nwritten to run: report.json, best.safetensors, last.safetensors, ...\n")
     out = ends(0, words("-q", output="quiet"), capsys)
     assert out.startswith("\n") and "best, step" in out and "method" not in out and "written" not in out
 
@@ -256,6 +256,7 @@ def test_several_seeds(videos, capsys):
     assert together["best"]["auc"]["mean"] == pytest.approx(np.mean(values))
     assert together["best"]["auc"]["std"] == pytest.approx(np.std(values, ddof=1))
     assert "best, mean and std" in printed and "seed 6" in printed
+    assert printed.endswith("\nwritten to run: report.json, and a run in each folder seed-N\n")
 
 
 def test_what_is_unusual_is_said(videos, capsys):
@@ -273,7 +274,8 @@ def test_what_is_unusual_is_said(videos, capsys):
     (["select=train"], "setting select: expected test or holdout"),
     (["--backend", "jax"], "unknown backend 'jax'"),
     (["--seeds", "0"], "--seeds 0, expected 1 or more"),
-    (["--method", "bn-wvd"], "unknown method 'bn-wvd'"),
+    (["--method", "bn-wvd"], "unknown method 'bn-wvd'"), (["--method", "bn_wvad"], "did you mean bn-wvad?"),
+    (["steps=1e3.5"], "steps: expected"), (["steps=1.5e0"], "steps: expected a positive whole number"),
     (["--recipe", "imagenet"], "bn-wvad has no recipe for imagenet, expected one of xd-violence, demo"),
     (["--features", "nowhere"], "nowhere"),
     (["--dataset", "ucf-crime"], "features"),

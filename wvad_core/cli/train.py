@@ -25,7 +25,7 @@ from ..reports.training_curves import training_curves
 from ..training import experiment, planning
 from ..training.overrides import parse
 from ..training.planning import Plan
-from ..training.run_folder import STATE
+from ..training.run_folder import BEST, LAST, STATE
 from . import options
 from .test import BY_DEFAULT
 
@@ -75,7 +75,8 @@ def main(argv: Sequence[str], prog: str = "wvad train") -> None:
             write_json(folder / experiment.REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
     if first:
         print(table(reports))
-    say(f"\nwritten to {folder}: {experiment.REPORT}, and the files of the {'run' if len(reports) == 1 else 'runs'}")
+    say(f"\nwritten to {folder}: {experiment.REPORT}, "
+        + (f"{BEST}, {LAST}, ..." if arguments.seeds == 1 else "and a run in each folder seed-N"))
 
 
 def trained(plan: Plan, folder: Path, say: Callable[[str], None], begun_as: Plan | None = None) -> dict[str, Any]:
