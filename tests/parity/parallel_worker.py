@@ -116,4 +116,5 @@ if __name__ == "__main__":
     rank, size = find_backend(sys.argv[1]).join("cpu")
     assert size > 1, "the launcher has not started several processes"
     found = everything(sys.argv[1], Path(sys.argv[2]), rank, size)
+    print(f"what process {rank} prints")
     (Path(sys.argv[2]) / f"{rank}.pickle").write_bytes(pickle.dumps(found))

@@ -46,6 +46,7 @@ def launched(tmp_path_factory):
         assert done.returncode == 0, done.stdout[-3000:]
         return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in (0, 1)]
 
+    results.run = once
     return results
 
 
@@ -117,3 +118,12 @@ def test_shared_evaluation_gives_the_report_of_one_process(launched, framework, 
 def test_all_processes_tell_the_same_error(launched, framework, kind, message):
     first, second = (found[kind] for found in launched(framework))
     assert first == second and first.startswith(message)
+
+
+@pytest.mark.needs("mindspore")
+def test_what_the_first_process_prints_is_where_the_documentation_says(launched):
+    """docs/parallel.md: with msrun in worker_0.log, in its --log_dir."""
+    _, folder = launched.run("mindspore")
+    assert "what process 0 prints\n" in (folder / "log" / "worker_0.log").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "parallel.md").read_text(encoding="utf-8")
+    assert "`worker_RANK.log`" in page and "`logs/worker_0.log`" in page and "--log_dir logs" in page
