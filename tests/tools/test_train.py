@@ -478,3 +478,15 @@ def test_a_run_that_cannot_go_on_says_so_in_a_line_and_changes_nothing(stopped, 
     assert end.value.code == 2 and printed.startswith("error: ") and len(printed.splitlines()) == 1
     assert message in printed
     assert everything(stopped) == before
+
+
+def test_fine_tuning_says_what_is_taken_and_what_is_fresh(videos, capsys):
+    folder = videos()
+    ends(0, words(), capsys)
+    printed = ends(0, words("--init", "run/best.safetensors", "ratios=2,4", output="tuned"), capsys)
+    initial = json.loads((folder / "tuned" / "report.json").read_text())["initial"]
+    taken, fresh = len(initial["taken"]), initial["fresh"]
+    assert fresh and all("head" in name for name in fresh)
+    assert f"\nnote: run/best.safetensors: {taken} of {taken + len(fresh)} tensors are taken; fresh: {', '.join(fresh)}\n" in printed
+    assert "it takes no method, no seeds" in ends(2, ["--resume", "run", "--init", "run/best.safetensors"], capsys)
+    assert "nowhere.pt" in ends(2, words("--init", "nowhere.pt", output="other"), capsys) and not (folder / "other").exists()

@@ -119,6 +119,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
                         help=f"one that trains, of {', '.join(wv.list_backends())}; default: {options.DEFAULT_BACKEND}")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
     parser.add_argument("--recipe", metavar="NAME", help="the dataset whose recipe is taken; default: --dataset, else the method's first")
+    parser.add_argument("--init", type=Path, metavar="FILE", help="fine-tune: start from what fits of a checkpoint")
     parser.add_argument("--seeds", type=int, default=1, metavar="N",
                         help="train so many times, with the recipe's seed and those that follow it")
     folder = parser.add_mutually_exclusive_group()
@@ -139,13 +140,13 @@ def planned(arguments: argparse.Namespace) -> Plan:
     load_table(arguments.dataset)
     return planning.plan(method, arguments.dataset, arguments.features, arguments.backend or options.default_backend("torch"),
                            arguments.device, parse(arguments.overrides),
-                           arguments.recipe)
+                           arguments.recipe, arguments.init)
 
 
 def resumed(arguments: argparse.Namespace) -> tuple[Plan, Plan]:
     """The plan that a run was begun by, and the one that it goes on by: on another device, or to another number of steps."""
     given = parse(arguments.overrides)
-    if arguments.method or arguments.seeds != 1 or given.keys() - {"steps"}:
+    if arguments.method or arguments.init or arguments.seeds != 1 or given.keys() - {"steps"}:
         raise wv.InputError("--resume goes on with a run as it was begun; it takes no method, no seeds and no KEY=VALUE "
                             "but steps=N, to go on for longer")
     begun_as = planning.read_plan(arguments.resume)
