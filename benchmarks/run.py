@@ -66,7 +66,7 @@ def published_evaluation(weights: Weights, folder: Path, test: Dataset) -> float
     for i, item in enumerate(test):
         video = np.stack([np.load(folder / f"test{i}__{crop}.npy") for crop in range(CROPS)])
         found.append(np.repeat(scores(weights, video), SNIPPET))
-        truth.append((np.arange(SNIPPET) < np.rint(SNIPPET * item.share)[:, None]).ravel())
+        truth.append((np.arange(SNIPPET) < np.rint(SNIPPET * item.abnormal_fraction)[:, None]).ravel())
     truth, found = np.concatenate(truth).astype(int), np.concatenate(found)
     precision, recall, _ = sklearn.metrics.precision_recall_curve(truth, found)
     sklearn.metrics.auc(recall, precision)

@@ -8,7 +8,7 @@ import pytest
 from wvad_core.data.annotations import (
     TABLES,
     Video,
-    abnormal_share,
+    abnormal_fraction,
     bundled_tables,
     bundled_timeline,
     frame_labels,
@@ -76,11 +76,11 @@ def test_ground_truth_of_the_bundled_tables(name, snippets_of, total):
     videos = [v for v in load_table(name) if v.split == "test"]
     snippets = [snippets_of(v.frames) for v in videos]
     labels = [frame_labels(v, t) for v, t in zip(videos, snippets)]
-    shares = [abnormal_share(v, t) for v, t in zip(videos, snippets)]
-    assert sum(map(len, labels)) == 16 * sum(map(len, shares)) == total
+    fractions = [abnormal_fraction(v, t) for v, t in zip(videos, snippets)]
+    assert sum(map(len, labels)) == 16 * sum(map(len, fractions)) == total
     expected = expected_frames(f"{name}.csv", snippets_of)
     assert (total, sum(int(x.sum()) for x in labels)) == expected
-    assert 16 * sum(x.sum() for x in shares) == expected[1]
+    assert 16 * sum(x.sum() for x in fractions) == expected[1]
 
 
 def test_timeline_of_shanghaitech():
@@ -102,10 +102,10 @@ def test_frame_labels_are_half_open_and_clipped():
     assert not frame_labels(video((40, 50)), 2).any()
 
 
-def test_shares_are_exact_and_overlaps_count_once():
-    share = abnormal_share(video((0, 16), (8, 20), (8, 20), (47, 48)), 4)
-    assert share.dtype == np.float64
-    assert share.tolist() == [1, 4 / 16, 1 / 16, 0]
+def test_fractions_are_exact_and_overlaps_count_once():
+    fraction = abnormal_fraction(video((0, 16), (8, 20), (8, 20), (47, 48)), 4)
+    assert fraction.dtype == np.float64
+    assert fraction.tolist() == [1, 4 / 16, 1 / 16, 0]
 
 
 def test_own_table(tmp_path):

@@ -181,7 +181,7 @@ def test_a_run_is_a_saved_report_or_a_training_run(tmp_path):
     assert load_run(tmp_path / "saved").metrics == one.metrics
     assert load_run(str(tmp_path / "trained")).metrics == best.metrics != one.metrics
     (tmp_path / "trained" / BEST / "report.json").unlink()
-    with pytest.raises(InputError, match="trained/report.json: not the report of an evaluation"):
+    with pytest.raises(InputError, match="trained/report.json: the summary of a training run, expected .* in .*trained/best$"):
         load_run(tmp_path / "trained")
 
 

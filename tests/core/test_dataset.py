@@ -53,7 +53,7 @@ def test_test_split(table, folder):
     assert [item.video.name for item in dataset] == ["a", "b", "c", "f"]
     assert [item.abnormal for item in dataset] == [False, True, False, True]
     assert [item.features.shape for item in dataset] == [(10, LENGTHS[name], 5) for name in "abcf"]
-    assert [item.share.tolist() for item in dataset] == [[0] * 3, [6 / 16, 4 / 16, 0, 4 / 16], [0] * 4, [8 / 16]]
+    assert [item.abnormal_fraction.tolist() for item in dataset] == [[0] * 3, [6 / 16, 4 / 16, 0, 4 / 16], [0] * 4, [8 / 16]]
     assert dataset.feature_dim == 5
 
 
@@ -61,7 +61,7 @@ def test_train_split(table, folder):
     dataset = Dataset.open(table, folder, split="train")
     assert [item.video.name for item in dataset] == ["d", "e", "g"]
     assert [item.abnormal for item in dataset] == [False, True, True]
-    assert all(item.share is None for item in dataset)
+    assert all(item.abnormal_fraction is None for item in dataset)
     training = TrainingSet(dataset, 4)
     assert training.features.shape == (3, 10, 4, 5) and training.labels.tolist() == [0, 1, 1]
 
@@ -75,14 +75,14 @@ def test_ground_truth_of_ones_own(tmp_path, folder, as_file):
     if as_file:
         np.save(tmp_path / "gt.npy", truth[:, None])
     dataset = Dataset.open(table, folder, ground_truth=str(tmp_path / "gt.npy") if as_file else truth)
-    assert [item.share.tolist() for item in dataset] == [[0] * 3, [1 / 16, 0, 0, 0], [2 / 16, 0, 0, 0]]
+    assert [item.abnormal_fraction.tolist() for item in dataset] == [[0] * 3, [1 / 16, 0, 0, 0], [2 / 16, 0, 0, 0]]
     assert [item.abnormal for item in dataset] == [False, True, True]
 
 
 def test_ground_truth_goes_before_intervals(table, folder):
     truth = np.zeros(16 * 12)
     dataset = Dataset.open(table, folder, ground_truth=truth)
-    assert not any(item.share.any() for item in dataset)
+    assert not any(item.abnormal_fraction.any() for item in dataset)
     assert [item.abnormal for item in dataset] == [False, True, False, False], "a known category decides the label"
 
 
@@ -173,9 +173,9 @@ def test_shanghaitech_has_its_ground_truth_in_a_timeline(tmp_path):
     snippets = np.full(199, 44)
     snippets[:142_912 // 16 - 199 * 44] += 1
     dataset = Dataset.open("shanghaitech", shanghaitech(tmp_path, snippets))
-    shares = np.concatenate([item.share for item in dataset])
+    shares = np.concatenate([item.abnormal_fraction for item in dataset])
     assert np.array_equal(shares, bundled_timeline("shanghaitech").reshape(-1, 16).sum(1) / 16)
-    assert [item.abnormal for item in dataset] == [item.share.any() for item in dataset]
+    assert [item.abnormal for item in dataset] == [item.abnormal_fraction.any() for item in dataset]
     assert {item.abnormal for item in dataset} == {True, False}
 
 

@@ -112,13 +112,13 @@ def test_features_look_pooled_and_their_magnitude_says_nothing(test_set):
     values = np.concatenate([array.ravel() for array in arrays])
     assert values.min() == 0 and 0.2 < (values == 0).mean() < 0.6
     magnitude = np.concatenate([array.mean((0, 2)) for array in arrays])
-    assert 0.4 < wv.metrics.roc_auc(np.concatenate([item.share for item in test_set]), magnitude) < 0.6
+    assert 0.4 < wv.metrics.roc_auc(np.concatenate([item.abnormal_fraction for item in test_set]), magnitude) < 0.6
 
 
 def test_both_splits_open(features, test_set):
     train = Dataset.open("demo", features, "train")
     assert (len(train), len(test_set)) == (80, 24)
-    assert all(item.share.any() == item.abnormal for item in test_set)
+    assert all(item.abnormal_fraction.any() == item.abnormal for item in test_set)
     training_set = TrainingSet(train, 10)
     assert training_set.features.shape == (80, 10, 10, 32) and training_set.labels.sum() == 40
 

@@ -200,7 +200,7 @@ def test_evaluate(detector, dataset):
     assert [v.name for v in report.videos] == ["a", "b", "c"]
     for item, found in zip(dataset, report.videos):
         assert np.array_equal(found.scores, detector.score(item.features.read()))
-        assert np.array_equal(found.abnormal_fraction, item.share)
+        assert np.array_equal(found.abnormal_fraction, item.abnormal_fraction)
         assert (found.abnormal, found.categories) == (item.abnormal, item.video.categories)
     again = summarise(report.videos, {}, replicates=10, probabilities=False)
     assert not set(AT_ONE_HALF) & set(report.metrics)

@@ -54,7 +54,7 @@ def detector():
 
 def of_frames(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Ground truth and scores of all frames."""
-    truth = np.concatenate([np.arange(16) < 16 * share for item in dataset for share in item.share])
+    truth = np.concatenate([np.arange(16) < 16 * share for item in dataset for share in item.abnormal_fraction])
     return truth, np.concatenate([np.repeat(item.features.read()[0, :, 0], 16) for item in dataset])
 
 

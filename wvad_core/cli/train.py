@@ -48,9 +48,9 @@ examples:
   %(prog)s --resume runs/first steps=2000
   torchrun --nproc_per_node 8 tools/train.py --method METHOD --dataset ucf-crime --features i3d
 
-A run folder gets best.safetensors, last.safetensors, recipe.json, history.jsonl, report.json and
-curves.png, and TensorBoard's event files where tensorboardX is installed. Exit status: 2 for bad
-input, 1 for a failure."""
+A run folder gets best.safetensors, last.safetensors, their reports in best/ and last/, recipe.json,
+history.jsonl, report.json, curves.png, and TensorBoard's event files where tensorboardX is
+installed. Exit status: 2 for bad input, 1 for a failure."""
 
 
 def main(argv: Sequence[str], prog: str = "wvad train") -> None:

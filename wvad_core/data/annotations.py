@@ -11,7 +11,7 @@ column, fps, may give the frame rate, in frames a second, which is for times tha
 authors fixed it there, and 24 in XD-Violence, whose clips have as many frames for each second that their names count.
 
 A snippet is 16 frames. The ground truth of a video of T snippets is its intervals drawn on 16 T frames; all that
-the metrics need of it is each snippet's abnormal share k / 16, which is exact in binary. A test set may also be known
+the metrics need of it is each snippet's abnormal fraction k / 16, which is exact in binary. A test set may also be known
 as one timeline over all its videos, end to end in the table's order: a `<table>_test_timeline.csv` beside a bundled
 table, or an array of the user's own.
 """
@@ -95,17 +95,17 @@ def frame_labels(video: Video, snippets: int) -> np.ndarray:
     return _drawn(video.intervals, SNIPPET * snippets)
 
 
-def abnormal_share(video: Video, snippets: int) -> np.ndarray:
-    """The share k / 16 of each snippet's frames that are abnormal: (T,) float64, exact."""
-    return _shares(frame_labels(video, snippets))
+def abnormal_fraction(video: Video, snippets: int) -> np.ndarray:
+    """The fraction k / 16 of each snippet's frames that are abnormal: (T,) float64, exact."""
+    return _fractions(frame_labels(video, snippets))
 
 
 def split_timeline(timeline: np.ndarray, videos: Sequence[Video], snippets: Sequence[int]) -> list[np.ndarray]:
-    """Cut one ground truth over all the videos into each video's abnormal share per snippet.
+    """Cut one ground truth over all the videos into each video's abnormal fraction per snippet.
 
     timeline: (F,) or (F, 1), 0 or 1 for each frame, in any numeric dtype, the videos end to end.
     snippets: each video's T; F must be 16 sum(T).
-    Returns the shares of each video, (T,) float64, as `abnormal_share` does.
+    Returns the fractions of each video, (T,) float64, as `abnormal_fraction` does.
     Raises InputError when the values are not 0 and 1, or the length is wrong: by how much, and what it should be.
     """
     frames = np.asarray(timeline)
@@ -122,7 +122,7 @@ def split_timeline(timeline: np.ndarray, videos: Sequence[Video], snippets: Sequ
         off = f"{abs(len(frames) - expected)} too {'many' if len(frames) > expected else 'few'}"
         raise InputError(f"the ground truth has {len(frames)} frames, {off}: the features of {len(videos)} videos "
                          f"have {sum(snippets)} snippets, that is {expected} frames{_conventions(videos)}")
-    return np.split(_shares(frames != 0), np.cumsum(snippets)[:-1])
+    return np.split(_fractions(frames != 0), np.cumsum(snippets)[:-1])
 
 
 def bundled_timeline(name_or_csv: str | Path) -> np.ndarray | None:
@@ -142,7 +142,7 @@ def _drawn(intervals: Iterable[tuple[int, int]], frames: int) -> np.ndarray:
     return labels
 
 
-def _shares(labels: np.ndarray) -> np.ndarray:
+def _fractions(labels: np.ndarray) -> np.ndarray:
     return labels.reshape(-1, SNIPPET).mean(axis=1)
 
 

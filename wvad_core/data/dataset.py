@@ -11,7 +11,7 @@ import numpy as np
 
 from ..blocks.configuration import Config
 from ..errors import InputError, listing
-from .annotations import SPLITS, Video, abnormal_share, bundled_timeline, load_table, split_timeline
+from .annotations import SPLITS, Video, abnormal_fraction, bundled_timeline, load_table, split_timeline
 from .companions import read_companions
 from .features import PARSING, VideoFeatures, check_finite, open_features
 from .prefetch import ahead
@@ -25,13 +25,13 @@ class Item:
 
     features: a handle on the files: `shape` is (N, T, D), `read()` gives the array.
     abnormal: the label, by the category, or by the abnormal frames where the category is unknown.
-    share: the abnormal share of each snippet, (T,) float64; None in the train split.
+    abnormal_fraction: of each snippet, which part of its frames is abnormal, (T,) float64; None in the train split.
     """
 
     video: Video
     features: VideoFeatures
     abnormal: bool
-    share: np.ndarray | None
+    abnormal_fraction: np.ndarray | None
 
 
 class Dataset(Sequence):
@@ -76,11 +76,11 @@ class Dataset(Sequence):
         LOGGER.debug("%s: features of the %d %s videos of %s", features, len(videos), split, name_or_csv)
         if split == "train":
             _refuse(name_or_csv, "train videos without a label, expected a category", filter(_unknown, videos))
-            shares = [None] * len(videos)
+            fractions = [None] * len(videos)
         else:
-            shares = _shares(name_or_csv, ground_truth, videos, [handles[video.name].shape[1] for video in videos])
-        return cls(str(name_or_csv), [Item(video, handles[video.name], _label(video, share), share)
-                                      for video, share in zip(videos, shares)], companions)
+            fractions = _fractions(name_or_csv, ground_truth, videos, [handles[video.name].shape[1] for video in videos])
+        return cls(str(name_or_csv), [Item(video, handles[video.name], _label(video, fraction), fraction)
+                                      for video, fraction in zip(videos, fractions)], companions)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -141,25 +141,25 @@ def deal(lengths: Sequence[int], size: int) -> list[np.ndarray]:
     return [np.sort(order[rank::size]) for rank in range(size)]
 
 
-def _label(video: Video, share: np.ndarray | None) -> bool:
+def _label(video: Video, fraction: np.ndarray | None) -> bool:
     if video.abnormal is not None:
         return video.abnormal
-    return bool(video.intervals if share is None else share.any())
+    return bool(video.intervals if fraction is None else fraction.any())
 
 
-def _shares(name_or_csv: str | Path, ground_truth: str | Path | np.ndarray | None, videos: Sequence[Video],
-            snippets: Sequence[int]) -> list[np.ndarray]:
-    """Each test video's abnormal shares, by the ground truth given, else the bundled timeline, else the intervals."""
+def _fractions(name_or_csv: str | Path, ground_truth: str | Path | np.ndarray | None, videos: Sequence[Video],
+               snippets: Sequence[int]) -> list[np.ndarray]:
+    """Each test video's abnormal fractions, by the ground truth given, else the bundled timeline, else the intervals."""
     if ground_truth is not None:
-        shares = split_timeline(_read(ground_truth), videos, snippets)
+        fractions = split_timeline(_read(ground_truth), videos, snippets)
         _refuse(name_or_csv, "Normal videos with abnormal frames in the ground truth, expected the table's order",
-                (video for video, share in zip(videos, shares) if video.abnormal is False and share.any()))
-        return shares
+                (video for video, fraction in zip(videos, fractions) if video.abnormal is False and fraction.any()))
+        return fractions
     timeline = bundled_timeline(name_or_csv)
     if timeline is None:
         _refuse(name_or_csv, "test videos without ground truth, expected intervals or --ground-truth gt.npy",
                 (video for video in videos if _unknown(video) or (video.abnormal and not video.intervals)))
-        return [abnormal_share(video, count) for video, count in zip(videos, snippets)]
+        return [abnormal_fraction(video, count) for video, count in zip(videos, snippets)]
     try:
         return split_timeline(timeline, videos, snippets)
     except InputError as error:

@@ -65,6 +65,9 @@ def _values(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected the folder of a saved report") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged, or not JSON") from error
+    if isinstance(values, dict) and {"best", "last"} <= values.keys():
+        raise InputError(f"{path}: the summary of a training run, expected the report of an evaluation; wvad train saves "
+                         f"that of its best weights in {path.with_name('best')}")
     if not isinstance(values, dict) or not {"about", "metrics"} <= values.keys():
         raise InputError(f"{path}: not the report of an evaluation, expected one that Report.save has written")
     if values.get("format", FORMAT) != FORMAT:

@@ -119,7 +119,7 @@ def _checked(item: Item, scores: Array) -> VideoScores:
     if wrong.size:
         raise InputError(f"{item.video.name}: the anomaly score of snippet {wrong[0]} is {scores[wrong[0]]}, "
                          "expected a finite number; the checkpoint's weights or the features are out of range")
-    fraction = np.full(len(scores), np.nan) if item.share is None else item.share
+    fraction = np.full(len(scores), np.nan) if item.abnormal_fraction is None else item.abnormal_fraction
     return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, fraction, item.video.frame_rate)
 
 
