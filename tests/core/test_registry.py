@@ -14,6 +14,7 @@ from wvad_core.checkpoints.contents import Contents
 from wvad_core.checkpoints.identification.identify import identify
 from wvad_core.cli.methods import main as list_methods
 from wvad_core.registry import MethodSpecification, Models, Specification, specification
+from wvad_core.training.planning import plan
 
 FOLDER = Path(wv.__file__).parent / "methods"
 SPECIFICATION = """
@@ -98,6 +99,20 @@ def test_what_a_specification_leaves_out(methods, install):
     assert specification("dot-product") is spec and spec.module.__name__ == "others_dot"
 
 
+def test_a_method_without_a_recipe_is_not_trained(methods, install):
+    install("others", {"wvad.methods": ["dot-product = others_dot"]}, {"others_dot": SPECIFICATION})
+    assert refusal(plan, "dot-product", "demo", None, "torch") == (
+        "dot-product has no recipe for demo, nor for any other dataset; expected RECIPES in others_dot")
+
+
+@pytest.mark.needs("torch")
+def test_the_demos_features_say_their_size(methods, install):
+    recipe = "\n    RECIPES = {'ucf-crime': {'segments': 4, 'videos': 2, 'steps': 3, 'settings': {'feature_dim': 7}}}\n"
+    install("others", {"wvad.methods": ["dot-product = others_dot"]}, {"others_dot": SPECIFICATION + recipe})
+    assert plan("dot-product", "demo", None, "torch", recipe="ucf-crime").config.feature_dim == 32
+    assert plan("dot-product", "demo", None, "torch", "auto", {"feature_dim": 5}, "ucf-crime").config.feature_dim == 5
+
+
 def test_what_this_librarys_methods_offer_is_theirs():
     for method in specification_names():
         spec = specification(method)
@@ -115,8 +130,8 @@ BROKEN = {
                ": module others_halves lacks next_stage"),
     "no-classes": ("others_classify", SPECIFICATION + "\n    def classify(features, p, config):\n        return features\n",
                    ": module others_classify lacks classes"),
-    "foreign-config": ("others_foreign", "from wvad_core.methods.saa import *\nfrom wvad_core.methods.saa import Config, losses\n"
-                       "published = forward\n", ": Config of module others_foreign, expected a class of its own, derived from "
+    "foreign-config": ("others_foreign", "from wvad_core.methods.saa import *\n",
+                       ": Config of module others_foreign, expected a class of its own, derived from "
                        "wvad_core.blocks.configuration.Config"),
     "plain-config": ("others_plain", SPECIFICATION.replace("(configuration.Config)", ""), ": Config of module others_plain"),
     "no-module": ("others_dot:Config", None, ": a type, expected a module"),
@@ -172,7 +187,8 @@ def test_what_a_method_reads_off_by_itself(methods, install):
     given = identify(Contents(tensors, {}), "x.pt", "inferred", {"b": 3, "c": 24})
     assert given.config.as_dict() == {"feature_dim": 6, "a": 3, "b": 3, "c": 24}
     assert "missing tensor all" in refusal_of_tensors({"weight": tensors["weight"]}, "inferred")
-    assert "tensor all has shape" in refusal_of_tensors(tensors | {"all": np.zeros((), np.float32)}, "inferred")  # where it raises
+    raising = tensors | {"all": np.zeros((), np.float32)}
+    assert "tensor all has shape" in refusal_of_tensors(raising, "inferred")
 
 
 def refusal_of_tensors(tensors: dict, method: str) -> str:
@@ -248,7 +264,8 @@ def test_the_command_that_lists_methods(methods, install, capsys):
     list_methods([])
     entries = {words.split()[0]: words for words in capsys.readouterr().out.split("\n\n")}
     assert list(entries) == list(wv.list_methods())
-    assert re.fullmatch(r"dot-product +no paper\n +0.0 M parameters; published: none known\n +recipes: none", entries["dot-product"])
+    expected = r"dot-product +no paper\n +0.0 M parameters; published: none known\n +recipes: none"
+    assert re.fullmatch(expected, entries["dot-product"])
     assert re.fullmatch(r"raises +cannot be used: method raises \(.*\) cannot be imported: .*\n", entries["raises"] + "\n")
     list_methods(["--markdown"])
     table = capsys.readouterr().out

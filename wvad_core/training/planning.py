@@ -9,6 +9,7 @@ from typing import Any
 from ..backend import training_backend
 from ..blocks.configuration import Config, configure
 from ..data import Dataset, demo, find_sampler
+from ..data.demo_scenes import FEATURE_DIM
 from ..errors import InputError, one_line
 from ..registry import specification
 from .initial import Initial, initial_weights
@@ -68,15 +69,16 @@ def plan(method: str, dataset: str, features: str | Path | None = None, backend:
     spec, overrides, taken = specification(method), dict(overrides or {}), recipe or recipe_for(method, dataset)
     values = spec.RECIPES.get(taken)
     if values is None:
-        raise InputError(f"{method} has no recipe for {taken}, expected one of {', '.join(spec.RECIPES)}; "
-                         "--recipe takes one of them on another dataset")
+        known = f"expected one of {', '.join(spec.RECIPES)}; --recipe takes one of them on another dataset" if spec.RECIPES else (
+            f"nor for any other dataset; expected RECIPES in {spec.module.__name__}")
+        raise InputError(f"{method} has no recipe for {taken}, {known}")
     if features is None and dataset != DEMO:
         raise InputError(f"dataset {dataset} needs --features; only {DEMO} has its own")
     resolved = resolve(values, spec.Config, overrides, method)
     find_sampler(resolved.recipe.sampling, spec.SAMPLERS)
     training_backend(backend)
-    if features is not None and not overrides.keys() & {"feature_dim", "config.feature_dim"}:
-        dim = Dataset.open(dataset, features, "train").feature_dim
+    if not overrides.keys() & {"feature_dim", "config.feature_dim"}:
+        dim = FEATURE_DIM if features is None else Dataset.open(dataset, features, "train").feature_dim
         resolved = resolve(values, spec.Config, overrides | {"feature_dim": dim}, method)
     made = Plan(method, dataset, None if features is None else str(features), backend, device, resolved.recipe,
                 resolved.options, taken, overrides)
