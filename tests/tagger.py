@@ -92,6 +92,7 @@ def install(site: Path) -> None:
             ("wvad.methods", "tagger"), ("wvad.methods.torch", "tagger_torch"), ("wvad.methods.mindspore", "tagger_mindspore"))))
 
 
+COMPANIONS = ("prompts",)
 SAMPLERS = {"halved": Sampler(once=halved)}
 RECIPES = {"ucf-crime": {"segments": 4, "videos": 16, "steps": 12, "sampling": "halved", "crops": "each", "batches": "items",
                          "draw": "epochs-with-rest", "learning_rate": 0.05}}

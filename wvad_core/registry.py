@@ -82,6 +82,7 @@ class MethodSpecification(Specification):
     RECIPES: Mapping[str, Any] = field(default_factory=dict)
     DEMO: configuration.Config | None = None
     SAMPLERS: Mapping[str, Any] = field(default_factory=dict)
+    COMPANIONS: tuple[str, ...] = ()
     memory: Callable[[Any], Any] = lambda config: None
     stages: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
     next_stage: Callable[..., dict[str, np.ndarray]] | None = None

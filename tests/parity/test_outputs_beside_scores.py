@@ -12,10 +12,11 @@ from compare import GRADIENT, OUTPUT, assert_close
 from wvad_core import registry
 from wvad_core.backend import backend as find_backend
 from wvad_core.checkpoints.export import export
-from wvad_core.data import Dataset
+from wvad_core.data import Dataset, TrainingSet
 from wvad_core.errors import Failure
-from wvad_core.scoring.evaluation import postprocessed, scored
+from wvad_core.scoring.evaluation import Frames, postprocessed, scored
 from wvad_core.training.loop import Journal, read_training_set, train
+from wvad_core.training.planning import plan
 from wvad_core.training.recipe import Recipe
 
 NAMES = ("Normal", "Fight", "Riot")
@@ -42,11 +43,13 @@ def batch() -> wv.Batch:
 
 
 def own_videos(folder, split: str, **given) -> Dataset:
-    """Seven videos of 5 to 11 snippets and 10 crops, and a table of them."""
+    """Seven videos of each split, of 5 to 11 snippets and 10 crops, and a table of them; in own.csv, and texts in t.npy."""
     rng, lines = np.random.default_rng(0), ["video,split,category,frames,intervals"]
-    for number in range(7):
-        lines.append(f"v{number},{split},{('Normal', 'Riot-Fight', 'Fight')[number % 3]},,{'3-20' if number % 3 else ''}")
-        np.save(folder / f"v{number}.npy", rng.random((5 + number, 10, 3), np.float32))
+    for number, name in enumerate(("train", "test") * 7):
+        category = ("Normal", "Riot-Fight", "Fight")[number // 2 % 3]
+        lines.append(f"v{number},{name},{category},,{'3-20' if category != 'Normal' and name == 'test' else ''}")
+        np.save(folder / f"v{number}.npy", rng.random((5 + number // 2, 10, 3), np.float32))
+    np.save(folder / "t.npy", rng.random((3, 3)))
     (folder / "own.csv").write_text("\n".join(lines))
     return Dataset.open(folder / "own.csv", folder, split, **given)
 
@@ -191,3 +194,47 @@ def test_the_backends_functions(backend):
     found = find_backend(backend)
     detector = made(backend)
     assert np.array_equal(found.classify(detector.network, video()), detector.classify(video()))
+
+
+def test_a_run_keeps_to_its_companions(tmp_path, framework):
+    """It begins, is stopped, and goes on only with the same values, wherever they come from."""
+    own_videos(tmp_path, "train")
+    given = dict(dataset=tmp_path / "own.csv", features=tmp_path, backend=framework, device=devices.of(framework))
+    words = dict(steps=4, save_every=2, evaluate_every=2, smoothing=3, output=tmp_path / "run")
+    result = wv.train("tagger", **given, **words, companions={"prompts": tmp_path / "t.npy"})
+    assert result.plan.companions == {"prompts": str(tmp_path / "t.npy")} and len(result.plan.companions_sha256) == 64
+    longer = wv.train(resume=tmp_path / "run", steps=6, device=devices.of(framework))
+    assert [line["step"] for line in longer.history if "total" in line] == [1, 2, 3, 4, 5, 6]
+    np.save(tmp_path / "t.npy", np.load(tmp_path / "t.npy") + 1)
+    with pytest.raises(wv.InputError, match="t.npy: have changed since the run was planned"):
+        wv.train(resume=tmp_path / "run", steps=8, device=devices.of(framework))
+
+
+def test_the_best_is_chosen_by_raw_scores_and_reported_smoothed(tmp_path, framework):
+    own_videos(tmp_path, "train")
+    given = dict(features=tmp_path, backend=framework, device=devices.of(framework), steps=2, evaluate_every=1, smoothing=4)
+    result = wv.train("tagger", tmp_path / "own.csv", **given, companions={"prompts": tmp_path / "t.npy"})
+    test = own_videos(tmp_path, "test")
+    raw = Frames(scored(result.last, test, raw=True)).metric(wv.metrics.roc_auc)
+    smooth = Frames(scored(result.last, test)).metric(wv.metrics.roc_auc)
+    assert raw != smooth
+    assert result.history[-1]["judged"] == pytest.approx(raw) and result.report["last"]["metrics"]["auc"] == pytest.approx(smooth)
+
+
+@pytest.mark.parametrize("method, companions, message", [
+    ("tagger", None, "tagger trains with companions prompts, found none; --companion NAME=FILE.npy gives one"),
+    ("tagger", {"prompt": "t.npy"}, "tagger trains with companions prompts, found prompt"),
+    ("rtfm", {"prompts": "t.npy"}, "rtfm trains with no companions, found prompts"),
+    ("tagger", {"prompts": "none.npy"}, "companion prompts: none.npy: cannot be read")])
+@pytest.mark.needs("torch")
+def test_companions_that_a_method_does_not_train_with(method, companions, message, tmp_path):
+    own_videos(tmp_path, "train")
+    with pytest.raises(wv.InputError, match=message):
+        plan(method, str(tmp_path / "own.csv"), tmp_path, companions=companions)
+
+
+def test_what_is_told_of_few_videos(tmp_path):
+    """Items are counted as such: 7 videos of 10 crops; of halves, 3 normal and 4 abnormal videos."""
+    training_set = TrainingSet(own_videos(tmp_path, "train"), 4)
+    assert training_set.counts("each", "items") == {"training videos": 70}
+    assert training_set.counts("random", "halves") == {"normal training videos": 3, "abnormal training videos": 4}

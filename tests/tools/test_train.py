@@ -125,7 +125,7 @@ def test_no_more_is_scored_than_judgements_need(videos, capsys, monkeypatch, sel
     folder, counted, merits = videos() / "run", [], iter([0.5, 0.25])
     whole = experiment.scored
     for module in (experiment, selection):
-        monkeypatch.setattr(module, "scored", lambda detector, dataset: counted.append(len(dataset)) or whole(detector, dataset))
+        monkeypatch.setattr(module, "scored", lambda *given, **more: counted.append(len(given[1])) or whole(*given, **more))
     monkeypatch.setattr(selection.metrics, "roc_auc", lambda *_: next(merits))  # so best is not last
     monkeypatch.setitem(selection.RANKINGS, "auc", lambda *_: next(merits))
     monkeypatch.setattr(experiment, "metrics_of", lambda found, probabilities: {name: 0.0 for name in train.SHOWN})

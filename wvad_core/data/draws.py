@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError
 
 Array = np.ndarray
-BATCHES = {"halves": ("normal videos", "abnormal videos"), "items": ("items",)}
+BATCHES = {"halves": ("normal training videos", "abnormal training videos"), "items": ("training videos",)}
 """What a batch is made of, and the groups of that."""
 
 

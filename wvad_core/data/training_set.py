@@ -89,6 +89,10 @@ class TrainingSet:
         longest = max(map(self._length, videos, picks)) if self.sampler.cut else self.size
         return self._read(videos[part], [picks[row] for row in part], [rngs[row] for row in part], longest)
 
+    def counts(self, crops: str, batches: str) -> dict[str, int]:
+        """{group that batches are drawn from, in words: how many videos it has, or crops where each is one}."""
+        return dict(zip(BATCHES[batches], map(len, self._groups(crops, batches))))
+
     def leave_out(self, videos: Array) -> None:
         """Draw these videos, by their numbers, no more."""
         self.labels = self.labels.copy()

@@ -14,6 +14,7 @@ and, where what `wvad_core.registry.MethodSpecification` takes for them by defau
     RECIPES                                 how it is trained, {dataset: {field of `training.recipe.Recipe`: value}}, as
                                             published and on the demo set; else {}
     DEMO                                    a small configuration, for the demo set; else None
+    COMPANIONS                              the names of the arrays of a dataset that `losses` finds in a batch; else ()
     SAMPLERS                                how training videos become segments, {name in a recipe: Sampler}; else {}
     loss_weights(config)                    {term: its weight in `total`}, of those that count other than once
     PROBABILITIES                           whether a score is the probability, from 0 to 1, that a snippet is anomalous, as by

@@ -55,7 +55,8 @@ class TrainingResult:
 
 def train(method: str | None = None, dataset: str | Path = DEMO, features: str | Path | None = None, backend: str = "torch",
           device: str = "auto", output: str | Path | None = None, recipe: str | None = None, init: str | Path | None = None,
-          resume: str | Path | None = None, **overrides: Any) -> TrainingResult:
+          resume: str | Path | None = None, companions: Mapping[str, str | Path] | None = None,
+          **overrides: Any) -> TrainingResult:
     """Train a method on a dataset by its published recipe.
 
     dataset: a bundled table ("ucf-crime", ...) or a CSV file of one's own. features: the folder of its features; the demo
@@ -63,6 +64,7 @@ def train(method: str | None = None, dataset: str | Path = DEMO, features: str |
     by default that of `dataset`, else the method's first. init: a checkpoint of the method to fine-tune: its tensors are the
     first weights, where name and shape fit; `result.report["initial"]` lists them. resume: the run folder of a run that was
     stopped, which goes on as it was begun; nothing is given beside it but `device`, and `steps` to go on for longer.
+    companions: {name: .npy file} of the arrays of a dataset that the method trains with.
     overrides: values of the recipe (steps, videos, learning_rate, ...), of the options (seed, select, evaluate_every, ...; see
     `training.options.Options`) and of the method's configuration (feature_dim, ...).
 
@@ -72,7 +74,7 @@ def train(method: str | None = None, dataset: str | Path = DEMO, features: str |
     before anything is written; Failure for a loss or weights that are not finite.
     """
     if resume is not None:
-        if method or features or output or recipe or init or overrides.keys() - {"steps"}:
+        if method or features or output or recipe or init or companions or overrides.keys() - {"steps"}:
             raise InputError("resume goes on with a run as it was begun, expected nothing but device and steps beside it")
         begun_as = read_plan(resume)
         begun_as = begun_as if device == "auto" else replace(begun_as, device=device)
@@ -82,7 +84,7 @@ def train(method: str | None = None, dataset: str | Path = DEMO, features: str |
     folder = None if output is None else Path(output)
     if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already, expected a new folder; resume goes on with a run")
-    return run(plan(method, str(dataset), features, backend, device, overrides, recipe, init), folder)
+    return run(plan(method, str(dataset), features, backend, device, overrides, recipe, init, companions), folder)
 
 
 def run(plan: Plan, folder: Path | None, say: Callable[[str], None] = LOGGER.info,
@@ -153,9 +155,9 @@ def notices(plan: Plan, videos: Dataset, training_set: TrainingSet) -> list[str]
     """What the first weights are, where they are not fresh, and what is unusual about a training set, a line each."""
     recipe = plan.recipe
     lines = [] if plan.initial is None else [str(plan.initial)]
-    lines += [f"{count} {kind} training videos for {recipe.videos} of them a batch: some come more than once in it"
-             for label, kind in enumerate(("normal", "abnormal"))
-             if (count := (training_set.labels == label).sum()) < recipe.videos]
+    lines += [f"{count} {kind} for {recipe.videos} of them a batch: some come more than once in it"
+              for kind, count in training_set.counts(recipe.crops, recipe.batches).items() if count < recipe.videos
+              and recipe.draw == "packs"]
     single = [item.video.name for item in videos if item.features.shape[1] == 1]
     if single:
         lines.append(f"{len(single)} training videos of a single snippet, which stands for all {recipe.segments} segments: "

@@ -1,14 +1,15 @@
 """What a run trains on what, by which recipe: all that `recipe.json` holds."""
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..backend import training_backend
 from ..blocks.configuration import Config, configure
-from ..data import Dataset, demo, find_sampler
+from ..data import Dataset, companions_sha256, demo, find_sampler
+from ..data.companions import read_companions
 from ..data.demo_scenes import FEATURE_DIM
 from ..errors import InputError, one_line
 from ..registry import specification
@@ -28,6 +29,7 @@ class Plan:
     recipe: its settings are the whole configuration. options: nothing is left open in them. recipe_of: the dataset that the
     recipe was published for. overrides: what was given in place of the recipe's, the options' and the settings' values.
     initial: what the first weights are, of a run that fine-tunes a checkpoint; else None.
+    companions: {name: .npy file} of the training set's; companions_sha256: of their values, None without them.
     """
     method: str
     dataset: str
@@ -39,17 +41,33 @@ class Plan:
     recipe_of: str
     overrides: Mapping[str, Any]
     initial: Initial | None = None
+    companions: Mapping[str, str] = field(default_factory=dict)
+    companions_sha256: str | None = None
 
     @property
     def config(self) -> Config:
         return configure(specification(self.method).Config, dict(self.recipe.settings), self.method)
 
     def open(self, split: str) -> Dataset:
-        """The dataset's "train" or "test" videos with their features. Raises InputError where these do not fit."""
+        """The dataset's "train" or "test" videos with their features, and to train with, their companions.
+
+        Raises InputError where these do not fit, and for companions that have other values than when the run was planned.
+        """
         features = self.features or demo.demo_features(layout=self.config.layout)
-        dataset = Dataset.open(self.dataset, features, split, feature_dim=self.config.feature_dim)
+        companions = self.companions if split == "train" else None
+        dataset = Dataset.open(self.dataset, features, split, feature_dim=self.config.feature_dim, companions=companions)
         dataset.check_crops(self.config)
+        if companions and companions_sha256(dataset.companions) != self.companions_sha256:
+            raise InputError(f"companions {', '.join(companions.values())}: have changed since the run was planned")
         return dataset
+
+
+def check_companions(method: str, names: Iterable[str]) -> None:
+    """Raise InputError unless these are the companions that a method trains with."""
+    wanted, given = specification(method).COMPANIONS, tuple(names)
+    if set(wanted) != set(given):
+        raise InputError(f"{method} trains with {'companions ' + ', '.join(wanted) if wanted else 'no companions'}, "
+                         f"found {', '.join(given) or 'none'}; --companion NAME=FILE.npy gives one")
 
 
 def recipe_for(method: str, dataset: str) -> str:
@@ -59,10 +77,12 @@ def recipe_for(method: str, dataset: str) -> str:
 
 
 def plan(method: str, dataset: str, features: str | Path | None = None, backend: str = "torch", device: str = "auto",
-         overrides: Mapping[str, Any] | None = None, recipe: str | None = None, init: str | Path | None = None) -> Plan:
+         overrides: Mapping[str, Any] | None = None, recipe: str | None = None, init: str | Path | None = None,
+         companions: Mapping[str, str | Path] | None = None) -> Plan:
     """Find the recipe of a method and a dataset, or the one published for the dataset `recipe`, and override its values.
 
     The features' D is the configuration's, unless it is given. init: a checkpoint whose fitting tensors are the first weights.
+    companions: {name: .npy file} of arrays that the method trains with.
     Raises InputError where there is no recipe, for an override that is none and a backend that does not train, before any
     file is read; then for features that are not there, and for a checkpoint of which nothing fits.
     """
@@ -76,12 +96,15 @@ def plan(method: str, dataset: str, features: str | Path | None = None, backend:
         raise InputError(f"dataset {dataset} needs --features; only {DEMO} has its own")
     resolved = resolve(values, spec.Config, overrides, method)
     find_sampler(resolved.recipe.sampling, spec.SAMPLERS)
+    files = {name: str(file) for name, file in (companions or {}).items()}
+    check_companions(method, files)
     training_backend(backend)
+    sha256 = companions_sha256(read_companions(files))
     if not overrides.keys() & {"feature_dim", "config.feature_dim"}:
         dim = FEATURE_DIM if features is None else Dataset.open(dataset, features, "train").feature_dim
         resolved = resolve(values, spec.Config, overrides | {"feature_dim": dim}, method)
     made = Plan(method, dataset, None if features is None else str(features), backend, device, resolved.recipe,
-                resolved.options, taken, overrides)
+                resolved.options, taken, overrides, None, files, sha256)
     if init is None:
         return made
     return replace(made, initial=initial_weights(init, method, made.config, resolved.options.seed)[1])

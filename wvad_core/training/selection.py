@@ -9,7 +9,7 @@ from ..data import Dataset
 from ..detector import Detector
 from ..errors import InputError
 from ..scoring import metrics
-from ..scoring.evaluation import Frames, VideoScores, scored
+from ..scoring.evaluation import Frames, VideoScores, postprocessed, scored
 from .options import Options
 from .recipe import Recipe
 
@@ -23,11 +23,14 @@ class Merit(float):
 
 
 def judge(recipe: Recipe, test: Dataset, videos: Dataset, held: np.ndarray | None) -> Callable[[Detector], float]:
-    """A detector's merit as the recipe has it. held: the numbers of the training videos that are held out."""
+    """A detector's merit as the recipe has it. held: the numbers of the training videos that are held out.
+
+    It is taken from raw scores, as published: a method smooths its scores when it is done.
+    """
     def on_test(detector: Detector) -> Merit:
-        found = scored(detector, test)
+        found = scored(detector, test, raw=True)
         merit = Merit(Frames(found).metric(RANKINGS[recipe.metric]))
-        merit.videos = found
+        merit.videos = postprocessed(detector, found)
         return merit
 
     if held is None:
@@ -42,8 +45,8 @@ def videos_of(merit: float | None) -> tuple[VideoScores, ...] | None:
 
 
 def video_auc(detector: Detector, dataset: Dataset) -> float:
-    """The area under the ROC curve over videos: their labels, and the highest score of each."""
-    videos = scored(detector, dataset)
+    """The area under the ROC curve over videos: their labels, and the highest raw score of each."""
+    videos = scored(detector, dataset, raw=True)
     return metrics.roc_auc(np.array([v.abnormal for v in videos], float), np.array([v.scores.max() for v in videos]))
 
 
