@@ -85,7 +85,7 @@ class MethodSpecification(Specification):
     COMPANIONS: tuple[str, ...] = ()
     memory: Callable[[Any], Any] = lambda config: None
     stages: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
-    next_stage: Callable[..., dict[str, np.ndarray]] | None = None
+    next_stage: Callable[..., dict[str, np.ndarray]] = None  # type: ignore[assignment]  # there where `stages` is
     postprocess: Callable[[np.ndarray, Any], np.ndarray] = lambda scores, config: scores
     classes: Callable[[Any], tuple[str, ...]] = lambda config: ()
     classify: Callable[..., np.ndarray] | None = None
@@ -166,7 +166,7 @@ class Models:
             raise InputError(f"{source}: its name has other characters than a-z, 0-9 and single hyphens")
         try:
             module = entries[0].load()
-        except Exception as error:  # whatever another package's module raises
+        except (Exception, SystemExit) as error:  # whatever another package's module raises
             raise InputError(f"{source} cannot be imported: {type(error).__name__}: {one_line(error)}") from error
         if not isinstance(module, ModuleType):
             raise InputError(f"{source}: a {type(module).__name__}, expected a module")

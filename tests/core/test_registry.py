@@ -123,7 +123,8 @@ def test_what_this_librarys_methods_offer_is_theirs():
 BROKEN = {
     "does-not-exist": ("others_none", None, "cannot be imported: ModuleNotFoundError: No module named 'others_none'"),
     "raises": ("others_raises", "1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
-    "exits": ("others_exits", "raise SyntaxError('two\\nlines')", "cannot be imported: SyntaxError: two lines"),
+    "exits": ("others_exits", "import sys\nsys.exit('no licence')", "cannot be imported: SystemExit: no licence"),
+    "lines": ("others_lines", "raise SyntaxError('two\\nlines')", "cannot be imported: SyntaxError: two lines"),
     "lacks": ("others_lacks", SPECIFICATION.partition("def losses")[0].replace("def forward", "def forwards"),
               ": module others_lacks lacks forward, losses"),
     "halves": ("others_halves", SPECIFICATION + "\n    def stages(config):\n        return (config,)\n",
