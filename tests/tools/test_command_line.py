@@ -25,7 +25,7 @@ try:
 except SystemExit as end:
     assert end.code == 0, end.code
 """
-LINES, COLUMNS = 42, 100
+LINES, COLUMNS = 40, 100
 """What a screen of --help has at most."""
 
 

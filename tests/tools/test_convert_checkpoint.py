@@ -252,6 +252,23 @@ def test_export_writes_what_convert_writes_and_no_checkpoint(capsys, folder, mon
         assert (folder / "x.onnx").exists() == (words == ["x.onnx"]) and not (folder / "x.pt").exists()
 
 
+def test_a_tensor_in_a_file_of_its_own(capsys, folder):
+    """A published checkpoint that lacks one, as its network takes it as an input."""
+    _, contents = formats.read(folder / "official.ckpt")
+    name = "net.classifier.0.weight" if "net.classifier.0.weight" in contents.tensors else sorted(contents.tensors)[-1]
+    np.save(folder / "apart.npy", contents.tensors.pop(name))
+    mindspore.write(folder / "lacks.ckpt", contents)
+    assert run(capsys, "lacks.ckpt", "x.pt", "k=5", "--method", "saa")[0] == 2
+    given = ["--companion", f"{name}=apart.npy"]
+    assert run(capsys, "lacks.ckpt", "x.pt", "k=5", *given)[0] == run(capsys, "official.ckpt", "y.pt", "k=5")[0] == 0
+    assert digest(wv.load("x.pt").weights()) == digest(wv.load("y.pt").weights())
+    for argv in (["inspect", "lacks.ckpt", "k=5", *given], ["convert", "lacks.ckpt", "k=5", "--check", *given]):
+        with pytest.raises(SystemExit) as end:
+            process.run(command.main, argv)
+        assert end.value.code == 0 and "method      saa, by its tensors" in capsys.readouterr().out
+    assert "was given" in run(capsys, "official.ckpt", "z.pt", "k=5", *given)[2]
+
+
 def test_a_published_file_is_scored(capsys, world):
     made = wv.create("saa", feature_dim=8, seed=3)
     state = {theirs: made.weights()[ours] for theirs, ours in wv.published_names("saa", feature_dim=8).items()}

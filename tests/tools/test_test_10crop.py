@@ -113,6 +113,13 @@ def test_ground_truth_of_ones_own(capsys, world):
     assert report["categories"]["Riot"] == {"videos": 1, "auc": None, "ap": None}
 
 
+def test_a_tensor_in_a_file_of_its_own(capsys, world):
+    """It goes to `wv.load`, which takes it for a published checkpoint and for no other."""
+    np.save(world.root / "apart.npy", np.ones(3))
+    with pytest.raises(wv.InputError, match="weights.safetensors: was given dictionary besides"):
+        run(capsys, world, companion=f"dictionary={world.root}/apart.npy")
+
+
 def test_one_class_only(capsys, world):
     lines = (world.root / "own.csv").read_text().splitlines()
     (world.root / "own.csv").write_text("\n".join([lines[0], *(line for line in lines if "Normal" in line)]))

@@ -233,7 +233,7 @@ def test_without_a_method_the_demo_takes_its_default_and_others_need_one(videos,
 def test_the_backend_by_default(videos, capsys, monkeypatch):
     videos()
     printed = ends(0, words(), capsys)
-    assert "backend     torch, device auto, float32 (the first that is installed: torch, mindspore, else numpy)\n" in printed
+    assert "backend     torch, device auto, float32 (the first installed of torch, mindspore, numpy)\n" in printed
     monkeypatch.setattr(train.options, "default_backend", lambda otherwise: otherwise)  # as where none is installed
     monkeypatch.setitem(sys.modules, "wvad_torch.backend", None)
     assert re.search("backend torch cannot start .* pip install .*torch", ends(2, words(output="other"), capsys))
@@ -244,6 +244,36 @@ def test_where_the_report_is_ends_what_is_printed(videos, capsys):
     assert ends(0, words(), capsys).endswith("\nwritten to run: report.json, best.safetensors, last.safetensors, ...\n")
     out = ends(0, words("-q", output="quiet"), capsys)
     assert out.startswith("\n") and "best, step" in out and "method" not in out and "written" not in out
+
+
+def test_a_checkpoint_is_fine_tuned_and_what_is_fresh_is_said(videos, capsys):
+    """A head of another size begins with fresh weights, the rest with the checkpoint's: a step of rate 0 leaves them."""
+    folder = videos()
+    ends(0, words(), capsys)
+    printed = ends(0, words("--init", "run/best.safetensors", "ratios=4,8", "steps=1", "evaluate_every=1", "learning_rate=1e-30",
+                            output="tuned"), capsys)
+    fresh = re.search(r"^begins as +run/best.safetensors: \d+ of \d+ tensors are taken; fresh: (.*)$", printed, re.M)[1].split(", ")
+    begun, tuned = (wv.load(folder / run / file).weights() for run, file in (("run", BEST), ("tuned", LAST)))
+    same = {name for name in tuned if begun[name].shape == tuned[name].shape and np.array_equal(begun[name], tuned[name])}
+    assert {"embedding.weight", "embedding.bias"} <= same and not same & set(fresh)
+    assert {name for name in tuned if begun[name].shape != tuned[name].shape} <= set(fresh)
+    assert "no checkpoint" in ends(2, ["--resume", "run", "--init", "run/best.safetensors"], capsys)
+    assert "none.pt: no such checkpoint file" in ends(2, words("--init", "none.pt", output="other"), capsys)
+
+
+def test_companions_are_the_datasets_of_every_batch(videos, capsys, monkeypatch):
+    folder, seen, whole = videos(), [], TrainingSet.batch
+    monkeypatch.setattr(TrainingSet, "batch", lambda *given, **named: seen.append(whole(*given, **named)) or seen[-1])
+    np.save(folder / "texts.npy", np.arange(6.0).reshape(2, 3))
+    printed = ends(0, words("--companion", "prompts=texts.npy"), capsys)
+    assert "\ncompanions  prompts=texts.npy\n" in printed
+    assert seen and all(np.array_equal(batch.companion("prompts"), [[0, 1, 2], [3, 4, 5]]) for batch in seen)
+    ends(0, ["--resume", "run"], capsys)
+    np.save(folder / "texts.npy", np.ones((2, 3)))
+    assert "companions texts.npy: have changed since the run was planned" in ends(2, ["--resume", "run"], capsys)
+    for given, message in (("prompts", "companion 'prompts': expected NAME=FILE"), ("a=no.npy", "no.npy")):
+        assert message in ends(2, words("--companion", given, output="other"), capsys)
+    assert not (folder / "other").exists()
 
 
 def test_several_seeds(videos, capsys):
@@ -313,7 +343,7 @@ def test_a_folder_that_is_there_already_and_one_that_is_no_run(videos, capsys):
     error = ends(2, words(), capsys)
     assert "run: is there already; it holds no run to go on with, --output RUN begins another" in error
     assert "expected the folder of a training run" in ends(2, ["--resume", "run"], capsys)
-    assert "it takes no method, no seeds and no KEY=VALUE" in ends(2, ["--resume", "run", "videos=3"], capsys)
+    assert "companion and no KEY=VALUE but steps=N" in ends(2, ["--resume", "run", "videos=3"], capsys)
     assert [p.name for p in (folder / "run").iterdir()] == ["mine.txt"]
 
 

@@ -5,19 +5,28 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from ..checkpoints import formats
 from ..checkpoints.assumed import text
-from ..checkpoints.contents import Contents
+from ..checkpoints.contents import Contents, completed
 from ..checkpoints.identification.identify import Checkpoint
+from ..data.companions import parse_companions, read_companions
 from ..errors import one_line
 
 WIDTH = 110
 ROWS = 40
 """Of the table of tensors; those between are counted."""
 LONGEST = 70
+
+
+def read(source: Path, companions: Sequence[str]) -> tuple[ModuleType, Contents]:
+    """A checkpoint's format and contents, with the tensors that NAME=FILE words add to it."""
+    kind, contents = formats.read(source)
+    return kind, completed(contents, read_companions(parse_companions(companions)), str(source))
 
 
 def about_file(source: Path, format_name: str) -> list[str]:

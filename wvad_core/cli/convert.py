@@ -13,7 +13,7 @@ from ..checkpoints.contents import Contents, describe
 from ..checkpoints.identification.identify import Checkpoint, identify
 from ..detector import from_checkpoint
 from . import inspect, options
-from .contents_text import about, about_file, line, size
+from .contents_text import about, about_file, line, read, size
 
 DESCRIPTION = """Convert a checkpoint: this library's, or one that a method's authors published, in any format into
 any other. The format of IN is seen from its content, that of OUT from its suffix.
@@ -42,10 +42,10 @@ def main(argv: Sequence[str], prog: str = "wvad convert") -> None:
         raise wv.InputError("OUT is missing, the file to write; or --check, to look at IN alone")
     given = options.settings(words[len(targets):])
     if arguments.check:
-        inspect.check(arguments.source, arguments.method, given)
+        inspect.check(arguments.source, arguments.method, given, arguments.companion)
     else:
         convert(arguments.source, Path(targets[0]), arguments.method, given, arguments.published, arguments.allow_fresh,
-                arguments.quiet)
+                arguments.quiet, arguments.companion)
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -54,6 +54,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("words", nargs="*", metavar="OUT [SETTING=VALUE ...]",
                         help="the file to write, and settings of the method that the file does not show")
     parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; where the tensors fit several")
+    options.add_companion(parser, "a tensor that a published checkpoint lacks, as it has it in a file apart")
     parser.add_argument("--published", action="store_true",
                         help="write the tensors under the names of the method's published checkpoints")
     parser.add_argument("--allow-fresh", action="store_true",
@@ -63,8 +64,11 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def convert(source: Path, target: Path, method: str | None, given: dict[str, Any], published: bool = False,
-            allow_fresh: bool = False, quiet: bool = False) -> None:
-    """Write a file in the format that `target` has the suffix of, and say what it holds. given: settings of the method."""
+            allow_fresh: bool = False, quiet: bool = False, companions: Sequence[str] = ()) -> None:
+    """Write a file in the format that `target` has the suffix of, and say what it holds.
+
+    given: settings of the method. companions: NAME=FILE words, of tensors that the source lacks.
+    """
     if target.suffix not in export.formats():
         check_suffix(target)
     if source.exists() and target.exists() and source.samefile(target):
@@ -72,7 +76,7 @@ def convert(source: Path, target: Path, method: str | None, given: dict[str, Any
     if target.is_dir():
         raise wv.InputError(f"{target}: is a folder, expected a file to write")
     options.check_writable(target.parent)
-    kind, contents = formats.read(source)
+    kind, contents = read(source, companions)
     found = identify(contents, str(source), method, given)
     found.check_whole(str(source), allow_fresh)
     if not quiet:

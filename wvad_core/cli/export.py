@@ -32,7 +32,8 @@ def main(argv: Sequence[str], prog: str = "wvad export") -> None:
     suffixes = export.formats()
     if arguments.target.suffix not in suffixes:
         raise wv.InputError(f"{arguments.target}: expected the suffix {' or '.join(suffixes)}; `wvad convert` writes checkpoints")
-    convert(arguments.source, arguments.target, arguments.method, options.settings(arguments.settings), quiet=arguments.quiet)
+    convert(arguments.source, arguments.target, arguments.method, options.settings(arguments.settings), quiet=arguments.quiet,
+            companions=arguments.companion)
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -41,4 +42,5 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("target", type=Path, metavar="OUT", help="the file to write")
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="settings of the method that the file does not show")
     parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; where the tensors fit several")
+    options.add_companion(parser, "a tensor that a published checkpoint lacks, as it has it in a file apart")
     return parser

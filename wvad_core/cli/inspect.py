@@ -8,10 +8,9 @@ from typing import Any
 
 import wvad_core as wv
 
-from ..checkpoints import formats
 from ..checkpoints.identification.identify import identify
 from . import options
-from .contents_text import about, about_file, counted, line, table
+from .contents_text import about, about_file, counted, line, read, table
 
 DESCRIPTION = """Say what a checkpoint is, this library's or a published one: its method and configuration, what of
 its tensors is used, what is assumed, and a row for each tensor. Nothing is written, nothing in the
@@ -31,7 +30,7 @@ whole checkpoint."""
 def main(argv: Sequence[str], prog: str = "wvad inspect") -> None:
     arguments = parser(prog).parse_intermixed_args(argv)
     options.set_log_level(arguments)
-    check(arguments.source, arguments.method, options.settings(arguments.settings))
+    check(arguments.source, arguments.method, options.settings(arguments.settings), arguments.companion)
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -39,12 +38,13 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("source", type=Path, metavar="FILE", help="the checkpoint")
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="settings of the method that the file does not show")
     parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; where the tensors fit several")
+    options.add_companion(parser, "a tensor that a published checkpoint lacks, as it has it in a file apart")
     return parser
 
 
-def check(source: Path, method: str | None, given: dict[str, Any]) -> None:
+def check(source: Path, method: str | None, given: dict[str, Any], companions: Sequence[str] = ()) -> None:
     """Print all that is known of a file. Raises InputError, behind that, where it is no whole checkpoint."""
-    kind, contents = formats.read(source)
+    kind, contents = read(source, companions)
     print("\n".join(about_file(source, kind.NAME)))
     try:
         found = identify(contents, str(source), method, given)

@@ -7,6 +7,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from ..errors import InputError
 
 FRAMEWORKS = ("torch", "mindspore")
 """The backends that are looked for where none is named, each by the package that it is named after."""
-DEFAULT_BACKEND = "the first that is installed: torch, mindspore, else numpy"
+DEFAULT_BACKEND = "the first installed of torch, mindspore, numpy"
 
 
 def parser(prog: str, description: str, examples: str, **named: Any) -> argparse.ArgumentParser:
     """An ArgumentParser with -v and -q. `%(prog)s` in the texts stands for what the command is called by."""
     made = argparse.ArgumentParser(prog, description=description, epilog=examples,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter, **named)
+                                   formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=26), **named)
     how_much = made.add_mutually_exclusive_group()
     how_much.add_argument("-v", "--verbose", action="store_true", help="say more of what is done, on stderr")
     how_much.add_argument("-q", "--quiet", action="store_true", help="print the result alone, without a progress bar")
@@ -36,6 +37,11 @@ def set_log_level(arguments: argparse.Namespace) -> None:
 def default_backend(otherwise: str) -> str:
     """The first of FRAMEWORKS that is installed, which loads none of them; `otherwise` where none is."""
     return next((name for name in FRAMEWORKS if importlib.util.find_spec(name)), otherwise)
+
+
+def add_companion(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --companion NAME=FILE, as often as it is given: what are the words for it."""
+    parser.add_argument("--companion", action="append", default=[], metavar="NAME=FILE", help=f".npy, {what}")
 
 
 def settings(words: Iterable[str]) -> dict[str, Any]:

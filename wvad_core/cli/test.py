@@ -12,6 +12,7 @@ import wvad_core as wv
 
 from ..backend import backend
 from ..data import Dataset, bundled_tables, demo, load_table
+from ..data.companions import parse_companions
 from ..registry import module_name
 from ..reports import pictures
 from ..scoring import evaluation
@@ -49,7 +50,7 @@ def score(arguments: argparse.Namespace, command: str) -> None:
     first = backend(name).join(arguments.device)[0] == 0
     checkpoint = arguments.checkpoint or demo.demo_checkpoint(arguments.method or demo.default_method())
     detector = wv.load(checkpoint, name, arguments.device, arguments.precision, method=arguments.method,
-                       allow_fresh=arguments.allow_fresh)
+                       allow_fresh=arguments.allow_fresh, companions=parse_companions(arguments.companion))
     detector = dataclasses.replace(detector, crops=arguments.crops)
     features = arguments.features or demo.demo_features(layout=detector.config.layout)
     dataset = Dataset.open(arguments.dataset, features, ground_truth=arguments.ground_truth,
@@ -68,25 +69,25 @@ def score(arguments: argparse.Namespace, command: str) -> None:
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
-    parser = options.parser(prog, DESCRIPTION, EXAMPLES)
+    parser = options.parser(prog, DESCRIPTION, EXAMPLES, usage="%(prog)s [OPTION ...]")
     parser.add_argument("--backend", metavar="NAME",
-                        help=f"{', '.join(wv.list_backends())}; default: {options.DEFAULT_BACKEND}")
-    parser.add_argument("--method", metavar="METHOD", help=f"of `wvad methods`; default: the checkpoint's, else {BY_DEFAULT}")
+                        help=f"default: {options.DEFAULT_BACKEND}")
+    parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; default: the checkpoint's, else the demo's smallest")
     parser.add_argument("--dataset", default=DEMO, metavar="NAME",
-                        help=f"{', '.join(bundled_tables())}, or a table of one's own, FILE.csv; default: {DEMO}")
+                        help=f"{', '.join(bundled_tables())}, or a CSV table; default: {DEMO}")
     parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE",
-                        help="weights of this library, or published ones, in any format; the demo has its own")
+                        help="this library's or a published one, in any format; the demo has its own")
     parser.add_argument("--allow-fresh", action="store_true",
-                        help="score with random weights where the checkpoint lacks a part that scores need")
+                        help="draw the weights of a part that the checkpoint lacks and scores need")
+    options.add_companion(parser, "a tensor that a published checkpoint lacks")
     parser.add_argument("--crops", type=int, metavar="N",
-                        help="how many crops a video has, where that is known; without it from 1 to 10")
+                        help="how many crops a video has; without it from 1 to 10")
     parser.add_argument("--ground-truth", type=Path, metavar="FILE",
-                        help=".npy, 0 or 1 for each frame of all videos, instead of the table's intervals")
-    parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ... as the backend has them; "
-                                                         "default: auto")
-    parser.add_argument("--precision", default="float32", help="float32, or bf16 where the backend has it; "
-                                                               "default: float32")
+                        help=".npy, 0 or 1 for each frame of all videos, not the table's intervals")
+    parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
+    parser.add_argument("--precision", default="float32", metavar="NAME",
+                        help="float32, or bf16 where the backend has it; default: float32")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the report, the scores and pictures")
     return parser
 

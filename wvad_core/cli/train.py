@@ -16,6 +16,7 @@ import wvad_core as wv
 from ..backend import backend
 from ..checkpoints.contents import digest
 from ..data import bundled_tables, demo, load_table
+from ..data.companions import parse_companions
 from ..files import write_json
 from ..registry import module_name, specification
 from ..reports import pictures
@@ -110,16 +111,18 @@ def draw(result: experiment.TrainingResult, folder: Path, say: Callable[[str], N
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
-    parser = options.parser(prog, DESCRIPTION, EXAMPLES)
-    parser.add_argument("--method", metavar="METHOD", help=f"of `wvad methods`; default, on the demo set: {BY_DEFAULT}")
+    parser = options.parser(prog, DESCRIPTION, EXAMPLES, usage="%(prog)s [OPTION ...] [KEY=VALUE ...]")
+    parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; default, on the demo alone: its smallest")
     parser.add_argument("--dataset", metavar="NAME", default=planning.DEMO,
-                        help=f"{', '.join(bundled_tables())}, or a table of one's own, FILE.csv; default: demo")
+                        help=f"{', '.join(bundled_tables())}, or a CSV table; default: demo")
     parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
     parser.add_argument("--backend", metavar="NAME",
-                        help=f"one that trains, of {', '.join(wv.list_backends())}; default: {options.DEFAULT_BACKEND}")
+                        help=f"one that trains; default: {options.DEFAULT_BACKEND}")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
-    parser.add_argument("--recipe", metavar="NAME", help="the dataset whose recipe is taken; default: --dataset, else the method's first")
-    parser.add_argument("--init", type=Path, metavar="FILE", help="fine-tune: start from what fits of a checkpoint")
+    parser.add_argument("--recipe", metavar="NAME", help="of this dataset; default: that of --dataset, else the method's first")
+    parser.add_argument("--init", type=Path, metavar="FILE",
+                        help="fine-tune this checkpoint: begin with its tensors, where they fit")
+    options.add_companion(parser, "an array of the dataset, such as the features of texts")
     parser.add_argument("--seeds", type=int, default=1, metavar="N",
                         help="train so many times, with the recipe's seed and those that follow it")
     folder = parser.add_mutually_exclusive_group()
@@ -139,16 +142,16 @@ def planned(arguments: argparse.Namespace) -> Plan:
     module_name(method)
     load_table(arguments.dataset)
     return planning.plan(method, arguments.dataset, arguments.features, arguments.backend or options.default_backend("torch"),
-                           arguments.device, parse(arguments.overrides),
-                           arguments.recipe, arguments.init)
+                         arguments.device, parse(arguments.overrides), arguments.recipe, arguments.init,
+                         parse_companions(arguments.companion))
 
 
 def resumed(arguments: argparse.Namespace) -> tuple[Plan, Plan]:
     """The plan that a run was begun by, and the one that it goes on by: on another device, or to another number of steps."""
     given = parse(arguments.overrides)
-    if arguments.method or arguments.init or arguments.seeds != 1 or given.keys() - {"steps"}:
-        raise wv.InputError("--resume goes on with a run as it was begun; it takes no method, no seeds and no KEY=VALUE "
-                            "but steps=N, to go on for longer")
+    if arguments.method or arguments.init or arguments.companion or arguments.seeds != 1 or given.keys() - {"steps"}:
+        raise wv.InputError("--resume goes on with a run as it was begun; it takes no method, no seeds, no checkpoint, no "
+                            "companion and no KEY=VALUE but steps=N, to go on for longer")
     begun_as = planning.read_plan(arguments.resume)
     if arguments.device != "auto":
         begun_as = replace(begun_as, device=arguments.device)
@@ -187,11 +190,12 @@ def heading(plan: Plan, folder: Path, arguments: argparse.Namespace) -> str:
     lines = (("method", plan.method + chosen),
              ("backend", f"{plan.backend}, device {plan.device}, {plan.options.precision}{default}"),
              ("dataset", f"{plan.dataset}, features {plan.features or 'of its own'}"),
+             ("begins as", str(plan.initial or "")), ("companions", ", ".join(map("=".join, plan.companions.items()))),
              ("recipe of", plan.recipe_of + why),
              ("recipe", f"{recipe.steps} steps a stage of {batch}, {recipe.segments} "
                         f"segments, learning rate {recipe.learning_rate:g}, seed {plan.options.seed}"),
              ("best", f"by select={plan.options.select}, every {plan.options.evaluate_every} steps"), ("run folder", str(folder)))
-    return "\n".join(f"{name:<12}{value}" for name, value in lines)
+    return "\n".join(f"{name:<12}{value}" for name, value in lines if value)
 
 
 def table(reports: Sequence[dict[str, Any]]) -> str:
