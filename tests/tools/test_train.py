@@ -264,6 +264,7 @@ def test_a_checkpoint_is_fine_tuned_and_what_is_fresh_is_said(videos, capsys):
 def test_companions_are_the_datasets_of_every_batch(videos, capsys, monkeypatch):
     folder, seen, whole = videos(), [], TrainingSet.batch
     monkeypatch.setattr(TrainingSet, "batch", lambda *given, **named: seen.append(whole(*given, **named)) or seen[-1])
+    monkeypatch.setattr(specification("bn-wvad"), "COMPANIONS", ("prompts",))
     np.save(folder / "texts.npy", np.arange(6.0).reshape(2, 3))
     printed = ends(0, words("--companion", "prompts=texts.npy"), capsys)
     assert "\ncompanions  prompts=texts.npy\n" in printed
@@ -271,7 +272,8 @@ def test_companions_are_the_datasets_of_every_batch(videos, capsys, monkeypatch)
     ends(0, ["--resume", "run"], capsys)
     np.save(folder / "texts.npy", np.ones((2, 3)))
     assert "companions texts.npy: have changed since the run was planned" in ends(2, ["--resume", "run"], capsys)
-    for given, message in (("prompts", "companion 'prompts': expected NAME=FILE"), ("a=no.npy", "no.npy")):
+    for given, message in (("prompts", "companion 'prompts': expected NAME=FILE"), ("prompts=no.npy", "no.npy"),
+                           ("texts=texts.npy", "bn-wvad trains with companions prompts, found texts")):
         assert message in ends(2, words("--companion", given, output="other"), capsys)
     assert not (folder / "other").exists()
 
