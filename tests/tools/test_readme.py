@@ -28,6 +28,8 @@ TINY = ["channels=16", "depth=1", "heads=1", "head_dim=8", "feed_forward_dim=8",
 CONFIG = {"feature_dim": 8, "channels": 32, "heads": 2, "head_dim": 8, "feed_forward_dim": 16}
 VIDEOS = {"Riot01": ("train", "Riot", 90, ""), "Riot02": ("train", "Riot", 64, ""), "Normal01": ("train", "Normal", 100, ""),
           "Normal02": ("train", "Normal", 80, ""), "Riot11": ("test", "Riot", 96, "16-48"), "Normal11": ("test", "Normal", 80, "")}
+PINNED = re.search(r"^torch==.*$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)[0]
+"""The PyTorch that is tested; without its number, pip may take a build of several gigabytes."""
 TRAINING = ("train", "export")
 """The subcommands that a framework is needed for."""
 pytestmark = pytest.mark.skipif(Path(sys.prefix) == ROOT / ".venv" / "numpy2",
@@ -54,7 +56,7 @@ def torch(wheel, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("torch") / "venv"
     second = ROOT / ".venv" / "numpy2"
     if not second.is_dir():
-        return made(folder, wheel, "torch", "numpy>=2", "onnx", "onnxscript", "matplotlib")
+        return made(folder, wheel, PINNED, "numpy>=2", "onnx", "onnxscript", "matplotlib")
     programs = made(folder, wheel, "--no-deps")
     name = sysconfig.get_path("purelib", vars={"base": ""}).lstrip("/")
     (folder / name / "numpy2.pth").write_text(f"{second / name}\n")
