@@ -11,7 +11,7 @@ PIP = $(BIN)/python -m pip install $(QUIET) --constraint constraints.txt
 NUMPY2 = .venv/numpy2
 PIP2 = $(NUMPY2)/bin/python -m pip install $(QUIET) --constraint $(NUMPY2)/constraints.txt
 VERSION2 = numpy==2.4.6
-PARITY2 = contract conversion detector inputs networks training
+PARITY2 = backend contract conversion detector inputs networks training
 
 .PHONY: demo test test-cuda test-ascend wheel types bench clean
 

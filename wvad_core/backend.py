@@ -68,8 +68,8 @@ class TrainingSession(Protocol):
 class Backend(ABC):
     """What one subclass for each framework does; its one instance is what the entry point names.
 
-    Networks are the framework's own objects. Weights are {canonical name: array}, all tensors of the network, and are
-    copied whichever way they go. Features are float32 (or float64 for a backend that computes in it): (N, T, D), N crops
+    Networks are the framework's own objects. Weights are {canonical name: array}, all tensors of the network.
+    Features are float32 (or float64 for a backend that computes in it): (N, T, D), N crops
     (and patches) of T snippets. Errors are InputErrors of one line. What is not abstract has a default, that of a backend
     which computes alone and neither trains nor exports.
 
@@ -88,7 +88,7 @@ class Backend(ABC):
               precision: str = "float32", seed: int = 0) -> Any:
         """A network with these weights on a device, in evaluation mode; `seed` is of its own dropout and noise.
 
-        The network's `memory` is what the method's training remembers besides the weights (`specification.memory`), or
+        The arrays of the weights may be kept: nobody changes them afterwards. The network's `memory` is what the method's training remembers besides the weights (`specification.memory`), or
         None. device: "auto" is the best that there is. Raises InputError for a device or a precision that is not there,
         and for a method that has no network here.
         """

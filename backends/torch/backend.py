@@ -93,7 +93,7 @@ class NativeBackend(Backend):
         reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
         with modes_kept(network), torch.inference_mode(), on_cpu_by_default(), full_float32(), reduced:
             network.eval()
-            items = torch.from_numpy(np.asarray(features, np.float32)).to(place)
+            items = torch.from_numpy(np.require(features, np.float32, "W")).to(place)  # PyTorch warns of what is read-only
             values = function(items[None] if network.config.crops_together else items)
             return values.float().mean(0).cpu().numpy()
 
