@@ -2,28 +2,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 import numpy as np
 
+from ...blocks.configuration import Config, configure
 from ...blocks.tensors import COUNTER, check
-from ...blocks.configuration import Config, configure, typed
 from ...errors import InputError, listing
-from ...registry import Specification, list_methods, specification, specifications
+from ...registry import list_methods, specification
 from .. import assumed
-from ..assumed import Assumed, text
+from ..assumed import Assumed
 from ..contents import Contents, description
-from .names import starts
-from .naming import CANONICAL, PUBLISHED, absent_parts, as_computed, canonical, check_kinds, misfits, naming, squeezed
+from .fitting import Candidate, aligned, candidates, check_plausible, nothing_fits, without
+from .naming import CANONICAL, PUBLISHED, absent_parts, as_computed, canonical, check_kinds, naming
 from .sizes import Solution, solve
-from .trials import naming_settings
 
 Array = np.ndarray
-MOST_NUMBERS = 10
-"""Of a list among a method's settings, or a depth, where a file has few tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,24 +49,6 @@ class Checkpoint:
                              "train further, allow_fresh=True (--allow-fresh) draws them")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A detector that a file may hold. wrong: what of its tensors does not fit; nothing, where it fits."""
-    method: str
-    names: str
-    prefix: str
-    solution: Solution
-    wrong: tuple[str, ...]
-    dropped: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """The method and the settings that are shown and not the default's."""
-        default, config = type(self.solution.config)(), self.solution.config
-        shown = [f"{f.name}={text(value)}" for f in dataclasses.fields(config)
-                 if (value := getattr(config, f.name)) not in (getattr(default, f.name), ())]
-        return " ".join([self.method, *shown]) + f" ({self.names} names{f' behind {self.prefix}' if self.prefix else ''})"
-
-
 def identify(contents: Contents, source: str, method: str | None = None, given: Mapping[str, Any] | None = None,
              seed: int = 0) -> Checkpoint:
     """Say what a file holds: by its metadata; where it has none of this library's, by its tensors.
@@ -92,7 +70,7 @@ def identify(contents: Contents, source: str, method: str | None = None, given: 
         config = configure(spec.Config, found[1] | given, found[0])
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
-    _check_plausible(spec, vars(config), contents.tensors, source)
+    check_plausible(spec, vars(config), contents.tensors, source)
     check(contents.tensors, spec.parameters(config), source)
     check_kinds(contents.tensors, spec.parameters(config), source)
     return Checkpoint(found[0], config, contents.tensors, described=True,
@@ -107,15 +85,6 @@ def _described(metadata: dict[str, str], config: Config, written: set[str], give
     return replace(found, settings=found.settings | lacking, scored=scored)
 
 
-def _check_plausible(spec: Specification, settings: Mapping[str, Any], tensors: Mapping[str, Array], source: str) -> None:
-    """Raise InputError for a depth, or a list, larger than the number of tensors: nothing is built of that."""
-    for name in settings:
-        value = settings[name]
-        size = len(value) if isinstance(value, tuple) else (value or 0) if name in naming_settings(spec) else 0
-        if size > max(len(tensors), MOST_NUMBERS):
-            raise InputError(f"{source}: setting {name} is {text(value)[:40]}, the file has {len(tensors)} tensors")
-
-
 def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, given: dict[str, Any],
                 seed: int) -> Checkpoint:
     if not tensors:
@@ -123,7 +92,7 @@ def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, g
     tried = list(candidates(tensors, method, given, source))
     fitting = _different(_best([candidate for candidate in tried if not candidate.wrong]), tensors)
     if not fitting:
-        raise InputError(f"{source}: {_nothing_fits(tensors, given, tried)}")
+        raise InputError(f"{source}: {nothing_fits(tensors, given, tried)}")
     if len(fitting) > 1:
         fitting = _simplest_first(fitting, tensors, source)
     found, *others = fitting
@@ -182,7 +151,7 @@ def of_published(method: str, config: Config, state: Mapping[str, Array], given:
     spec = specification(method)
     names, wanted = spec.published(config), spec.parameters(config)
     check(canonical(state, names, wanted, seed), wanted, source)
-    shapes = {names.names[n]: _aligned(np.shape(v), len(wanted[names.names[n]].shape)) for n, v in state.items()
+    shapes = {names.names[n]: aligned(np.shape(v), len(wanted[names.names[n]].shape)) for n, v in state.items()
               if n in names.names}
     by_default = solve(spec, config, given, shapes).by_default
     found = Candidate(method, PUBLISHED, "", Solution(config, by_default), (),
@@ -192,7 +161,7 @@ def of_published(method: str, config: Config, state: Mapping[str, Array], given:
 
 def _whole(found: Candidate, tensors: Mapping[str, Array], source: str, seed: int) -> Checkpoint:
     """A candidate that fits with its weights, those that the file lacks included."""
-    spec, config, state = specification(found.method), found.solution.config, _without(found.prefix, tensors)
+    spec, config, state = specification(found.method), found.solution.config, without(found.prefix, tensors)
     wanted, published = spec.parameters(config), naming(spec, config, found.names)
     weights = canonical(state, published, wanted, seed)
     check_kinds(weights, wanted, source)
@@ -208,86 +177,7 @@ def _whole(found: Candidate, tensors: Mapping[str, Array], source: str, seed: in
                       tuple(part for part in parts if part not in published.training_parts))
 
 
-def candidates(tensors: Mapping[str, Array], method: str | None, given: Mapping[str, Any],
-               source: str) -> Iterator[Candidate]:
-    """Every method that has the given settings, under both kinds of names, with the configurations that come nearest."""
-    for name, spec in specifications() if method is None else ((method, specification(method)),):
-        if method is None and set(given) - {field.name for field in dataclasses.fields(spec.Config)}:
-            continue
-        settings = typed(spec.Config, given, name)
-        _check_plausible(spec, settings, tensors, source)
-        if method is not None and not starts(spec, settings, CANONICAL, tensors):
-            configure(spec.Config, settings, name)
-        for kind, prefix in product((CANONICAL, PUBLISHED), _prefixes(tensors)):
-            shapes = {n: np.shape(t) for n, t in _without(prefix, tensors).items()}
-            for start in starts(spec, settings, kind, shapes):
-                yield _candidate(name, kind, prefix, start, settings, shapes)
-
-
-def _candidate(method: str, kind: str, prefix: str, start: Config, given: dict[str, Any],
-               shapes: Mapping[str, tuple[int, ...]], all_wrong: bool = False) -> Candidate:
-    """`start` with its sizes solved for; not where names are wrong, unless all that is wrong is wanted."""
-    spec = specification(method)
-    published = naming(spec, start, kind)
-    missing, extra = misfits(shapes, published)
-    dropped = tuple(name for name in shapes if name in published.unused)
-    wrong = [f"missing tensor {name}" for name in missing] + [f"unexpected tensor {n} {shapes[n]}" for n in extra]
-    if wrong and not all_wrong:
-        return Candidate(method, kind, prefix, Solution(start), tuple(wrong), dropped)
-    used = {name: shapes[name] for name in shapes if name in published.names}
-    rank = {name: len(p.shape) for name, p in spec.parameters(start).items()}
-    known = {published.names[name]: _aligned(shape, rank[published.names[name]]) for name, shape in used.items()}
-    solution = solve(spec, start, given, known)
-    try:
-        solution = replace(solution, config=configure(spec.Config, vars(solution.config), method))
-        wanted = spec.parameters(solution.config)
-        wrong += [f"tensor {name} has shape {shape}, expected {wanted[published.names[name]].shape}"
-                  for name, shape in used.items() if squeezed(shape) != squeezed(wanted[published.names[name]].shape)]
-    except InputError as error:
-        wrong.append(str(error))
-    return Candidate(method, kind, prefix, solution, tuple(wrong), dropped)
-
-
-def _aligned(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
-    """A shape without axes of length 1, from the last but one on, until it has `rank`: (out, in, 1, k) -> (out, in, k)."""
-    axes = list(shape)
-    for axis in (*reversed(range(len(shape) - 1)), len(shape) - 1):
-        if len(axes) > rank and shape[axis] == 1:
-            del axes[axis]
-    return tuple(axes)
-
-
-def _prefixes(tensors: Mapping[str, Array]) -> list[str]:
-    """What all names may have before them, such as "module.": nothing, or the modules that all of them begin with."""
-    found = [""]
-    while tensors:
-        firsts = {name.removeprefix(found[-1]).partition(".")[0] for name in tensors}
-        prefix = found[-1] + firsts.pop() + "."
-        if firsts or not all(name.startswith(prefix) for name in tensors):
-            break
-        found.append(prefix)
-    return found
-
-
-def _without(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items()}
-
-
 def _best(fitting: Sequence[Candidate]) -> list[Candidate]:
     """Of each method's candidates those that use most of the file."""
     least = {c.method: min(len(other.dropped) for other in fitting if other.method == c.method) for c in fitting}
     return [candidate for candidate in fitting if len(candidate.dropped) == least[candidate.method]]
-
-
-def _nothing_fits(tensors: Mapping[str, Array], given: Mapping[str, Any], tried: Sequence[Candidate]) -> str:
-    """What the candidate that comes nearest lacks."""
-    if not tried:
-        return f"no method takes {' '.join(f'{name}={value}' for name, value in given.items())}"
-    nearest = min(tried, key=lambda candidate: len(candidate.wrong))
-    if sum(wrong.startswith("unexpected") for wrong in nearest.wrong) >= len(tensors):
-        more = f" and {len(tensors) - 3} more" if len(tensors) > 3 else ""
-        return f"no detector's weights; its tensors are {', '.join(list(tensors)[:3])}{more}"
-    shapes = {n: np.shape(t) for n, t in _without(nearest.prefix, tensors).items()}
-    settings = typed(specification(nearest.method).Config, given, nearest.method)
-    nearest = _candidate(nearest.method, nearest.names, nearest.prefix, nearest.solution.config, settings, shapes, True)
-    return f"the tensors fit no detector; what comes nearest is {nearest}\n  {listing(list(nearest.wrong))}"
