@@ -52,14 +52,14 @@ class TrainingSet:
 
     def _read_all(self, dataset: Dataset, progress: Callable[[Iterable], Iterable],
                   cache: str | Path | None) -> Array | list[Array]:
-        form = self.sampler.form(self.size)
-        once = self.sampler.once
+        form, once = self.sampler.form(self.size), self.sampler.once
+        form, cache = form or "", cache if form else None
         if once is None:
             shapes = [item.features.shape for item in dataset]
             return parts(cached(cache, dataset, form, (sum(map(math.prod, shapes)),),
                                 lambda flat: fill(parts(flat, shapes), dataset, np.asarray, progress)), shapes)
         crops, _, dim = dataset[0].features.shape
-        return cached(cache if form else None, dataset, form or "", (len(dataset), crops, self.size, dim), lambda places: fill(
+        return cached(cache, dataset, form, (len(dataset), crops, self.size, dim), lambda places: fill(
             places, dataset, lambda features: once(features, self.size), progress))
 
     def batch(self, step: int, size: int, seed: int, crops: str = "random", rank: int = 0, ranks: int = 1,
