@@ -32,6 +32,7 @@ class VideoNetwork(nn.Module):
     extras: tuple[str, ...] = ()
     graphs: tuple[str, ...] = ("terms",)  # the methods of it that a recipe may have compiled
     memory = None  # what training remembers besides the weights, where that is anything
+    varying = False  # whether a total may hang on some of the parameters only
 
     def __init__(self, config: Config, seed: int = 0, *, weights: Mapping[str, np.ndarray] | None = None):
         super().__init__()

@@ -46,7 +46,7 @@ class TrainingSession:
                 module.synchronised = options.batch_norm == "synchronised"
         graphs = {name: torch.compile(getattr(network, name)) for name in network.graphs} if options.compile else {}
         self.losses = parallel.averaging(in_graphs(training_losses, graphs), network, self.parameters.values(),
-                                         network.memory is not None)
+                                         network.varying)
         self.optimisers = [optimiser([self.parameters[name] for name in names], recipe) if names else None
                            for names in self.groups]
         self.owners = {name: owner for names, owner in zip(self.groups, self.optimisers) for name in names}

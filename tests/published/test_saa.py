@@ -48,9 +48,9 @@ def passing_through(backend: str, step: int) -> wv.Detector:
     weights["attention.conv3.weight"][0, 0, 0] = weights["classifier.fc1.weight"][0, 1] = 1
     weights["classifier.fc2.weight"][0, 0] = weights["classifier.fc3.weight"][0, 0] = 1
     weights["attention.conv3.bias"][0] = weights["classifier.fc3.bias"][0] = -10
-    weights["aggregate.merge.norm.num_batches_tracked"] += step
     found = find_backend(backend)
     network = found.build("saa", made.config, weights, devices.of(backend), "float32", 0)
+    network.memory.restore({"steps": np.array(step)})
     return wv.Detector("saa", made.config, backend, found, network)
 
 

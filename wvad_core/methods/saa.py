@@ -17,14 +17,15 @@ For a video with scores S and attention A, both (T,):
     norm = mean |A|, smooth = sum of squared differences of S and of S_a, sparse = mean S + mean S_a: abnormal videos
 
 cls and guide are averaged over all videos of a batch, the others over its abnormal videos. A branch with nothing
-left after suppression (a constant A, such as that of a single snippet) counts nothing. The step is the training
-forwards that the network's last BatchNorm has counted, so that it survives saving.
+left after suppression (a constant A, such as that of a single snippet) counts nothing. The steps are counted by the
+memory of training, so a run that fine-tunes is guided by S at first.
 
 The published MindSpore convolutions have no bias, a default of the framework that the PyTorch original did not have.
 Here they have one, and a published checkpoint without them means zeros.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,6 @@ from ..data.batches import Batch
 from ..registry import Paper, Published
 
 Array = np.ndarray
-STEPS = "aggregate.merge.norm." + COUNTER
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,10 @@ def branches(features: Array, p: Scope, config: Config) -> tuple[Array, Array]:
 
 
 def losses(batch: Batch, p: Scope, config: Config) -> dict[str, Array]:
-    """Training terms of (2B, T, D) or (2B, N, T, D), normal videos first: total and its five parts."""
+    """Training terms of (2B, T, D) or (2B, N, T, D), normal videos first: total and its five parts; one step of the memory."""
     items, _ = one_crop_each(batch.features)
     half, steps = len(items) // 2, items.shape[1]
-    warming_up = p[STEPS] < config.guide_steps
+    warming_up = p.memory.step() < config.guide_steps
     attention, raw = branches(items, p, config)
     attended = attention * raw
     target = raw if warming_up else raw > config.guide_threshold
@@ -181,3 +181,27 @@ def classification(attention: Array, raw: Array, attended: Array, k: int, config
             of_video = binary_cross_entropy(masked_top_mean(scores, mask, k), labels)
             loss += weight * np.where(mask.any(1), of_video, 0).mean()
     return loss
+
+
+class Memory:
+    """The steps of training so far."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def step(self) -> int:
+        """Count a step; how many there were before it."""
+        self.steps += 1
+        return self.steps - 1
+
+    def state(self) -> dict[str, Array]:
+        """All that is remembered, as arrays by name."""
+        return {"steps": np.array(self.steps)}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Remember what `state()` gave."""
+        self.steps = int(state["steps"])
+
+
+def memory(config: Config) -> Memory:
+    return Memory()

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 from wvad_core.blocks.crops import one_crop_each
-from wvad_core.methods.saa import Config
+from wvad_core.data.batches import Batch
+from wvad_core.methods.saa import Config, memory
 
 from ..blocks.aggregation import PyramidAggregation
 from ..blocks.convolution import Conv1d
@@ -31,7 +32,12 @@ class Attention(nn.Cell):
 
 
 class Network(VideoNetwork):
+    """`memory` counts the steps of training: every call of `losses` is one."""
+
+    extras = ("warming_up",)
+
     def build_layers(self, config: Config) -> None:
+        self.memory = memory(config)
         self.aggregate = PyramidAggregation(config.feature_dim)
         self.attention = Attention(config)
         self.classifier = ScoreHead(config.feature_dim, config.hidden_dims, config.dropout)
@@ -48,10 +54,15 @@ class Network(VideoNetwork):
         attention, raw = self.branches(items)
         return (attention * raw).reshape(-1, crops, items.shape[1]).mean(1)
 
-    def terms(self, features: Tensor) -> dict[str, Tensor]:
+    def extra(self, batch: Batch, name: str) -> Tensor | None:
+        """`warming_up`: whether S guides the attention in this step, 0-d; counts the step."""
+        if name != "warming_up":
+            return super().extra(batch, name)
+        return Tensor(self.memory.step() < self.config.guide_steps)
+
+    def terms(self, features: Tensor, warming_up: Tensor) -> dict[str, Tensor]:
         config = self.config
         items, _ = one_crop_each(features)
-        warming_up = (self.aggregate.merge.norm.num_batches_tracked + 0) < config.guide_steps
         attention, raw = self.branches(items)
         attention, raw = gathered(attention), gathered(raw)
         attended, half = attention * raw, raw.shape[0] // 2

@@ -87,6 +87,7 @@ class Network(VideoNetwork):
     """`memory` holds the pseudo labels' past: every call of `losses` or `terms` is one step of it."""
 
     extras = ("videos",)
+    varying = True  # the snippet branch waits
     graphs = ("video_terms", "snippet_loss")  # around the memory, which is Python's
 
     def build_layers(self, config: Config) -> None:

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from wvad_core.blocks.crops import one_crop_each
-from wvad_core.methods.saa import Config
+from wvad_core.data.batches import Batch
+from wvad_core.methods.saa import Config, memory
 
 from ..blocks.aggregation import PyramidAggregation
 from ..blocks.convolution import Conv1d
@@ -33,7 +34,12 @@ class Attention(nn.Module):
 
 
 class Network(VideoNetwork):
+    """`memory` counts the steps of training: every call of `losses` is one."""
+
+    extras = ("warming_up",)
+
     def build_layers(self, config: Config) -> None:
+        self.memory = memory(config)
         self.aggregate = PyramidAggregation(config.feature_dim)
         self.attention = Attention(config)
         self.classifier = ScoreHead(config.feature_dim, config.hidden_dims, config.dropout)
@@ -50,9 +56,14 @@ class Network(VideoNetwork):
         attention, raw = self.branches(items)
         return (attention * raw).view(-1, crops, items.shape[1]).mean(1)
 
-    def terms(self, features: Tensor) -> dict[str, Tensor]:
+    def extra(self, batch: Batch, name: str) -> Tensor | None:
+        """`warming_up`: whether S guides the attention in this step, 0-d; counts the step."""
+        if name != "warming_up":
+            return super().extra(batch, name)
+        return torch.tensor(self.memory.step() < self.config.guide_steps, device=next(self.parameters()).device)
+
+    def terms(self, features: Tensor, warming_up: Tensor) -> dict[str, Tensor]:
         config, (items, _) = self.config, one_crop_each(features)
-        warming_up = self.aggregate.merge.norm.num_batches_tracked < config.guide_steps
         attention, raw = (gathered(x) for x in self.branches(items))
         attended, half = attention * raw, len(raw) // 2
         target = torch.where(warming_up, raw.detach(), (raw > config.guide_threshold).to(raw.dtype))
