@@ -265,10 +265,10 @@ def test_the_sheet_draws_every_video_once_within_its_place():
 
 
 HISTORY = [{"stage": 1, "step": 1, "total": 3.0, "a": 2.0, "b": 10.0}, {"stage": 1, "step": 2, "total": 2.0, "a": 1.0, "b": 10.0},
-           {"stage": 1, "step": 2, "judged": 0.5}, {"stage": 2, "step": 1, "total": 1.0, "a": 0.5, "b": 5.0},
-           {"stage": 2, "step": 1, "judged": 0.25}, {"stage": 2, "step": 2, "total": 0.5, "a": 0.4, "b": 1.0},
-           {"stage": 2, "step": 2, "judged": 0.75}, {"stage": 2, "step": 3, "total": 0.5, "a": 0.4, "b": 1.0},
-           {"stage": 2, "step": 3, "judged": 0.75}]
+           {"stage": 1, "step": 2, "validation": 0.5}, {"stage": 2, "step": 1, "total": 1.0, "a": 0.5, "b": 5.0},
+           {"stage": 2, "step": 1, "validation": 0.25}, {"stage": 2, "step": 2, "total": 0.5, "a": 0.4, "b": 1.0},
+           {"stage": 2, "step": 2, "validation": 0.75}, {"stage": 2, "step": 3, "total": 0.5, "a": 0.4, "b": 1.0},
+           {"stage": 2, "step": 3, "validation": 0.75}]
 
 
 def test_training_curves():

@@ -59,22 +59,22 @@ def of_frames(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("metric", ["auc", "ap"])
-def test_the_test_set_judges_by_the_metric_of_the_recipe(detector, metric):
+def test_the_test_set_validates_by_the_metric_of_the_recipe(detector, metric):
     test = videos(9)
     truth, scores = of_frames(test)
     precision, recall, _ = sklearn.metrics.precision_recall_curve(truth, scores)
     expected = {"auc": sklearn.metrics.roc_auc_score(truth, scores), "ap": sklearn.metrics.auc(recall, precision)}
     assert abs(expected["auc"] - expected["ap"]) > 0.01
-    judge = selection.judge(dataclasses.replace(RECIPE, metric=metric), test, videos(4), None)
-    assert judge(detector) == pytest.approx(expected[metric], rel=1e-9)
+    validate = selection.validator(dataclasses.replace(RECIPE, metric=metric), test, videos(4), None)
+    assert validate(detector) == pytest.approx(expected[metric], rel=1e-9)
 
 
-def test_videos_held_out_judge_by_their_labels_and_highest_scores(detector):
+def test_videos_held_out_validate_by_their_labels_and_highest_scores(detector):
     training, held = videos(30, seed=1), np.delete(np.arange(30), [1, 4, 8, 19])
-    judge = selection.judge(dataclasses.replace(RECIPE, metric="ap"), videos(9), training, held)
+    validate = selection.validator(dataclasses.replace(RECIPE, metric="ap"), videos(9), training, held)
     highest, mean = ([of(training[i].features.read()) for i in held] for of in (np.max, np.mean))
     expected = sklearn.metrics.roc_auc_score(held % 2, highest)
-    assert judge(detector) == pytest.approx(expected, rel=1e-9)
+    assert validate(detector) == pytest.approx(expected, rel=1e-9)
     assert expected != sklearn.metrics.roc_auc_score(held % 2, mean) and expected < 1
 
 

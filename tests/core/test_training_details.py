@@ -68,21 +68,21 @@ def test_event_files_count_the_steps_as_the_history_does(training_set, tmp_path,
     if stopped:
         FAULTS[stopped] = loop.stop
         with pytest.raises(Stopped):
-            begin(training_set, stages=stages, journal=Run(tmp_path), judge=latest)
+            begin(training_set, stages=stages, journal=Run(tmp_path), validate=latest)
         FAULTS.clear()
     for path in tmp_path.glob("events.out.tfevents.*"):
         path.rename(tmp_path / f"before {path.name}")
     journal = Run(tmp_path)
-    begun = len(journal.history) - sum("judged" in line for line in journal.history)
-    begin(training_set, stages=stages, journal=journal, judge=latest)
+    begun = len(journal.history) - sum("validation" in line for line in journal.history)
+    begin(training_set, stages=stages, journal=journal, validate=latest)
     journal._events.flush()
     lines = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
     totals = [line["total"] for line in lines if "total" in line]
     assert begun == {None: 0, 11: 9, 5: 3, 25: 23}[stopped] and len(totals) == 20 * stages
     expected = [(step, pytest.approx(total)) for step, total in enumerate(totals, 1)]
     assert scalars(tmp_path, "loss/total") == expected[begun:]
-    judged = [(sum("total" in before for before in lines[:i]), line["judged"]) for i, line in enumerate(lines) if "judged" in line]
-    assert scalars(tmp_path, "validation/score") == [(step, value) for step, value in judged if step > begun]
+    validated = [(sum("total" in before for before in lines[:i]), line["validation"]) for i, line in enumerate(lines) if "validation" in line]
+    assert scalars(tmp_path, "validation/score") == [(step, value) for step, value in validated if step > begun]
 
 
 def test_event_files_have_the_rates_of_every_group_and_the_plan(training_set, tmp_path):
@@ -90,7 +90,7 @@ def test_event_files_have_the_rates_of_every_group_and_the_plan(training_set, tm
     recipe = dataclasses.replace(RECIPE, learning_rate=0.5, groups=(Group("head.", 0.25, warm_up=3),), schedule="step",
                                  decay=0.5, decay_steps=10)
     journal = Run(tmp_path, plan={"method": "m", "recipe": {"steps": 20}}, recipe=recipe, metric="auc")
-    begin(training_set, stages=2, journal=journal, judge=lambda detector: float(detector.network["steps"]))
+    begin(training_set, stages=2, journal=journal, validate=lambda detector: float(detector.network["steps"]))
     journal._events.flush()
     rate = [0.5] * 10 + [0.25] * 10
     assert scalars(tmp_path, "rate/base") == list(enumerate(rate + rate, 1))
@@ -103,16 +103,16 @@ def test_event_files_have_the_rates_of_every_group_and_the_plan(training_set, tm
 
 @pytest.mark.parametrize("values, best_step, kept", [
     ([1, 3, 3, 3, 2], 8, 8), ([5, 5, 5, 5, 5], 4, 4), ([1, 2, 3, 3, 4], 20, 20), ([0, -1, -1, 0, 0], 4, 4)])
-def test_of_equal_judgements_the_first_is_kept(training_set, values, best_step, kept):
+def test_of_equal_validations_the_first_is_kept(training_set, values, best_step, kept):
     given = iter(map(float, values))
-    trained = begin(training_set, judge=lambda detector: next(given))
+    trained = begin(training_set, validate=lambda detector: next(given))
     assert (trained.position.best, trained.position.best_step) == (max(values), best_step)
     assert trained.best["steps"] == kept
 
 
 def test_a_tie_does_not_count_as_better_for_patience(training_set):
     given = iter([3.0, 3.0, 3.0, 9.0])
-    trained = begin(training_set, options=dataclasses.replace(OPTIONS, patience=2), judge=lambda detector: next(given))
+    trained = begin(training_set, options=dataclasses.replace(OPTIONS, patience=2), validate=lambda detector: next(given))
     assert (trained.position.step, trained.position.best_step) == (12, 4)
 
 
@@ -122,7 +122,7 @@ def test_patches_of_later_stages_are_left_out_of_every_batch(monkeypatch):
     spec = SimpleNamespace(parameters=lambda config: {}, stages=lambda config: configs,
                            next_stage=lambda best, config, seed: best)
     monkeypatch.setattr(training_loop, "specification", lambda method: spec)
-    whole, seen, judged = TrainingSet(dataset(crops=25), 4), [], []
+    whole, seen, validated = TrainingSet(dataset(crops=25), 4), [], []
 
     def step(trainer, batch):
         seen.append(batch)
@@ -131,9 +131,9 @@ def test_patches_of_later_stages_are_left_out_of_every_batch(monkeypatch):
 
     monkeypatch.setattr(loop.Trainer, "step", step)
     recipe = dataclasses.replace(RECIPE, steps=2)
-    train("toy", configs[-1], whole, recipe, "toy", judge=lambda detector: judged.append(detector.later) or 1.0,
+    train("toy", configs[-1], whole, recipe, "toy", validate=lambda detector: validated.append(detector.later) or 1.0,
           options=Options(evaluate_every=2))
     assert [batch.features.shape[1] for batch in seen] == [4, 4, 10, 10, 25, 25]
-    assert judged == [21, 15, 0], "a judged detector drops them too"
+    assert validated == [21, 15, 0], "a validated detector drops them too"
     for batch in seen:
         assert np.array_equal(batch.features, whole.features[batch.videos][:, :batch.features.shape[1]])

@@ -1,4 +1,4 @@
-"""The training loop, with a backend whose training is two lines of NumPy: stages, judgements, saving, stopping, resuming."""
+"""The training loop, with a backend whose training is two lines of NumPy: stages, validations, saving, stopping, resuming."""
 import dataclasses
 import json
 from types import SimpleNamespace
@@ -79,61 +79,61 @@ def training_set():
     return TrainingSet(dataset(), 4)
 
 
-def begin(training_set, recipe=RECIPE, stages=1, journal=None, judge=lambda detector: float(np.sin(detector.network["w"])),
+def begin(training_set, recipe=RECIPE, stages=1, journal=None, validate=lambda detector: float(np.sin(detector.network["w"])),
           options=OPTIONS):
     config = SimpleNamespace(patches=0, stages=stages, as_dict=dict, crops_of=int)
-    return train("toy", config, training_set, recipe, "toy", judge=judge, journal=journal, options=options)
+    return train("toy", config, training_set, recipe, "toy", validate=validate, journal=journal, options=options)
 
 
-def test_history_judgements_and_the_best(training_set):
+def test_history_validations_and_the_best(training_set):
     journal = Journal()
     trained = begin(training_set, journal=journal)
     steps = [line for line in journal.history if "total" in line]
-    judged = {line["step"]: line["judged"] for line in journal.history if "judged" in line}
-    assert [line["step"] for line in steps] == list(range(1, 21)) and list(judged) == [4, 8, 12, 16, 20]
+    validated = {line["step"]: line["validation"] for line in journal.history if "validation" in line}
+    assert [line["step"] for line in steps] == list(range(1, 21)) and list(validated) == [4, 8, 12, 16, 20]
     assert steps[0] == {"stage": 1, "step": 1, "total": steps[0]["total"], "part": 0.5}
-    best = max(judged, key=judged.get)
-    assert (trained.position.best, trained.position.best_step) == (judged[best], best)
+    best = max(validated, key=validated.get)
+    assert (trained.position.best, trained.position.best_step) == (validated[best], best)
     assert trained.best["steps"] == best and trained.detector.weights()["steps"] == 20
     assert trained.position.step == 20
 
 
-def test_without_a_judge_the_last_step_is_the_best(training_set):
-    trained = begin(training_set, judge=None)
+def test_without_validation_the_last_step_is_the_best(training_set):
+    trained = begin(training_set, validate=None)
     assert trained.best["steps"] == 20 and trained.position.best is None
 
 
-def test_the_end_is_judged_and_saved_wherever_it_is(training_set, tmp_path):
+def test_the_end_is_validated_and_saved_wherever_it_is(training_set, tmp_path):
     journal = Run(tmp_path)
     begin(training_set, dataclasses.replace(RECIPE, steps=5), journal=journal)
-    assert [line["step"] for line in journal.history if "judged" in line] == [4, 5]
+    assert [line["step"] for line in journal.history if "validation" in line] == [4, 5]
     assert Run(tmp_path).saved().position.step == 5
 
 
-def test_of_equal_judgements_the_first_is_the_best():
+def test_of_equal_validations_the_first_is_the_best():
     position = Position()
     for step, value, best, best_step, waited in ((1, 0.5, 0.5, 1, 0), (2, 0.5, 0.5, 1, 1), (3, 0.25, 0.5, 1, 2),
                                                  (4, 0.75, 0.75, 4, 0), (5, 0.75, 0.75, 4, 1), (6, 0.0, 0.75, 4, 2)):
-        position = dataclasses.replace(position, step=step).judged(value)
+        position = dataclasses.replace(position, step=step).validated(value)
         assert (position.best, position.best_step, position.waited) == (best, best_step, waited)
 
 
-def test_of_equal_judgements_the_weights_of_the_first_are_kept(training_set):
+def test_of_equal_validations_the_weights_of_the_first_are_kept(training_set):
     values = iter([1.0, 2.0, 2.0, 0.5, 2.0])
-    trained = begin(training_set, judge=lambda detector: next(values))
+    trained = begin(training_set, validate=lambda detector: next(values))
     assert (trained.position.best_step, trained.best["steps"]) == (8, 8)
 
 
 def test_patience(training_set):
     values = iter([1.0, 3.0, 2.0, 2.5, 9.0])
-    trained = begin(training_set, options=dataclasses.replace(OPTIONS, patience=2), judge=lambda detector: next(values))
+    trained = begin(training_set, options=dataclasses.replace(OPTIONS, patience=2), validate=lambda detector: next(values))
     assert trained.position == Position(0, 16, 3.0, 8, 2) and trained.best["steps"] == 8
 
 
 def test_a_stage_starts_from_the_best_of_the_one_before(training_set):
     values = iter([1.0, 5.0, 2.0, 1.0, 1.0] + [0.0, 1.0, 2.0, 3.0, 4.0])
     weights = []
-    trained = begin(training_set, stages=2, judge=lambda detector: weights.append(detector.weights()) or next(values))
+    trained = begin(training_set, stages=2, validate=lambda detector: weights.append(detector.weights()) or next(values))
     assert trained.position.stage == 1 and trained.position.best == 4.0
     assert weights[5]["steps"] == weights[1]["steps"] + 4 and weights[5]["w"] > 10 * weights[1]["w"]
 
@@ -205,7 +205,7 @@ def test_best_weights_that_a_killed_run_wrote_behind_its_save_are_not_taken(trai
     later = wv.Detector("bn-wvad", SimpleNamespace(as_dict=dict), "toy", SimpleNamespace(weights=dict),
                         {"w": np.float32(1e9), "steps": np.int64(12)})
     later.save(tmp_path / BEST)
-    trained = begin(training_set, journal=Run(tmp_path), judge=lambda detector: -1e9)
+    trained = begin(training_set, journal=Run(tmp_path), validate=lambda detector: -1e9)
     assert trained.best["steps"] == safetensors.read(tmp_path / BEST).tensors["steps"] == trained.position.best_step <= 8
 
 
@@ -243,9 +243,9 @@ def test_a_loss_that_is_not_finite(training_set, tmp_path):
     assert safetensors.read(tmp_path / LAST).tensors["steps"] == 6
 
 
-def test_a_judgement_that_is_no_number(training_set):
-    with pytest.raises(Failure, match="judged nan after step 4, expected a number"):
-        begin(training_set, judge=lambda detector: float("nan"))
+def test_a_validation_that_is_no_number(training_set):
+    with pytest.raises(Failure, match="validation gave nan after step 4, expected a number"):
+        begin(training_set, validate=lambda detector: float("nan"))
 
 
 def test_weights_that_are_not_finite_are_not_saved(training_set, tmp_path):

@@ -35,11 +35,11 @@ def run(method: str, framework: str, folder: Path) -> None:
     features = video(method, settings, 16)
     training_set = SimpleNamespace(features=[features], batch=lambda step, *_: batch(method, settings, 16, seed=step))
 
-    def judge(detector):
+    def validate(detector):
         """How much the scores vary: a number that any change of the weights changes."""
         return float(np.abs(np.diff(detector.score(features))).sum())
 
-    train(method, found.config, training_set, found.recipe, framework, judge=judge, journal=Run(folder),
+    train(method, found.config, training_set, found.recipe, framework, validate=validate, journal=Run(folder),
           options=found.options)
 
 

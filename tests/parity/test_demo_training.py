@@ -36,11 +36,11 @@ def test_training_gets_there(method, framework, folders, request):
     assert 0.35 < wv.evaluate(fresh, test, replicates=1).metrics["auc"] < 0.65
     journal = Journal()
 
-    def judge(detector):
+    def validate(detector):
         """By the test set, as published."""
         return wv.evaluate(detector, test, replicates=1).metrics["auc"]
 
-    trained = train(method, config, read_training_set(videos, recipe, method, config), recipe, framework, judge=judge,
+    trained = train(method, config, read_training_set(videos, recipe, method, config), recipe, framework, validate=validate,
                     journal=journal, options=options)
     losses = [line["total"] for line in journal.history if "total" in line]
     assert len(losses) == recipe.steps * len(spec.stages(config)) and losses[-1] < losses[0]

@@ -218,7 +218,7 @@ def test_the_best_is_chosen_by_raw_scores_and_reported_smoothed(tmp_path, framew
     raw = Frames(scored(result.last, test, raw=True)).metric(wv.metrics.roc_auc)
     smooth = Frames(scored(result.last, test)).metric(wv.metrics.roc_auc)
     assert raw != smooth
-    assert result.history[-1]["judged"] == pytest.approx(raw) and result.report["last"]["metrics"]["auc"] == pytest.approx(smooth)
+    assert result.history[-1]["validation"] == pytest.approx(raw) and result.report["last"]["metrics"]["auc"] == pytest.approx(smooth)
 
 
 @pytest.mark.parametrize("method, companions, message", [

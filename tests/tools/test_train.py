@@ -75,12 +75,12 @@ def test_a_run_leaves_its_files_and_its_best_is_scored(videos, capsys):
     assert (report["best"]["file"], report["last"]["file"]) == (BEST, LAST)
     lines = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
     assert [line["step"] for line in lines if "total" in line] == [1, 2, 3, 4, 5, 6]
-    judged = {line["step"]: line["judged"] for line in lines if "judged" in line}
+    validated = {line["step"]: line["validation"] for line in lines if "validation" in line}
     for entry in (report["best"], report["last"]):
-        assert entry["judged_by"] == "AUC on the test set" and entry["stage"] == 1
-        assert entry["judged"] == judged[entry["step"]] == entry["metrics"]["auc"]
-        assert f"{100 * entry['judged']:.2f}" in printed
-    assert report["best"]["judged"] == max(judged.values())
+        assert entry["validated_by"] == "AUC on the test set" and entry["stage"] == 1
+        assert entry["validation"] == validated[entry["step"]] == entry["metrics"]["auc"]
+        assert f"{100 * entry['validation']:.2f}" in printed
+    assert report["best"]["validation"] == max(validated.values())
     assert json.loads((folder / "recipe.json").read_text())["recipe"]["settings"]["channels"] == 16
     with pytest.raises(SystemExit) as end:
         process.run(test_10crop.main, ["--dataset", "own.csv", "--features", "features", "--checkpoint",
@@ -92,17 +92,17 @@ def test_a_run_leaves_its_files_and_its_best_is_scored(videos, capsys):
 
 @pytest.mark.parametrize("metric", ["auc", "ap"])
 def test_the_report_says_of_the_best_and_of_the_last_weights_what_their_files_score(videos, capsys, metric):
-    """Of a run whose first judgements are its best: a high rate moves the weights far."""
+    """Of a run whose first validations are its best: a high rate moves the weights far."""
     chosen = VIDEOS | {"Riot12": ("test", "Riot", 160, "40-90"), "Normal12": ("test", "Normal", 150, "")}
     folder = videos(chosen) / "run"
     own = {"steps": 8, "evaluate_every": 1, "learning_rate": 0.1, "metric": metric, "seed": 1}
     others = [word for word in words() if word.partition("=")[0] not in own]
     ends(0, others + [f"{name}={value}" for name, value in own.items()], capsys)
     report = json.loads((folder / "report.json").read_text())
-    judged = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
-    judged = {line["step"]: line["judged"] for line in judged if "judged" in line}
-    best = max(judged, key=judged.get)
-    assert judged[best] > judged[8] and list(judged) == [1, 2, 3, 4, 5, 6, 7, 8]
+    validated = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
+    validated = {line["step"]: line["validation"] for line in validated if "validation" in line}
+    best = max(validated, key=validated.get)
+    assert validated[best] > validated[8] and list(validated) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert (report["best"]["step"], report["last"]["step"]) == (best, 8)
     test = planning.read_plan(folder).open("test")
     for name, file, step in (("best", BEST, best), ("last", LAST, 8)):
@@ -115,19 +115,19 @@ def test_the_report_says_of_the_best_and_of_the_last_weights_what_their_files_sc
             assert scored.scores == pytest.approx(detector.score(item.features.read()), abs=1e-5)
         for key in ("auc", "ap", "average_precision", "auc_sub", "ap_sub"):
             assert report[name]["metrics"][key] == pytest.approx(metrics[key], abs=1e-6), (name, key)
-        assert judged[step] == pytest.approx(metrics[metric], abs=1e-6)
+        assert validated[step] == pytest.approx(metrics[metric], abs=1e-6)
     assert report["best"]["metrics"]["auc"] != report["last"]["metrics"]["auc"]
 
 
 @pytest.mark.parametrize("select, times", [("test", [2, 2]), ("holdout", [2, 2, 2, 2])])
-def test_no_more_is_scored_than_judgements_need(videos, capsys, monkeypatch, select, times):
-    """Two judgements; the report takes their scores, or with others held out those of best and last, one network each."""
-    folder, counted, merits = videos() / "run", [], iter([0.5, 0.25])
+def test_no_more_is_scored_than_validations_need(videos, capsys, monkeypatch, select, times):
+    """Two validations; the report takes their scores, or with others held out those of best and last, one network each."""
+    folder, counted, values = videos() / "run", [], iter([0.5, 0.25])
     whole = experiment.scored
     for module in (experiment, selection):
         monkeypatch.setattr(module, "scored", lambda *given, **more: counted.append(len(given[1])) or whole(*given, **more))
-    monkeypatch.setattr(selection.metrics, "roc_auc", lambda *_: next(merits))  # so best is not last
-    monkeypatch.setitem(selection.RANKINGS, "auc", lambda *_: next(merits))
+    monkeypatch.setattr(selection.metrics, "roc_auc", lambda *_: next(values))  # so best is not last
+    monkeypatch.setitem(selection.RANKINGS, "auc", lambda *_: next(values))
     monkeypatch.setattr(experiment, "metrics_of", lambda found, probabilities: {name: 0.0 for name in train.SHOWN})
     monkeypatch.setattr(train, "save_reports", lambda *_: None)  # which takes metrics of what is scored
     ends(0, words(f"select={select}", "holdout=0.4"), capsys)
@@ -164,7 +164,7 @@ def test_the_curves_say_what_was_trained_and_by_what_it_was_chosen(videos, capsy
                         drawn.append(given) or draw(*given))
     ends(0, words("metric=ap", "--seeds", "1", "seed=3"), capsys)
     (history, title, detail, selection, weights), = drawn
-    assert [line["step"] for line in history if "judged" in line] == [3, 6]
+    assert [line["step"] for line in history if "validation" in line] == [3, 6]
     assert title == "Training of bn-wvad on own.csv" and detail == "recipe of xd-violence, torch, seed 3"
     assert selection == "AP on the test set" and weights == {}
 

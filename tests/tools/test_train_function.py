@@ -233,7 +233,7 @@ def test_a_validation_computes_only_its_metric(videos, monkeypatch):
     monkeypatch.setitem(selection.RANKINGS, "auc", lambda *_: counts.update(auc=counts.get("auc", 0) + 1) or 0.5)
     plan = train().plan
     counts.clear()
-    validate = selection.judge(plan.recipe, plan.open("test"), plan.open("train"), None)
+    validate = selection.validator(plan.recipe, plan.open("test"), plan.open("train"), None)
     detector = wv.create("bn-wvad", "torch", "cpu", **plan.config.as_dict())
     for _ in range(3):
         validate(detector)

@@ -104,7 +104,7 @@ def draw(result: experiment.TrainingResult, folder: Path, say: Callable[[str], N
     detail = f"recipe of {plan.recipe_of}, {plan.backend}, seed {plan.options.seed}"
     try:
         pictures.write(training_curves(result.history, f"Training of {plan.method} on {plan.dataset}", detail,
-                                       result.report["best"]["judged_by"],
+                                       result.report["best"]["validated_by"],
                                        specification(plan.method).loss_weights(plan.config)), folder / CURVES)
     except ImportError as error:
         say(f"no {CURVES}, {error}")
@@ -199,16 +199,16 @@ def heading(plan: Plan, folder: Path, arguments: argparse.Namespace) -> str:
 
 
 def table(reports: Sequence[dict[str, Any]]) -> str:
-    """Best and last side by side, in percent, with the step and the judgement; over several seeds with mean and deviation."""
-    lines = ["", f"{'':<24}" + "".join(f"{name:>16}" for name in ("judged", *SHOWN))]
+    """Best and last side by side, in percent, with the step and the validation; over several seeds with mean and deviation."""
+    lines = ["", f"{'':<24}" + "".join(f"{name:>16}" for name in ("validation", *SHOWN))]
     for kind in ("best", "last"):
         for report in reports:
             entry = report[kind]
-            values = "".join(f"{percent(value):>16}" for value in (entry["judged"], *map(entry["metrics"].get, SHOWN)))
+            values = "".join(f"{percent(value):>16}" for value in (entry["validation"], *map(entry["metrics"].get, SHOWN)))
             seed = f"   seed {report['seed']}" if len(reports) > 1 else ""
             lines.append(f"{kind + ', step ' + str(entry['step']):<24}{values}{seed}")
         if len(reports) > 1:
             found = spread(reports)[kind]
             lines.append(f"{kind + ', mean and std':<40}" + "".join(
                 f"{percent(found[name]['mean']) + ' ± ' + percent(found[name]['std']):>16}" for name in SHOWN))
-    return "\n".join([*lines, "", f"judged by the {reports[0]['best']['judged_by']}; {reports[0]['selected']}"])
+    return "\n".join([*lines, "", f"validated by the {reports[0]['best']['validated_by']}; {reports[0]['selected']}"])

@@ -48,7 +48,7 @@ def training_curves(history: Sequence[Line], title: str = "Training", detail: st
     losses.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     losses.tick_params(labelbottom=False)
     losses.legend(loc="upper left", bbox_to_anchor=(1.01, 1.03), frameon=False, fontsize=SMALL, labelcolor=INK)
-    _selection(chosen, list(_by_stage(history, "judged", starts, 100)))
+    _selection(chosen, list(_by_stage(history, "validation", starts, 100)))
     chosen.set_xlabel("step" if len(lasts) == 1 else "step, stage after stage")
     for axes, name in ((losses, "loss, and its terms with their weights"), (chosen, f"{selection}, in percent")):
         axes.set_title(name, loc="left", fontsize=TEXT, color=INK, parse_math=False)

@@ -40,9 +40,9 @@ class Events:
         """Write a line of the history. step: counted through all stages, as `line` counts it within its own."""
         if self.writer is None:
             return
-        values = {f"loss/{name}": value for name, value in line.items() if name not in ("stage", "step", "judged")}
-        if "judged" in line:
-            values[f"validation/{self.metric}"] = line["judged"]
+        values = {f"loss/{name}": value for name, value in line.items() if name not in ("stage", "step", "validation")}
+        if "validation" in line:
+            values[f"validation/{self.metric}"] = line["validation"]
         elif self.recipe is not None:
             names = ["base", *(group.prefix.rstrip(".") for group in self.recipe.groups)]
             rates = zip(names, self.recipe.rates(line["step"]))

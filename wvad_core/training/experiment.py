@@ -25,7 +25,7 @@ from .loop import train as train_stages
 from .planning import DEMO, Plan, plan, read_plan, with_steps
 from .recipe import Recipe
 from .run_folder import BEST, LAST, Run
-from .selection import held_out, judge, videos_of
+from .selection import held_out, validator, videos_of
 
 REPORT = "report.json"
 SELECTED = {"test": "by its {by}, as published code does; so its figures there are too good",
@@ -107,7 +107,7 @@ def run(plan: Plan, folder: Path | None, say: Callable[[str], None] = LOGGER.inf
     for line in (found := notices(plan, videos, training_set)):
         say(f"note: {line}")
     trained = train_stages(plan.method, plan.config, training_set, plan.recipe, plan.backend, plan.device,
-                           judge(plan.recipe, test, videos, held), journal, plan.options, first_weights(plan, journal))
+                           validator(plan.recipe, test, videos, held), journal, plan.options, first_weights(plan, journal))
     best = from_weights(plan.method, plan.config, trained.best, plan.backend, plan.device)
     scores = score_best_and_last(trained, best, test, journal)
     report = summary(plan, trained, test, held, journal, scores) | {"notices": found, "seconds": time.perf_counter() - start}
@@ -172,10 +172,10 @@ def notices(plan: Plan, videos: Dataset, training_set: TrainingSet) -> list[str]
 def score_best_and_last(trained: Trained, best: Detector[Any], test: Dataset,
                         journal: Journal) -> dict[str, tuple[VideoScores, ...]]:
     """{"best", "last": the scores of the test videos by these weights}, of which nothing is scored twice."""
-    last = videos_of(journal.last_merit) or scored(trained.detector, test)
+    last = videos_of(journal.last_validation) or scored(trained.detector, test)
     if trained.position.best_step == trained.position.step:
         return {"best": last, "last": last}
-    return {"best": videos_of(journal.best_merit) or scored(best, test), "last": last}
+    return {"best": videos_of(journal.best_validation) or scored(best, test), "last": last}
 
 
 def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None, journal: Journal,
@@ -184,12 +184,12 @@ def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None
     recipe, options, position = plan.recipe, plan.options, trained.position
     by = {"test": f"{recipe.metric.upper()} on the test set",
           "holdout": f"AUC over the {0 if held is None else len(held)} training videos held out"}[options.select]
-    merits = {line["step"]: line["judged"] for line in journal.history
-              if "judged" in line and line["stage"] == position.stage + 1}
+    values = {line["step"]: line["validation"] for line in journal.history
+              if "validation" in line and line["stage"] == position.stage + 1}
 
     def entry(file: str, step: int, videos: tuple[VideoScores, ...]) -> dict[str, Any]:
         found = metrics_of(videos, specification(plan.method).PROBABILITIES)
-        return {"file": file, "stage": position.stage + 1, "step": step, "judged_by": by, "judged": merits[step],
+        return {"file": file, "stage": position.stage + 1, "step": step, "validated_by": by, "validation": values[step],
                 "metrics": found}
 
     return {"method": plan.method, "dataset": plan.dataset, "seed": options.seed, "backend": plan.backend,

@@ -29,8 +29,8 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands: the stage, counted from 0; the steps taken in it; its best judgement so far and the step of
-    that; and how many judgements have come since."""
+    """Where training stands: the stage, counted from 0; the steps taken in it; its best validation so far and the step of
+    that; and how many validations have come since."""
     stage: int = 0
     step: int = 0
     best: float | None = None
@@ -41,8 +41,8 @@ class Position:
         """Whether the stage has."""
         return self.step >= recipe.steps or (options.patience is not None and self.waited >= options.patience)
 
-    def judged(self, value: float) -> Position:
-        """Where it stands after a judgement. Only a better one is the new best: of equal ones the first stays."""
+    def validated(self, value: float) -> Position:
+        """Where it stands after a validation. Only a better one is the new best: of equal ones the first stays."""
         if self.best is None or value > self.best:
             return replace(self, best=value, best_step=self.step, waited=0)
         return replace(self, waited=self.waited + 1)
@@ -60,9 +60,9 @@ class Journal:
     """What training leaves behind, in memory. `run_folder.Run` keeps it in a folder.
 
     history: a line for each step, {"stage", "step", "total", term ...}, terms as they were before it, and one for each
-    judgement, {"stage", "step", "judged"}; stages and steps are counted from 1.
-    best: the weights that were judged best in the stage at hand; None before the first judgement.
-    best_merit, last_merit: what the judge gave for them, and what it gave last, in this process; else None.
+    validation, {"stage", "step", "validation"}; stages and steps are counted from 1.
+    best: the best weights of the stage at hand; None before the first validation.
+    best_validation, last_validation: what `validate` gave for them, and what it gave last, in this process; else None.
     """
 
     def __init__(self) -> None:
@@ -70,10 +70,10 @@ class Journal:
         self.begin_stage()
 
     def begin_stage(self) -> None:
-        """Forget the judgements of the stage before."""
+        """Forget the validations of the stage before."""
         self.best: Mapping[str, Array] | None = None
-        self.best_merit: float | None = None
-        self.last_merit: float | None = None
+        self.best_validation: float | None = None
+        self.last_validation: float | None = None
 
     def saved(self) -> Saved | None:
         """What was saved last; None where training begins."""
@@ -100,7 +100,7 @@ class Journal:
 
 @dataclass(frozen=True)
 class Trained:
-    """The detector as the last step left it, the weights of the best judgement, and where that was."""
+    """The detector as the last step left it, the weights of the best validation, and where that was."""
     detector: Detector
     best: Mapping[str, Array]
     position: Position
@@ -118,13 +118,13 @@ def read_training_set(dataset: Dataset, recipe: Recipe, method: str, config: Con
 
 
 def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe, backend: str, device: str = "auto",
-          judge: Callable[[Detector], float] | None = None, journal: Journal | None = None,
+          validate: Callable[[Detector], float] | None = None, journal: Journal | None = None,
           options: Options = Options(), initial: Mapping[str, Array] | None = None) -> Trained:
     """Train a detector by a recipe, through all stages of its method.
 
     The first stage starts from fresh weights, or from `initial`, each later one from the best of the one before. The seed draws the
     weights, the batches, the same ones for every backend, and dropout and noise.
-    judge: a detector's merit, the more the better, of equal ones the first; without a judge, the last step of a stage is
+    validate: gives a detector's value, the more the better, of equal ones the first; without it, the last step of a stage is
         its best.
     journal: where a history, the best weights and all that resuming needs go; training goes on from what it has saved.
     Raises InputError on a backend that does not train and for a crop axis that is not the configuration's, Failure at a
@@ -148,7 +148,7 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
                 trainer.restore(saved.trainer)
             else:
                 journal.save(saved.position, detector, trainer)
-            loop = Loop(detector, trainer, training_set, recipe, options, judge, journal)
+            loop = Loop(detector, trainer, training_set, recipe, options, validate, journal)
             position, saved = loop.run(saved.position), None
         journal.close(detector)
     return Trained(detector, journal.best, position)
@@ -162,7 +162,7 @@ class Loop:
     training_set: TrainingSet
     recipe: Recipe
     options: Options
-    judge: Callable[[Detector], float] | None
+    validate: Callable[[Detector], float] | None
     journal: Journal
 
     def run(self, position: Position) -> Position:
@@ -177,7 +177,7 @@ class Loop:
                 position = replace(position, step=position.step + 1)
                 self.journal.record({"stage": position.stage + 1, "step": position.step} | terms)
                 if position.step % options.evaluate_every == 0 or position.ended(recipe, options):
-                    position = self.judged(position)
+                    position = self.validated(position)
                 if position.step % options.save_every == 0 or position.ended(recipe, options):
                     self.save(position)
                 bar.set_postfix(self.shown(terms, position), refresh=False)
@@ -205,20 +205,20 @@ class Loop:
                           f"({', '.join(bad)}); a lower learning rate may help; the batch's videos: {videos}")
         return terms
 
-    def judged(self, position: Position) -> Position:
-        if self.judge is None:
+    def validated(self, position: Position) -> Position:
+        if self.validate is None:
             if position.ended(self.recipe, self.options):
                 self.journal.keep_best(self.detector)
             return position
-        value = self.judge(self.detector)
+        value = self.validate(self.detector)
         if not math.isfinite(value):
-            raise Failure(f"training {self.detector.method}: judged {value} after step {position.step}, expected a number; "
-                          "videos to judge by need normal and abnormal ones among them")
-        found = position.judged(float(value))
-        self.journal.record({"stage": position.stage + 1, "step": position.step, "judged": float(value)})
-        self.journal.last_merit = value
+            raise Failure(f"training {self.detector.method}: validation gave {value} after step {position.step}, expected a number; "
+                          "videos to validate by need normal and abnormal ones among them")
+        found = position.validated(float(value))
+        self.journal.record({"stage": position.stage + 1, "step": position.step, "validation": float(value)})
+        self.journal.last_validation = value
         if found.best_step == position.step:
-            self.journal.best_merit = value
+            self.journal.best_validation = value
             self.journal.keep_best(self.detector)
         return found
 
@@ -239,6 +239,6 @@ class Loop:
         return f"training {self.detector.method}" + (f", stage {position.stage + 1}" if stages > 1 else "")
 
     def shown(self, terms: Mapping[str, float], position: Position) -> dict[str, str]:
-        """What the bar says: every term, and the best judgement."""
+        """What the bar says: every term, and the best validation."""
         best = {} if position.best is None else {"best": f"{position.best:.4f}"}
         return {name: f"{value:.4g}" for name, value in terms.items()} | best

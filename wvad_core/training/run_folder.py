@@ -1,8 +1,8 @@
 """Run folders: what a training run leaves behind, and how it goes on after it was stopped.
 
     recipe.json         what is trained on what, by which recipe (see `planning.Plan`)
-    history.jsonl       a line for each step and each judgement
-    best.safetensors    the weights that were judged best by the last save, a checkpoint like any other
+    history.jsonl       a line for each step and each validation
+    best.safetensors    the weights of the best validation until the last save, a checkpoint like any other
     last.safetensors    those of the last save
     state.safetensors   all that `--resume` needs: weights, the best ones, optimiser, memory, position
     events.out.tfevents...  TensorBoard's, along the way, where tensorboardX is there (see events.py)

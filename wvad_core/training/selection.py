@@ -17,21 +17,21 @@ RANKINGS = {"auc": metrics.roc_auc, "ap": metrics.pr_auc}
 """A recipe's `metric`, over the frames of the test set."""
 
 
-class Merit(float):
-    """What a judge gives: the more the better. videos: the scores of the test videos that it was taken from, if it was."""
+class Validation(float):
+    """What a validation gives: the more the better. videos: the scores of the test videos that it was taken from, if it was."""
     videos: tuple[VideoScores, ...] | None = None
 
 
-def judge(recipe: Recipe, test: Dataset, videos: Dataset, held: np.ndarray | None) -> Callable[[Detector], float]:
-    """A detector's merit as the recipe has it. held: the numbers of the training videos that are held out.
+def validator(recipe: Recipe, test: Dataset, videos: Dataset, held: np.ndarray | None) -> Callable[[Detector], float]:
+    """What gives a detector's value as the recipe has it. held: the numbers of the training videos that are held out.
 
     It is taken from raw scores, as published: a method smooths its scores when it is done.
     """
-    def on_test(detector: Detector) -> Merit:
+    def on_test(detector: Detector) -> Validation:
         found = scored(detector, test, raw=True)
-        merit = Merit(Frames(found).metric(RANKINGS[recipe.metric]))
-        merit.videos = postprocessed(detector, found)
-        return merit
+        value = Validation(Frames(found).metric(RANKINGS[recipe.metric]))
+        value.videos = postprocessed(detector, found)
+        return value
 
     if held is None:
         return on_test
@@ -39,9 +39,9 @@ def judge(recipe: Recipe, test: Dataset, videos: Dataset, held: np.ndarray | Non
     return lambda detector: video_auc(detector, part)
 
 
-def videos_of(merit: float | None) -> tuple[VideoScores, ...] | None:
-    """The scores that a judge has already given for the test videos; None where it has given none."""
-    return merit.videos if isinstance(merit, Merit) else None
+def videos_of(value: float | None) -> tuple[VideoScores, ...] | None:
+    """The scores that a validation has already given for the test videos; None where it has given none."""
+    return value.videos if isinstance(value, Validation) else None
 
 
 def video_auc(detector: Detector, dataset: Dataset) -> float:
