@@ -32,7 +32,8 @@ def main(argv: Sequence[str], prog: str = "wvad compare") -> None:
 
 def parser(prog: str) -> argparse.ArgumentParser:
     parser = options.parser(prog, DESCRIPTION, EXAMPLES)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more; the others are compared with the first")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN",
+                        help="two or more; the others are compared with the first")
     parser.add_argument("--replicates", type=int, default=1000, metavar="R", help="resamples of the videos; default: 1000")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the resamples; default: 0")
     return parser

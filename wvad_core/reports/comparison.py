@@ -23,7 +23,7 @@ COMPARED = {"auc": metrics.roc_auc, "ap": metrics.pr_auc}
 class Difference:
     """A metric of one report minus that of the first.
 
-    value: the difference, a fraction; above 0 where this one is better than the first. NaN where the metric is undefined.
+    value: the difference, above 0 where this one is better than the first. NaN where the metric is undefined.
     interval: (low, high), 95 % of the differences over the resamples of the videos.
     wins: the fraction of the resamples in which this one is better than the first, ties by halves.
     """
@@ -53,8 +53,8 @@ class Comparison:
 def compare(reports: Sequence[Report], names: Sequence[str], replicates: int = 1000, seed: int = 0) -> Comparison:
     """Compare reports with the first of them, by the bootstrap over whole videos.
 
-    Each of the R = `replicates` resamples draws V of the V videos with replacement (see `metrics.bootstrap`), the same ones
-    for all reports, so that what makes videos hard or easy for all leaves the differences.
+    Each of the R = `replicates` resamples draws V of the V videos with replacement (see `metrics.bootstrap`), the same
+    ones for all reports, so that what makes videos hard or easy for all leaves the differences.
     Raises InputError where there are fewer than two reports, and where they are not of the same videos with the same
     abnormal frames; it names what differs.
     """
@@ -102,7 +102,8 @@ def _check_alike(first: dict[str, VideoScores], first_name: str, other: dict[str
     """Raise InputError unless two reports are of the same videos, snippets and abnormal frames."""
     missing = ((first_name, other.keys() - first.keys()), (name, first.keys() - other.keys()))
     if any(names for _, names in missing):
-        lines = [f"not in {report}: {listing(sorted(names), 3)}".replace("\n  ", ", ") for report, names in missing if names]
+        lines = [f"not in {report}: {listing(sorted(names), 3)}".replace("\n  ", ", ")
+                 for report, names in missing if names]
         raise InputError(f"{name}: not of the same videos as {first_name}; {'; '.join(lines)}")
     for video in first.values():
         ours, theirs = other[video.name].abnormal_fraction, video.abnormal_fraction

@@ -34,8 +34,10 @@ NAME = 23
 
 @dataclass
 class Sheet:
-    """What is drawn, in inches from the lower left corner, gathered to be drawn at once: matplotlib takes ten times as long
-    for as many axes."""
+    """What is drawn, in inches from the lower left corner, gathered to be drawn at once.
+
+    matplotlib takes ten times as long for as many axes.
+    """
     lines: list[Array] = field(default_factory=list)
     areas: list[Array] = field(default_factory=list)
     shades: list[Array] = field(default_factory=list)
@@ -45,13 +47,14 @@ class Sheet:
 def contact_sheet(report: Report, most: int = MOST) -> Figure:
     """The scores of all videos over time as small multiples, the abnormal videos first, of each class the worst first.
 
-    The worse a video, the more of its frames' pairs with frames of the other class, anywhere in the set, are in the wrong
-    order: the percentage beside its name (`metrics.misranked_fraction`). Where there are no such pairs the order is that of
-    the set. The scale of scores is the same for all; time is not, each curve is as long as its video.
+    The worse a video, the more of its frames' pairs with frames of the other class, anywhere in the set, are in the
+    wrong order: the percentage beside its name (`metrics.misranked_fraction`). Where there are no such pairs the order is
+    that of the set. The scale of scores is the same for all; time is not, each curve is as long as its video.
     most: videos on the sheet; of more, the worst of each class, half of them of each as far as there are so many.
     """
     misranked = misranked_by_video(report.videos)
-    groups = [[i for i in np.argsort(-misranked, kind="stable") if report.videos[i].abnormal == label] for label in (True, False)]
+    worst_first = np.argsort(-misranked, kind="stable")
+    groups = [[i for i in worst_first if report.videos[i].abnormal == label] for label in (True, False)]
     kept = _kept([len(group) for group in groups], most)
     columns = int(np.clip(np.ceil(np.sqrt(sum(kept) / 2)), 3, COLUMNS))
     rows = [-(-count // columns) for count in kept]
@@ -60,9 +63,8 @@ def contact_sheet(report: Report, most: int = MOST) -> Figure:
     axes = inches(figure, 0, 0, 0, 0)
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
-    heading(figure, "Anomaly scores, the worst videos first",
-            f"{shortened(subject(report), 80)}\nshaded: anomalous by annotation; percent: pairs of frames in the wrong order".strip(),
-            left=LEFT)
+    legend = "shaded: anomalous by annotation; percent: pairs of frames in the wrong order"
+    heading(figure, "Anomaly scores, the worst videos first", f"{shortened(subject(report), 80)}\n{legend}".strip(), left=LEFT)
     sheet, limits, top = Sheet(), score_limits(report.videos), height - HEAD
     for name, group, count, lines in zip(("abnormal", "normal"), groups, kept, rows):
         if not count:
@@ -103,7 +105,8 @@ def _add(sheet: Sheet, video: VideoScores, limits: tuple[float, float], left: fl
     y = bottom + np.clip(np.repeat(video.scores, 2) - low, 0, high - low) * 0.96 * height / (high - low)
     sheet.lines.append(np.column_stack([x, y]))
     sheet.areas.append(np.column_stack([[x[0], *x, x[-1]], [bottom, *y, bottom]]))
-    sheet.shades += [_box(left + start * width / (SNIPPET * count), bottom, (end - start) * width / (SNIPPET * count), height)
+    frame = width / (SNIPPET * count)
+    sheet.shades += [_box(left + start * frame, bottom, (end - start) * frame, height)
                      for start, end in anomalies(video.abnormal_fraction)]
     sheet.frames.append(_box(left, bottom, width, height))
 

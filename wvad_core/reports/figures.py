@@ -141,7 +141,8 @@ def _time_axis(axes: Axes, snippets: int, frame_rate: float | None) -> None:
     if frame_rate is None:
         from matplotlib.ticker import MaxNLocator
 
-        marks = [mark for mark in MaxNLocator(MARKS, steps=(1, 2, 5, 10), integer=True).tick_values(0, total) if 0 <= mark <= total]
+        found = MaxNLocator(MARKS, steps=(1, 2, 5, 10), integer=True).tick_values(0, total)
+        marks = [mark for mark in found if 0 <= mark <= total]
         name, labels = "frame", [f"{mark:.0f}" for mark in marks]
     else:
         step = next((step for step in STEPS if total / step <= MARKS), STEPS[-1])

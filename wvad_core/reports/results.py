@@ -59,8 +59,8 @@ class Report:
     def save(self, folder: str | Path) -> None:
         """Write report.json and scores.npz into a folder (see storage.py), each whole or not at all.
 
-        `Report.load` gives the same report again; `pictures.draw` adds pictures. Raises InputError where the folder cannot be
-        written.
+        `Report.load` gives the same report again; `pictures.draw` adds pictures. Raises InputError where the folder cannot
+        be written.
         """
         videos = [{"name": v.name, "categories": v.categories, "abnormal": v.abnormal, "frame_rate": v.frame_rate}
                   for v in self.videos]
@@ -71,8 +71,8 @@ class Report:
     def load(cls, folder: str | Path) -> Report:
         """The report that `save` has written into a folder, the same in every number.
 
-        One of wvad 0.1.0 is read too; it does not know the categories of its videos. Raises InputError, in one line, for a
-        folder that holds no report, a damaged one, or the files of two.
+        One of wvad 0.1.0 is read too; it does not know the categories of its videos. Raises InputError, in one line, for
+        a folder that holds no report, a damaged one, or the files of two.
         """
         values, arrays = storage.read(Path(folder))
         try:
@@ -94,7 +94,8 @@ def _video(line: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> VideoSc
     """A video of a saved report. Raises what `load` makes an InputError of."""
     name, rate = line["name"], line["frame_rate"]
     scores, fraction = (arrays[f"{name}/{key}"] for key in ARRAYS)
-    if scores.ndim != 1 or not scores.size or scores.shape != fraction.shape or {scores.dtype.kind, fraction.dtype.kind} != {"f"}:
+    kinds = {scores.dtype.kind, fraction.dtype.kind}
+    if scores.ndim != 1 or not scores.size or scores.shape != fraction.shape or kinds != {"f"}:
         raise InputError(f"{name}: arrays of shapes {scores.shape} and {fraction.shape}")
     if not (np.isfinite(scores).all() and ((fraction >= 0) & (fraction <= 1)).all()):
         raise InputError(f"{name}: scores that are not finite, or fractions that are not between 0 and 1")
@@ -127,12 +128,12 @@ def summarise(videos: tuple[VideoScores, ...], about: Mapping[str, Any], replica
               probabilities: bool = True) -> Report:
     """The report of scored videos. probabilities: whether their scores are, as the method's PROBABILITIES says."""
     everything, abnormal, normal = by_label(videos)
-    intervals = metrics.bootstrap_intervals(everything.abnormal_fraction, everything.scores, None, everything.video_index,
-                                            replicates, seed)
+    intervals = metrics.bootstrap_intervals(everything.abnormal_fraction, everything.scores, None,
+                                            everything.video_index, replicates, seed)
     of_category = {name: Frames([v for v in videos if name in v.categories])
                    for name in sorted({name for v in videos if v.abnormal for name in v.categories})}
-    categories = {name: {"videos": frames.videos, "auc": frames.metric(metrics.roc_auc), "ap": frames.metric(metrics.pr_auc)}
-                  for name, frames in of_category.items()}
+    categories = {name: {"videos": of.videos, "auc": of.metric(metrics.roc_auc), "ap": of.metric(metrics.pr_auc)}
+                  for name, of in of_category.items()}
     ranked = {"all videos": everything, "abnormal videos": abnormal} | of_category
     reasons = {name: frames.undefined() for name, frames in ranked.items()}
     if probabilities and not normal.videos:

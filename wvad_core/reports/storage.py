@@ -40,7 +40,8 @@ def write(folder: Path, values: Mapping[str, Any], arrays: Mapping[str, Array]) 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     """The values and the arrays of a saved report.
 
-    Raises InputError, in one line, where a file is missing, damaged, of a later format, not the other one's, or no report's.
+    Raises InputError, in one line, where a file is missing, damaged, of a later format, not the other one's, or no
+    report's.
     """
     values = _values(folder / REPORT)
     path = folder / SCORES
@@ -71,14 +72,15 @@ def _values(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not {"about", "metrics"} <= values.keys():
         raise InputError(f"{path}: not the report of an evaluation, expected one that Report.save has written")
     if values.get("format", FORMAT) != FORMAT:
-        raise InputError(f"{path}: format {values['format']}, expected {FORMAT}; it was written by another version of wvad")
+        raise InputError(f"{path}: format {values['format']}, expected {FORMAT}; another version of wvad wrote it")
     return values
 
 
 def _of_0_1_0(values: dict[str, Any], arrays: dict[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
     """The same in today's format. A video's label is by its abnormal frames; its categories are not known."""
     old, new = "share", "abnormal_fraction"
-    renamed = {name.removesuffix(old) + new if name.endswith(f"/{old}") else name: value for name, value in arrays.items()}
+    renamed = {name.removesuffix(old) + new if name.endswith(f"/{old}") else name: value
+               for name, value in arrays.items()}
     videos = [{"name": name, "categories": [], "abnormal": bool(renamed[f"{name}/{new}"].any()), "frame_rate": None}
               for name in (key.removesuffix(f"/{new}") for key in renamed if key.endswith(f"/{new}"))]
     return values | {"videos": videos}, renamed

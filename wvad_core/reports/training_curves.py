@@ -27,8 +27,8 @@ def training_curves(history: Sequence[Line], title: str = "Training", detail: st
                     loss_weights: Mapping[str, float] | None = None) -> Figure:
     """The loss and its terms over the steps, each as much as it counts in the loss, above what chose the best weights.
 
-    history: as `training.loop.Journal` has it. title, detail: the heading's two lines. selection: what the values were that
-    chose the best weights, as in "AUC on the test set". loss_weights: {term: its weight in the total}, 1 where none is given.
+    history: as `training.loop.Journal` has it. title, detail: the heading's two lines. selection: what the values were
+    that chose the best weights, as in "AUC on the test set". loss_weights: {term: its weight in the total}, else 1.
     Raises ImportError when matplotlib is not installed.
     """
     weights = loss_weights or {}
@@ -67,7 +67,7 @@ def _by_stage(history: Iterable[Line], name: str, starts: Array, weight: float) 
     """(steps, counted through all stages; values times the weight) of each stage that has some."""
     lines = [line for line in history if name in line]
     for stage in sorted({line["stage"] for line in lines}):
-        found = [(starts[line["stage"] - 1] + line["step"], weight * line[name]) for line in lines if line["stage"] == stage]
+        found = [(starts[stage - 1] + line["step"], weight * line[name]) for line in lines if line["stage"] == stage]
         steps, values = np.array(found, float).T
         yield steps, values
 

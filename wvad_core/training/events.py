@@ -1,7 +1,7 @@
-"""TensorBoard's event files of a run, which are the same for all frameworks; written by tensorboardX, where it is installed.
+"""TensorBoard's event files of a run, the same for all frameworks; written by tensorboardX, where it is installed.
 
     loss/total, loss/TERM       of each step, before it
-    rate/base, rate/GROUP       the learning rates of the step, of the parameters of no group and of each group that has begun
+    rate/base, rate/GROUP       the learning rates of the step: of what is in no group, and of each group that has begun
     validation/METRIC           what the best weights are chosen by
     plan                        a text: all of recipe.json, hyperparameters included
 
