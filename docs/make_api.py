@@ -1,7 +1,6 @@
 """Writes docs/api.md from the docstrings of the public names. Run: python docs/make_api.py"""
 from __future__ import annotations
 
-import dataclasses
 import enum
 import inspect
 import re

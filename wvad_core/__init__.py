@@ -10,7 +10,7 @@ from importlib.metadata import version
 from . import data
 from .backend import list_backends
 from .data.batches import Batch
-from .detector import Detector, create, from_published, load, published_names
+from .detector import Detector, create, export, from_published, load, published_names
 from .errors import AssumedWarning, InputError
 from .registry import list_extractors, list_methods
 from .reports.results import Report, evaluate
@@ -19,4 +19,5 @@ from .training.experiment import TrainingResult, train
 
 __version__ = version("wvad")
 __all__ = ["AssumedWarning", "Batch", "Detector", "InputError", "Report", "TrainingResult", "create", "data", "evaluate",
-           "from_published", "list_backends", "list_extractors", "list_methods", "load", "metrics", "published_names", "train"]
+           "export", "from_published", "list_backends", "list_extractors", "list_methods", "load", "metrics",
+           "published_names", "train"]

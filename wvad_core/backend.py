@@ -22,6 +22,7 @@ from .training.recipe import Recipe
 
 Array = np.ndarray
 GROUP = "wvad.backends"
+EXPORTS = "wvad.exports"
 
 
 class TrainingSession(Protocol):
@@ -154,7 +155,7 @@ class Backend(ABC):
         return [array]
 
     def export(self, network: Any, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write what `score` computes to a file, in the format of its suffix (see `wvad_core.checkpoints.export`).
+        """Write what `score` computes to a file, in the format of its suffix (see `wvad_core.export`).
 
         metadata: goes into the file where the format has a place for it. Raises NotImplementedError with the reason
         where the format cannot express the network.
@@ -177,6 +178,14 @@ def backend(name: str) -> Backend:
     except ImportError as error:
         raise InputError(f"backend {name} cannot start ({one_line(error)}); install its framework: "
                          f"{pip_command(entries[name])}") from error
+
+
+def export_formats() -> dict[str, EntryPoint]:
+    """{suffix: the backend that writes files for deployment in this format}, whether or not its framework is installed.
+
+    An entry point's name is the suffix, and that of the extra with all that writing them takes.
+    """
+    return {f".{entry.name}": entry for entry in sorted(entry_points(group=EXPORTS), key=lambda entry: entry.name)}
 
 
 def training_backend(name: str) -> Backend:

@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from .backend import Backend
+from .backend import Backend, export_formats, pip_command
 from .backend import backend as find_backend
 from .blocks import tensors
 from .blocks.configuration import PUBLISHED_CROPS, Config, configure
@@ -21,7 +23,8 @@ from .checkpoints.identification.naming import as_computed
 from .data.arrays import as_features
 from .data.batches import Batch
 from .data.companions import read_companions
-from .errors import Failure, InputError
+from .errors import Failure, InputError, one_line
+from .files import written_whole
 from .registry import classes_of, memory_state, restore_memory, specification
 
 Array = np.ndarray
@@ -209,6 +212,34 @@ def from_published(method: str, state: Mapping[str, Array], backend: str = "nump
                                precision, seed, allow_fresh)
     detector.assumed.warn(source)
     return detector
+
+
+def export(detector: Detector[Any], path: str | Path) -> None:
+    """Write one file for deployment, which needs nothing of this library: .onnx, or .mindir.
+
+    It computes `detector.score(features, raw=True)`, (N, T, D) float32 -> (T,) float32.
+
+    Where the method does something to the scores at last, the file does not, and its metadata say so: `scores` is "raw". The detector may be on any backend: its weights go to the one that writes the format. Raises InputError where that
+    backend is not installed, and with the reason where the format cannot express the method.
+    """
+    path, known = Path(path), export_formats()
+    if path.suffix not in known:
+        raise InputError(f"{path}: cannot export to {path.suffix or 'a file without a suffix'}; the formats are "
+                         f"{', '.join(known)}")
+    metadata = {"method": detector.method, "config": json.dumps(detector.config.as_dict()), "version": version("wvad")}
+    metadata |= detector.assumed.metadata()
+    if hasattr(specification(detector.method).module, "postprocess"):
+        metadata["scores"] = "raw"
+    try:
+        writer: Backend = known[path.suffix].load()
+        network = writer.build(detector.method, detector.config, detector.weights(), "cpu", "float32", 0)
+        with written_whole(path) as temporary:
+            writer.export(network, temporary, metadata)
+    except ImportError as error:
+        raise InputError(f"{path}: cannot be written ({one_line(error)}); install what it takes: "
+                         f"{pip_command(known[path.suffix])}") from error
+    except NotImplementedError as error:
+        raise InputError(f"{path}: {path.suffix[1:]} cannot express this {detector.method} detector: {error}") from error
 
 
 def published_names(method: str, **config: Any) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """The library leaves its caller's state as it found it, and computes the same whatever that is; looking at a network
 leaves it as it is."""
 import contextlib
-import dataclasses
 import json
 import operator
 import os

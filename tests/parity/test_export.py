@@ -10,7 +10,7 @@ import wvad_core as wv
 from cases import CONFIGS, detector, video
 from compare import OUTPUT, assert_close
 from wvad_core.backend import backend as find_backend
-from wvad_core.checkpoints.export import export, formats
+from wvad_core.backend import export_formats
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.on_the_cpu  # from where networks are exported
@@ -55,14 +55,14 @@ SUFFIXES = [pytest.param(".onnx", marks=pytest.mark.needs("torch")),
 
 
 def test_every_format_is_run_here():
-    assert set(formats()) == set(RUNNERS) and {method for method, _ in CASES} == set(wv.list_methods())
+    assert set(export_formats()) == set(RUNNERS) and {method for method, _ in CASES} == set(wv.list_methods())
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("method, config", CASES)
 def test_scores(suffix, method, config, tmp_path):
     made, path = detector(method, config, "numpy"), tmp_path / f"an.export{suffix}"
-    export(made, path)
+    wv.export(made, path)
     assert list(tmp_path.iterdir()) == [path] and str(ROOT).encode() not in path.read_bytes()
     run, metadata = RUNNERS[suffix](path)
     assert metadata["method"] == method
@@ -92,21 +92,21 @@ def mindspore_breaks(network, features):
     pytest.param(".mindir", "construct", mindspore_breaks, "Unsupported statement", marks=pytest.mark.needs("mindspore"))])
 def test_what_cannot_be_expressed(suffix, forward, breaks, reason, tmp_path, monkeypatch):
     method, config = SMALL
-    made, framework = detector(method, config, "numpy"), formats()[suffix].load()
+    made, framework = detector(method, config, "numpy"), export_formats()[suffix].load()
     network = framework.build(method, made.config, made.weights(), "cpu", "float32", 0)
     monkeypatch.setattr(type(network), forward, breaks)
     monkeypatch.chdir(tmp_path)  # MindSpore's compiler leaves a report in the working directory
     with pytest.raises(wv.InputError, match=f"x{suffix}: .* cannot express this {method} detector: .*{reason}") as error:
-        export(made, tmp_path / "out" / f"x{suffix}")
+        wv.export(made, tmp_path / "out" / f"x{suffix}")
     assert "\n" not in str(error.value) and not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_weights_that_one_file_does_not_hold(suffix, tmp_path, monkeypatch):
-    module = formats()[suffix].module.replace("backend", "export")
+    module = export_formats()[suffix].module.replace("backend", "export")
     monkeypatch.setattr(f"{module}.MOST", 100)
     with pytest.raises(wv.InputError, match="its weights take 0.0 GiB"):
-        export(detector(*SMALL, "numpy"), tmp_path / f"x{suffix}")
+        wv.export(detector(*SMALL, "numpy"), tmp_path / f"x{suffix}")
     assert not list(tmp_path.iterdir())
 
 
@@ -115,13 +115,13 @@ def test_a_package_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     monkeypatch.delitem(sys.modules, "wvad_torch.export", raising=False)
     with pytest.raises(wv.InputError, match='onnxscript.*: pip install "torch[^ ]*" "onnx[^ ]*" "onnxscript') as error:
-        export(detector(*SMALL, "numpy"), tmp_path / "x.onnx")
+        wv.export(detector(*SMALL, "numpy"), tmp_path / "x.onnx")
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
 def test_a_format_that_is_not_known(tmp_path):
     with pytest.raises(wv.InputError, match="x.tflite: cannot export to .tflite; the formats are .mindir, .onnx"):
-        export(detector(*SMALL, "numpy"), tmp_path / "x.tflite")
+        wv.export(detector(*SMALL, "numpy"), tmp_path / "x.tflite")
 
 
 def test_the_specification_exports_nothing(tmp_path):

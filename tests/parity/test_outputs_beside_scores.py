@@ -11,7 +11,6 @@ import wvad_core as wv
 from compare import GRADIENT, OUTPUT, assert_close
 from wvad_core import registry
 from wvad_core.backend import backend as find_backend
-from wvad_core.checkpoints.export import export
 from wvad_core.data import Dataset, TrainingSet
 from wvad_core.errors import Failure
 from wvad_core.scoring.evaluation import Frames, postprocessed, scored
@@ -159,7 +158,7 @@ def test_exported_files_have_raw_scores_and_say_so(tmp_path):
     import onnxruntime
 
     detector = made("torch", smoothing=3)
-    export(detector, tmp_path / "a.onnx")
+    wv.export(detector, tmp_path / "a.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
     assert_close(session.run(None, {"features": video()})[0], detector.score(video(), raw=True), OUTPUT)
     metadata = session.get_modelmeta().custom_metadata_map

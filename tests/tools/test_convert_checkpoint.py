@@ -233,14 +233,14 @@ def test_no_partial_file_of_damaged_ones(capsys, folder):
 def test_deployment(capsys, folder, monkeypatch, suffix):
     """What the export writes is its own tests' matter."""
     got = []
-    monkeypatch.setattr(convert.export, "export", lambda detector, path: (got.append(detector), path.write_bytes(b"x" * 7)))
+    monkeypatch.setattr(convert.wv, "export", lambda detector, path: (got.append(detector), path.write_bytes(b"x" * 7)))
     status, out, _ = run(capsys, "official.ckpt", f"x{suffix}", "k=5")
     assert status == 0 and out.endswith(f"\nwritten     x{suffix}, 7 bytes\n")
     assert got[0].config == wv.load("own.safetensors").config
 
 
 def test_export_writes_what_convert_writes_and_no_checkpoint(capsys, folder, monkeypatch):
-    monkeypatch.setattr(convert.export, "export", lambda detector, path: path.write_bytes(detector.method.encode()))
+    monkeypatch.setattr(convert.wv, "export", lambda detector, path: path.write_bytes(detector.method.encode()))
     expected = run(capsys, "official.ckpt", "x.onnx", "k=5")
     for words, result in ((["x.onnx"], expected), (["x.pt"], (2, "", "error: x.pt: expected the suffix .mindir or .onnx; "
                                                                 "`wvad convert` writes checkpoints\n"))):

@@ -8,7 +8,8 @@ from typing import Any
 
 import wvad_core as wv
 
-from ..checkpoints import export, formats
+from ..backend import export_formats
+from ..checkpoints import formats
 from ..checkpoints.contents import Contents, describe
 from ..checkpoints.identification.identify import Checkpoint, identify
 from ..detector import from_checkpoint
@@ -69,7 +70,7 @@ def convert(source: Path, target: Path, method: str | None, given: dict[str, Any
 
     given: settings of the method. companions: NAME=FILE words, of tensors that the source lacks.
     """
-    if target.suffix not in export.formats():
+    if target.suffix not in export_formats():
         check_suffix(target)
     if source.exists() and target.exists() and source.samefile(target):
         raise wv.InputError(f"{target}: OUT is IN, expected another file")
@@ -81,8 +82,8 @@ def convert(source: Path, target: Path, method: str | None, given: dict[str, Any
     found.check_whole(str(source), allow_fresh)
     if not quiet:
         print("\n".join([*about_file(source, kind.NAME), *about(found, contents)]), flush=True)
-    if target.suffix in export.formats():
-        export.export(from_checkpoint(found, str(source), allow_fresh=allow_fresh), target)
+    if target.suffix in export_formats():
+        wv.export(from_checkpoint(found, str(source), allow_fresh=allow_fresh), target)
     else:
         formats.by_suffix(target).write(target, as_published(found) if published else describe(
             found.weights, found.method, found.config.as_dict(), found.assumed))
@@ -99,4 +100,4 @@ def check_suffix(target: Path) -> None:
     try:
         formats.by_suffix(target)
     except wv.InputError as error:
-        raise wv.InputError(f"{error}; for deployment {', '.join(export.formats())}") from None
+        raise wv.InputError(f"{error}; for deployment {', '.join(export_formats())}") from None

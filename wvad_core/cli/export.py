@@ -7,7 +7,7 @@ from pathlib import Path
 
 import wvad_core as wv
 
-from ..checkpoints import export
+from ..backend import export_formats
 from . import options
 from .convert import convert
 
@@ -29,7 +29,7 @@ Exit status: 2 for bad input, 1 for a failure."""
 def main(argv: Sequence[str], prog: str = "wvad export") -> None:
     arguments = parser(prog).parse_intermixed_args(argv)
     options.set_log_level(arguments)
-    suffixes = export.formats()
+    suffixes = export_formats()
     if arguments.target.suffix not in suffixes:
         raise wv.InputError(f"{arguments.target}: expected the suffix {' or '.join(suffixes)}; `wvad convert` writes checkpoints")
     convert(arguments.source, arguments.target, arguments.method, options.settings(arguments.settings), quiet=arguments.quiet,

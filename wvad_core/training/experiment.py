@@ -23,7 +23,6 @@ from .initial import initial_weights
 from .loop import Journal, Trained, read_training_set
 from .loop import train as train_stages
 from .planning import DEMO, Plan, plan, read_plan, with_steps
-from .recipe import Recipe
 from .run_folder import BEST, LAST, Run
 from .selection import held_out, validator, videos_of
 
