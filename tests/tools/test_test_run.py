@@ -9,6 +9,8 @@ import devices
 import economy
 import pytest
 
+import wvad_core
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -28,7 +30,7 @@ def pytest_run(before: str, *arguments: str) -> subprocess.CompletedProcess:
 def test_the_header_names_backends_and_versions():
     run = collected("--backends", "numpy")
     assert run.returncode == 0
-    assert f"wvad backends: numpy (numpy {__import__('numpy').__version__})" in run.stdout
+    assert f"wvad in {Path(wvad_core.__file__).parent}; backends: numpy (numpy {__import__('numpy').__version__})" in run.stdout
     assert "mindspore" not in run.stdout
 
 

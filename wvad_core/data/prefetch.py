@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Value = TypeVar("Value")
 
 
-def ahead(values: Iterable[Value], count: int = 2) -> Iterator[Value]:
+def ahead(values: Iterable[Value], count: int = 2) -> Generator[Value, None, None]:
     """Give the values in their order, while one thread draws up to `count` of those that follow.
 
     An error of `values` is raised at its place in the order. Closing the iterator, or an error or interrupt of who uses

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ..progress import LOGGER, progress_bar
 from ..registry import specification
 from ..scoring.evaluation import VideoScores, describe, metrics_of, scored
 from .initial import initial_weights
-from .loop import Journal, Trained, read_training_set
+from .loop import Journal, Position, Trained, read_training_set
 from .loop import train as train_stages
 from .planning import DEMO, Plan, plan, read_plan, with_steps
 from .run_folder import BEST, LAST, Run
@@ -128,7 +128,8 @@ def opened(plan: Plan, folder: Path | None, writes: bool, begun_as: Plan | None)
 
 def check_steps(plan: Plan, begun_as: Plan, journal: Run) -> None:
     """Raise InputError unless a run can go on to a plan's number of steps."""
-    steps, position = plan.recipe.steps, journal.saved().position
+    steps, saved = plan.recipe.steps, journal.saved()
+    position = saved.position if saved else Position()
     if steps <= position.step:
         raise InputError(f"{journal.folder}: has taken {position.step} of {begun_as.recipe.steps} steps, expected more than "
                          f"that, not steps={steps}")
@@ -144,7 +145,7 @@ def first_weights(plan: Plan, journal: Journal) -> dict[str, np.ndarray] | None:
     """
     if plan.initial is None or journal.saved() is not None:
         return None
-    weights, found = initial_weights(plan.initial.file, plan.method, plan.config, plan.options.seed)
+    weights, found = initial_weights(plan.initial.file, plan.method, plan.config, cast(int, plan.options.seed))
     if found != plan.initial:
         raise InputError(f"{plan.initial.file}: has changed since the run was planned")
     return weights

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -131,17 +131,18 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
     loss that is not finite.
     """
     spec, journal, options = specification(method), journal or Journal(), options.of(recipe)
+    seed = cast(int, options.seed)
     config.crops_of(len(training_set.features[0]))
     stages, saved = spec.stages(config), journal.saved()
     begun = saved.position.stage if saved else 0
     with journal:
         for number, stage in enumerate(stages[begun:], begun):
             if saved is None:
-                weights = spec.next_stage(journal.best, stage, options.seed) if number else (
-                    initial or draw(spec.parameters(stage), options.seed))
+                weights = spec.next_stage(journal.best, stage, seed) if number else (
+                    initial or draw(spec.parameters(stage), seed))
                 saved = Saved(Position(number), weights, {})
                 journal.begin_stage()
-            detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=options.seed),
+            detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=seed),
                                later=config.patches - stage.patches)
             trainer = Trainer(detector, recipe, options)
             if saved.trainer:
@@ -151,7 +152,7 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
             loop = Loop(detector, trainer, training_set, recipe, options, validate, journal)
             position, saved = loop.run(saved.position), None
         journal.close(detector)
-    return Trained(detector, journal.best, position)
+    return Trained(detector, cast(Mapping, journal.best), position)
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ class Loop:
     def run(self, position: Position) -> Position:
         """Take the steps from a position to the stage's end; where that is."""
         recipe, options = self.recipe, self.options
+        every = cast(int, options.evaluate_every)
         self.reseed(position)
         bar = tqdm(total=recipe.steps, initial=position.step, desc=self.title(position), unit="step", leave=False,
                    disable=self.rank > 0 or None)
@@ -176,7 +178,7 @@ class Loop:
                 terms = self.step(position.step, next(batches))
                 position = replace(position, step=position.step + 1)
                 self.journal.record({"stage": position.stage + 1, "step": position.step} | terms)
-                if position.step % options.evaluate_every == 0 or position.ended(recipe, options):
+                if position.step % every == 0 or position.ended(recipe, options):
                     position = self.validated(position)
                 if position.step % options.save_every == 0 or position.ended(recipe, options):
                     self.save(position)
@@ -191,7 +193,7 @@ class Loop:
     def batch(self, step: int) -> Batch:
         """This process's part of a step's batch."""
         recipe, (rank, ranks) = self.recipe, self.detector.backend.processes()
-        drawn = self.training_set.batch(step, recipe.videos, self.options.seed, recipe.crops, rank, ranks, recipe.batches,
+        drawn = self.training_set.batch(step, recipe.videos, cast(int, self.options.seed), recipe.crops, rank, ranks, recipe.batches,
                                         recipe.draw)
         return drawn.without_last(self.detector.later)
 
@@ -200,7 +202,7 @@ class Loop:
         terms = self.trainer.step(batch)
         bad = [f"{name} = {value}" for name, value in terms.items() if not math.isfinite(value)]
         if bad:
-            videos = ", ".join(self.training_set.names[video] for video in batch.videos)
+            videos = ", ".join(self.training_set.names[video] for video in (() if batch.videos is None else batch.videos))
             raise Failure(f"training {self.detector.method}: the loss of step {number + 1} is not finite "
                           f"({', '.join(bad)}); a lower learning rate may help; the batch's videos: {videos}")
         return terms

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..backend import training_backend
 from ..blocks.configuration import Config, configure
@@ -107,7 +107,7 @@ def plan(method: str, dataset: str, features: str | Path | None = None, backend:
                 resolved.options, taken, overrides, None, files, sha256)
     if init is None:
         return made
-    return replace(made, initial=initial_weights(init, method, made.config, resolved.options.seed)[1])
+    return replace(made, initial=initial_weights(init, method, made.config, cast(int, resolved.options.seed))[1])
 
 
 def read_plan(folder: str | Path) -> Plan:

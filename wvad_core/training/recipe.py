@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 from ..blocks.configuration import require
 from ..data.draws import BATCHES, DRAWS
@@ -120,7 +120,7 @@ class Recipe:
                 and list(milestones) == sorted(milestones), "milestones", milestones, "positive whole numbers that rise")
         require(self.schedule != "step" or self.decay_steps is not None, "decay_steps", self.decay_steps,
                 "a positive whole number with schedule=step")
-        require(self.schedule != "multi-step" or milestones, "milestones", milestones, "steps with schedule=multi-step")
+        require(self.schedule != "multi-step" or bool(milestones), "milestones", milestones, "steps with schedule=multi-step")
 
     def grouped(self, names: Iterable[str]) -> list[list[str]]:
         """`names` by group: those of no group first, then those of each group."""
@@ -133,8 +133,8 @@ class Recipe:
     def rates(self, step: int) -> list[float | None]:
         """The learning rates of these lists at a step, counted from 1; None where the group has not begun."""
         return [self.scheduled(self.learning_rate, step)] + [
-            None if step <= g.warm_up
-            else self.scheduled(g.learning_rate * g.decay ** ((step - 1 - g.warm_up) // g.decay_steps), step)
+            None if step <= (start := cast(int, g.warm_up))  # a word is resolved with the method's settings
+            else self.scheduled(g.learning_rate * g.decay ** ((step - 1 - start) // g.decay_steps), step)
             for g in self.groups]
 
     def scheduled(self, rate: float, step: int) -> float:
@@ -143,7 +143,7 @@ class Recipe:
             rate *= step / self.warm_up_steps
         taken = (step - 1) // self.schedule_every * self.schedule_every
         if self.schedule == "step":
-            return rate * self.decay ** (taken // self.decay_steps)
+            return rate * self.decay ** (taken // (self.decay_steps or self.steps))
         if self.schedule == "multi-step":
             return rate * self.decay ** sum(milestone <= taken for milestone in self.milestones)
         if self.schedule == "cosine":
@@ -209,9 +209,9 @@ def check_from_zero(values: Any, name: str) -> None:
     require(is_whole(value) and value >= 0, name, value, "a whole number that is not negative")
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 
@@ -59,5 +60,5 @@ def held_out(dataset: Dataset, options: Options) -> np.ndarray:
             raise InputError(f"{dataset.name} has {len(places)} {'abnormal' if label else 'normal'} training videos, "
                              "expected at least 2 to hold one out; or select=test")
         count = min(max(1, round(options.holdout * len(places))), len(places) - 1)
-        held.append(np.random.default_rng([options.seed, label]).permutation(places)[:count])
+        held.append(np.random.default_rng([cast(int, options.seed), int(label)]).permutation(places)[:count])
     return np.sort(np.concatenate(held))
