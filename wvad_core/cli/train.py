@@ -47,7 +47,7 @@ examples:
   %(prog)s --method METHOD --dataset xd-violence --features i3d --output runs/first
   %(prog)s --method METHOD --dataset own.csv --features own select=holdout
   %(prog)s --resume runs/first steps=2000
-  torchrun --nproc_per_node 8 tools/train.py --method METHOD --dataset ucf-crime --features i3d
+  torchrun --nproc_per_node 8 $(which wvad) train --method METHOD --dataset ucf-crime --features i3d
 
 A run folder gets best.safetensors, last.safetensors, their reports in best/ and last/, recipe.json,
 history.jsonl, report.json, curves.png, and TensorBoard's event files where tensorboardX is
