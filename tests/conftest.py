@@ -17,7 +17,7 @@ import tagger  # noqa: E402
 
 import wvad_core as wv  # noqa: E402
 from wvad_core import registry  # noqa: E402
-from wvad_core.backend import backend  # noqa: E402
+from wvad_core.backend import find_backend  # noqa: E402
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "on_a_device: a test of what exists on other devices alone")
     config.pluginmanager.register(economy.Economy())
     try:
-        config.wvad_versions = {name: backend(name).versions() for name in asked(config)}
+        config.wvad_versions = {name: find_backend(name).versions() for name in asked(config)}
     except wv.InputError as error:
         raise pytest.UsageError(f"--backends: {error}") from error
     try:

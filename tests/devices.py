@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import wvad_core as wv
-from wvad_core.backend import backend as find_backend
+from wvad_core.backend import find_backend
 
 FRAMEWORKS = {"cpu": ("torch", "mindspore"), "cuda": ("torch",), "ascend": ("mindspore",)}
 VARIABLE = "WVAD_TEST_DEVICE"

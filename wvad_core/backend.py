@@ -10,15 +10,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from .blocks.configuration import Config
 from .data.batches import Batch
 from .errors import InputError, one_line
-from .training.options import Options
-from .training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from .training.options import Options
+    from .training.recipe import Recipe
 
 Array = np.ndarray
 GROUP = "wvad.backends"
@@ -168,7 +170,7 @@ def list_backends() -> tuple[str, ...]:
     return tuple(sorted(_entries()))
 
 
-def backend(name: str) -> Backend:
+def find_backend(name: str) -> Backend:
     """Import a backend by its name."""
     entries = _entries()
     if name not in entries:
@@ -190,7 +192,7 @@ def export_formats() -> dict[str, EntryPoint]:
 
 def training_backend(name: str) -> Backend:
     """A backend that trains, by its name. Raises InputError for one that does not."""
-    found = backend(name)
+    found = find_backend(name)
     if not found.TRAINS:
         others = ", ".join(other for other in list_backends() if other != name)
         raise InputError(f"the {name} backend does not train, expected one that does, of {others}")

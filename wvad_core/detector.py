@@ -11,14 +11,13 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from .backend import Backend, export_formats, pip_command
-from .backend import backend as find_backend
+from .backend import Backend, export_formats, find_backend, pip_command
 from .blocks import tensors
 from .blocks.configuration import PUBLISHED_CROPS, Config, configure
 from .checkpoints import formats
 from .checkpoints.assumed import Assumed
 from .checkpoints.contents import completed, describe
-from .checkpoints.identification.identify import Checkpoint, identify, of_published
+from .checkpoints.identification.recognition import Checkpoint, identify, of_published
 from .checkpoints.identification.naming import as_computed
 from .data.arrays import as_features
 from .data.batches import Batch

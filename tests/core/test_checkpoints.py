@@ -15,7 +15,7 @@ import wvad_core as wv
 from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents, describe, description, digest
 from wvad_core.checkpoints.formats import mindspore, safetensors
-from wvad_core.checkpoints.identification.identify import identify
+from wvad_core.checkpoints.identification.recognition import identify
 
 FORMATS = formats.formats()
 SUFFIXES = [(kind, suffix) for kind in FORMATS for suffix in kind.SUFFIXES]

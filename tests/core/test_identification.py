@@ -8,7 +8,7 @@ from ml_dtypes import bfloat16
 import golden
 import wvad_core as wv
 from wvad_core.checkpoints.contents import Contents, describe
-from wvad_core.checkpoints.identification.identify import identify
+from wvad_core.checkpoints.identification.recognition import identify
 from wvad_core.checkpoints.identification.naming import CANONICAL, PUBLISHED, as_computed, squeezed
 from wvad_core.registry import Published, specification
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from wvad_core.training.optimisers import OPTIMISERS, slots_of
-from wvad_core.training.recipe import Recipe
+from wvad_core.training.recipe import CHOICES, Recipe
 from wvad_core.training.trainer import clipping
 
 RECIPE = Recipe(segments=1, videos=1, steps=1, weight_decay=0.5, eps=0.1)
@@ -65,3 +65,7 @@ def test_twenty_steps_are_pytorchs(values):
 def test_clipping(norm, most, expected):
     assert clipping(norm, most) == pytest.approx(expected, rel=1e-6)
     assert not clipping(float("nan"), most) < 1
+
+
+def test_recipes_may_name_these():
+    assert CHOICES["optimiser"] == tuple(OPTIMISERS)

@@ -11,7 +11,7 @@ import pytest
 import wvad_core as wv
 from wvad_core import registry
 from wvad_core.checkpoints.contents import Contents
-from wvad_core.checkpoints.identification.identify import identify
+from wvad_core.checkpoints.identification.recognition import identify
 from wvad_core.cli.methods import main as list_methods
 from wvad_core.registry import MethodSpecification, Models, Specification, specification
 from wvad_core.scoring import cost

@@ -7,7 +7,7 @@ import wvad_core as wv
 from wvad_core.blocks.tensors import draw
 from wvad_core.checkpoints.contents import Contents
 from wvad_core.checkpoints.formats import safetensors
-from wvad_core.checkpoints.identification.identify import identify
+from wvad_core.checkpoints.identification.recognition import identify
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from wvad_core.training import loop as training_loop
 from wvad_core.training.loop import Journal, Position, train
 from wvad_core.training.options import Options
 from wvad_core.training.recipe import Recipe
-from wvad_core.training.run_folder import BEST, HISTORY, LAST, LOCK, STATE, Run, read_run
+from wvad_core.training.run_folder import BEST, HISTORY, LAST, LOCK, STATE, Run
 
 RECIPE = Recipe(segments=4, videos=2, steps=20, crops="all")
 OPTIONS = Options(evaluate_every=4, save_every=3)

@@ -5,7 +5,7 @@ import devices
 import numpy as np
 
 import wvad_core as wv
-from wvad_core.backend import backend as find_backend
+from wvad_core.backend import find_backend
 from wvad_core.registry import specification
 
 CONFIGS = {

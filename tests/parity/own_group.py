@@ -13,7 +13,7 @@ from parallel_worker import SAME, dataset, evaluate
 from torch import distributed
 
 from cases import CONFIGS
-from wvad_core.backend import backend as find_backend
+from wvad_core.backend import find_backend
 
 
 def main(rank: int, size: int, folder: Path) -> None:

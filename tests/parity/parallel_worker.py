@@ -17,7 +17,7 @@ import numpy as np
 
 import wvad_core as wv
 from cases import CONFIGS, activations, batch, detector
-from wvad_core.backend import backend as find_backend
+from wvad_core.backend import find_backend
 from wvad_core.data.annotations import Video
 from wvad_core.data.dataset import Dataset, Item
 from wvad_core.data.features import VideoFeatures

@@ -10,7 +10,7 @@ from wvad_core.blocks.tensors import Scope
 from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents
 from wvad_core.checkpoints.formats import safetensors
-from wvad_core.checkpoints.identification.identify import identify
+from wvad_core.checkpoints.identification.recognition import identify
 from wvad_core.checkpoints.identification.naming import CANONICAL, PUBLISHED
 from wvad_core.checkpoints.identification.trials import changed
 from wvad_core.data import demo

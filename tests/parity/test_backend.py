@@ -19,7 +19,7 @@ import wvad_core as wv
 from cases import CONFIGS, batch, detector, perturbed, video
 from compare import OUTPUT, TRAINED, assert_all_close, assert_close
 from wvad_core.backend import Backend
-from wvad_core.backend import backend as find_backend
+from wvad_core.backend import find_backend
 from wvad_core.backend import EXPORTS
 from wvad_core.registry import memory_state
 from wvad_core.training.optimisers import OPTIMISERS, slots_of

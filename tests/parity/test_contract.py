@@ -11,7 +11,7 @@ import pytest
 
 import wvad_core as wv
 from cases import CONFIGS
-from wvad_core.backend import backend as find_backend
+from wvad_core.backend import find_backend
 from wvad_core.registry import specification
 
 FOLDERS = {name: Path(importlib.util.find_spec(f"wvad_{name}").origin).parent for name in ("torch", "mindspore")}

@@ -13,7 +13,7 @@ from cases import CONFIGS, NETWORKS, detector, video
 from compare import OUTPUT, assert_close
 from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents, describe, digest
-from wvad_core.checkpoints.identification.identify import identify
+from wvad_core.checkpoints.identification.recognition import identify
 
 SUFFIXES = (".ckpt", ".pt", ".safetensors")
 SMALL = 2e6

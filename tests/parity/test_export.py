@@ -9,7 +9,7 @@ import pytest
 import wvad_core as wv
 from cases import CONFIGS, detector, video
 from compare import OUTPUT, assert_close
-from wvad_core.backend import backend as find_backend
+from wvad_core.backend import find_backend
 from wvad_core.backend import export_formats
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 
 import wvad_core as wv
 from cases import CONFIGS, NETWORKS
-from wvad_core.backend import backend as find_backend
+from wvad_core.backend import find_backend
 from wvad_core.blocks import tensors
 from wvad_core.blocks.configuration import configure
 from wvad_core.registry import module_name, specification

@@ -10,7 +10,7 @@ import devices
 import wvad_core as wv
 from compare import GRADIENT, OUTPUT, assert_close
 from wvad_core import registry
-from wvad_core.backend import backend as find_backend
+from wvad_core.backend import find_backend
 from wvad_core.data import Dataset, TrainingSet
 from wvad_core.errors import Failure
 from wvad_core.scoring.evaluation import Frames, postprocessed, scored

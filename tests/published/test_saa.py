@@ -12,7 +12,7 @@ from test_golden import CASES, detector, tolerance
 import native
 import wvad_core as wv
 from compare import OUTPUT, assert_all_close, assert_close
-from wvad_core.backend import backend as find_backend
+from wvad_core.backend import find_backend
 
 CASE = CASES["saa_eval"]
 

@@ -8,7 +8,7 @@ import pytest
 import native
 import wvad_core as wv
 from golden import features
-from wvad_core.backend import backend as find_backend
+from wvad_core.backend import find_backend
 from wvad_core.blocks import magnitude
 from wvad_core.methods.ssrl import Config, Grid, next_stage, parameters
 from wvad_core.training.recipe import Recipe

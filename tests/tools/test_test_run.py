@@ -61,7 +61,7 @@ def test_a_device_that_is_not_there_fails_the_run(backends, device, message):
 
 RECORD = """
 import atexit
-from wvad_core.backend import backend
+from wvad_core.backend import find_backend
 built = set()
 atexit.register(lambda: print(f"\\nbuilt: {sorted(built)}"))
 def record(name, build):
@@ -70,7 +70,7 @@ def record(name, build):
         return build(method, config, weights, device, *more, **named)
     return recorded
 for name in ("torch", "mindspore"):
-    backend(name).build = record(name, backend(name).build)
+    find_backend(name).build = record(name, find_backend(name).build)
 """
 ON_A_DEVICE = {
     "published/test_golden.py": "test_scores and saa_eval or (test_loss_terms or gradient) and ar_net_mean and not True",

@@ -13,7 +13,7 @@ import numpy as np
 from ..checkpoints import formats
 from ..checkpoints.assumed import text
 from ..checkpoints.contents import Contents, completed
-from ..checkpoints.identification.identify import Checkpoint
+from ..checkpoints.identification.recognition import Checkpoint
 from ..data.companions import parse_companions, read_companions
 from ..errors import one_line
 

@@ -11,7 +11,7 @@ import wvad_core as wv
 from ..backend import export_formats
 from ..checkpoints import formats
 from ..checkpoints.contents import Contents, describe
-from ..checkpoints.identification.identify import Checkpoint, identify
+from ..checkpoints.identification.recognition import Checkpoint, identify
 from ..detector import from_checkpoint
 from . import inspect, options
 from .contents_text import about, about_file, line, read, size

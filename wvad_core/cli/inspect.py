@@ -8,7 +8,7 @@ from typing import Any
 
 import wvad_core as wv
 
-from ..checkpoints.identification.identify import identify
+from ..checkpoints.identification.recognition import identify
 from . import options
 from .contents_text import about, about_file, counted, line, read, table
 

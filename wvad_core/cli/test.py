@@ -10,7 +10,7 @@ from typing import Any
 
 import wvad_core as wv
 
-from ..backend import backend
+from ..backend import find_backend
 from ..data import Dataset, bundled_tables, demo, load_table
 from ..data.companions import parse_companions
 from ..registry import module_name
@@ -47,7 +47,7 @@ def main(argv: Sequence[str], prog: str = "wvad test") -> None:
 def score(arguments: argparse.Namespace, command: str) -> None:
     """Do what checked arguments ask for. command: what stands for them in the report."""
     name = arguments.backend or options.default_backend("numpy")
-    first = backend(name).join(arguments.device)[0] == 0
+    first = find_backend(name).join(arguments.device)[0] == 0
     checkpoint = arguments.checkpoint or demo.demo_checkpoint(arguments.method or demo.default_method())
     detector = wv.load(checkpoint, name, arguments.device, arguments.precision, method=arguments.method,
                        allow_fresh=arguments.allow_fresh, companions=parse_companions(arguments.companion))

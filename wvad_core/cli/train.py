@@ -13,7 +13,7 @@ import numpy as np
 
 import wvad_core as wv
 
-from ..backend import backend
+from ..backend import find_backend
 from ..checkpoints.contents import digest
 from ..data import bundled_tables, demo, load_table
 from ..data.companions import parse_companions
@@ -64,7 +64,7 @@ def main(argv: Sequence[str], prog: str = "wvad train") -> None:
         plan = planned(arguments)
         folder = arguments.output or Path("runs", f"{plan.method}_{Path(plan.dataset).stem}_{plan.backend}")
         check_new(folder)
-    first = backend(plan.backend).join(plan.device)[0] == 0
+    first = find_backend(plan.backend).join(plan.device)[0] == 0
     say = partial(print, flush=True) if first and not arguments.quiet else (lambda line: None)
     say(heading(plan, folder, arguments))
     if arguments.seeds == 1:
@@ -83,7 +83,7 @@ def main(argv: Sequence[str], prog: str = "wvad train") -> None:
 def trained(plan: Plan, folder: Path, say: Callable[[str], None], begun_as: Plan | None = None) -> dict[str, Any]:
     """Train by a plan; the report. Writes the reports of both weights and the curves, where matplotlib is installed."""
     result = experiment.run(plan, folder, say, begun_as)
-    if backend(plan.backend).processes()[0] == 0:
+    if find_backend(plan.backend).processes()[0] == 0:
         save_reports(result, folder)
         draw(result, folder, say)
     return result.report

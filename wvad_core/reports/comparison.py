@@ -46,8 +46,21 @@ class Comparison:
     replicates: int
 
     def table(self) -> str:
-        """The metrics side by side, then the differences, in percent."""
-        return text.comparison(self)
+        """The reports, their metrics side by side, and the differences from the first one, in percent."""
+        numbers = [f"[{i}]" for i in range(1, len(self.names) + 1)]
+        lines = [f"{number:<5}{name}{_subject(report)}"
+                 for number, name, report in zip(numbers, self.names, self.reports)]
+        lines += ["", f"{'':<42}" + "".join(f"{number:>26}" for number in numbers)]
+        lines += [f"{text.TITLES[key]:<42}" + "".join(f"{_cell(report, key):>26}" for report in self.reports)
+                  for key in text.TITLES if any(key in report.metrics for report in self.reports)]
+        lines += ["", f"{'difference from [1]':<28}{'':<6}{'percent':>9}   {'95 % interval':<20}better in"]
+        for number, differences in zip(numbers[1:], self.differences):
+            lines += [f"{text.TITLES[key].split(' (')[0]:<28}{number:<6}{100 * found.value:>+9.2f}   "
+                      f"{'{:+.2f} to {:+.2f}'.format(*(100 * end for end in found.interval)):<20}{100 * found.wins:.1f} %"
+                      for key, found in differences.items()]
+        videos = len(self.reports[0].videos)
+        return "\n".join([*lines, "", f"intervals: 95 % over the {videos} videos; {self.replicates} resamples of them, the "
+                                      "same for all, give those of the differences and how often one is better"])
 
 
 def compare(reports: Sequence[Report], names: Sequence[str], replicates: int = 1000, seed: int = 0) -> Comparison:
@@ -112,3 +125,16 @@ def _check_alike(first: dict[str, VideoScores], first_name: str, other: dict[str
         if not np.array_equal(ours, theirs):
             raise InputError(f"{name}: video {video.name} has other abnormal frames than in {first_name}, from snippet "
                              f"{np.flatnonzero(ours != theirs)[0]} on")
+
+
+def _cell(report: Report, key: str) -> str:
+    if key not in report.metrics:
+        return "-"
+    interval = f" ({text.span(report.intervals[key])})" if key in report.intervals else ""
+    return text.percent(report.metrics[key]) + interval
+
+
+def _subject(report: Report) -> str:
+    """What was run, as far as the report says."""
+    known = [str(report.about[key]) for key in ("method", "backend", "dataset", "checkpoint") if report.about.get(key)]
+    return f": {', '.join(known)}" if known else ""

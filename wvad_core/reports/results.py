@@ -54,7 +54,7 @@ class Report:
 
     def table(self) -> str:
         """The metrics in percent, one a line, with their intervals; then the categories."""
-        return text.table(self)
+        return text.table(self.metrics, self.intervals, self.categories, self.undefined)
 
     def save(self, folder: str | Path) -> None:
         """Write report.json and scores.npz into a folder (see storage.py), each whole or not at all.

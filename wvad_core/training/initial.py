@@ -12,7 +12,7 @@ import numpy as np
 from ..blocks.configuration import Config
 from ..blocks.tensors import COUNTER, draw
 from ..checkpoints import formats
-from ..checkpoints.identification.identify import Checkpoint, identify
+from ..checkpoints.identification.recognition import Checkpoint, identify
 from ..checkpoints.identification.naming import as_computed
 from ..errors import InputError, one_line
 from ..registry import specification

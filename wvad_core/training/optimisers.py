@@ -13,12 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .recipe import Recipe
+from .recipe import Recipe
 
 Array = np.ndarray
 Slots = Mapping[str, Array]

@@ -12,11 +12,10 @@ from ..blocks.configuration import require
 from ..data.draws import BATCHES, DRAWS
 from ..data.training_set import CROPS
 from ..errors import InputError
-from .optimisers import OPTIMISERS
 
 SCHEDULES = ("constant", "step", "multi-step", "cosine")
 CHOICES = {"batches": tuple(BATCHES), "draw": tuple(DRAWS), "crops": CROPS, "metric": ("auc", "ap"),
-           "optimiser": tuple(OPTIMISERS), "schedule": SCHEDULES}
+           "optimiser": ("adam", "adamw", "adagrad", "sgd"), "schedule": SCHEDULES}
 """What a recipe's words may be."""
 COUNTS = ("segments", "videos", "steps", "schedule_every")
 OPTIONAL_COUNTS = ("decay_steps", "evaluate_every")
