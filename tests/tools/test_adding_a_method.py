@@ -24,7 +24,8 @@ PROGRAMS = {"python": [sys.executable], "wvad": [sys.executable, "-c", WVAD]}
 def run(line: str, folder: Path, site: Path) -> subprocess.CompletedProcess:
     """A command line of the page in a folder, with the packages in `site` before all others."""
     program, *words = shlex.split(line)
-    environment = os.environ | {"PYTHONPATH": str(site), "GLOG_v": "3", "PYTHONDONTWRITEBYTECODE": "1"}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # it is nobody's worker
+    environment = own | {"PYTHONPATH": str(site), "GLOG_v": "3", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run([*PROGRAMS[program], *words], cwd=folder, env=environment, capture_output=True, text=True)
 
 
