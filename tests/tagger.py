@@ -62,7 +62,7 @@ def losses(batch: Batch, p: Any, config: Config) -> dict[str, Array]:
     """mil: cross entropy of a video's mean score over its length; tag: of its first class; text: towards that class's text."""
     within = np.arange(batch.features.shape[1]) < batch.true_lengths()[:, None]
     video = (forward(batch.features, p, config) * within).sum(1) / within.sum(1)
-    first = batch.class_places(len(config.categories))[:, 0]
+    first = batch.class_indices(len(config.categories))[:, 0]
     mil = -np.where(batch.labels == 1, np.log(video), np.log(1 - video)).mean()
     tag = -np.log(classify(batch.features, p, config).mean(1)[np.arange(len(first)), first]).mean()
     distance = p["tags"][first] - batch.companion("prompts")[first]

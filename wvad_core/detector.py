@@ -187,13 +187,13 @@ def load(path: str | Path, backend: str = "numpy", device: str = "auto", precisi
     return detector
 
 
-def from_checkpoint(found: Checkpoint, source: str, backend: str = "numpy", device: str = "auto",
+def from_checkpoint(checkpoint: Checkpoint, source: str, backend: str = "numpy", device: str = "auto",
                     precision: str = "float32", seed: int = 0, allow_fresh: bool = False) -> Detector[Any]:
     """A detector from what a file was found to hold. Raises InputError, which names `source`, as `load`; it does not warn."""
-    found.check_whole(source, allow_fresh)
-    weights = as_computed(found.weights, specification(found.method).parameters(found.config), source)
-    made = from_weights(found.method, found.config, weights, backend, device, precision, seed)
-    return replace(made, assumed=found.assumed)
+    checkpoint.check_whole(source, allow_fresh)
+    weights = as_computed(checkpoint.weights, specification(checkpoint.method).parameters(checkpoint.config), source)
+    made = from_weights(checkpoint.method, checkpoint.config, weights, backend, device, precision, seed)
+    return replace(made, assumed=checkpoint.assumed)
 
 
 def from_published(method: str, state: Mapping[str, Array], backend: str = "numpy", device: str = "auto",

@@ -52,7 +52,7 @@ class VideoNetwork(nn.Cell):
     def extra(self, batch: Batch, name: str) -> Tensor | None:
         """The attribute `name` of a batch as `terms` takes it, one row a video; None where the batch has none.
 
-        "classes" are `Batch.class_places`, (V, K). Real numbers come in the parameters' type. Raises InputError where
+        "classes" are `Batch.class_indices`, (V, K). Real numbers come in the parameters' type. Raises InputError where
         the batch lacks a companion.
         """
         value = batch.named(name, len(classes_of(self.config)))

@@ -108,7 +108,7 @@ def test_what_losses_ask_for_by_name():
 @pytest.mark.parametrize("classes", [[[0], [3], [1], [1]], [[0], [-1], [1], [1]], [[0], [], [1], [1]], [[0], [1, 1], [1], [1]]])
 def test_classes_that_the_method_does_not_have(classes):
     with pytest.raises(InputError, match="batch classes of video 1 are .*, expected different ones of 0 to 2"):
-        Batch(FEATURES, [0, 0, 1, 1], classes=classes).class_places(3)
+        Batch(FEATURES, [0, 0, 1, 1], classes=classes).class_indices(3)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 7, 25])

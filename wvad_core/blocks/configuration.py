@@ -87,19 +87,19 @@ def one_of(*choices: str) -> Any:
     return dataclasses.field(default=choices[0], metadata={"choices": choices})
 
 
-def configure(kind: type[Config], settings: Mapping[str, Any], method: str) -> Config:
+def configure(config_class: type[Config], settings: Mapping[str, Any], method: str) -> Config:
     """Make a configuration from settings; an unknown key is an error that names the nearest known ones."""
-    return kind(**typed(kind, settings, method))
+    return config_class(**typed(config_class, settings, method))
 
 
-def typed(kind: type[Config], settings: Mapping[str, Any], method: str) -> dict[str, Any]:
+def typed(config_class: type[Config], settings: Mapping[str, Any], method: str) -> dict[str, Any]:
     """Settings in the types of their defaults, each by itself: whether they fit together is not asked."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
     for key in settings:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, cutoff=0.5) or fields
             raise InputError(f"{method} has no setting {key!r}; did you mean {', '.join(near)}?")
-    return {key: _typed(kind, fields[key], value) for key, value in settings.items()}
+    return {key: _typed(config_class, fields[key], value) for key, value in settings.items()}
 
 
 def any_length(field: dataclasses.Field) -> bool:
@@ -107,12 +107,12 @@ def any_length(field: dataclasses.Field) -> bool:
     return ", ...]" in str(field.type)
 
 
-def alternatives(kind: type[Config]) -> dict[str, tuple[Any, ...]]:
+def alternatives(config_class: type[Config]) -> dict[str, tuple[Any, ...]]:
     """{setting: its values, the default first} of words with choices, of what is true or false, and of whole numbers
     that may be None, for which 1 stands where the default is None."""
     found: dict[str, tuple[Any, ...]] = {}
-    for field in dataclasses.fields(kind):
-        hint, optional = _hint(kind, field.name)
+    for field in dataclasses.fields(config_class):
+        hint, optional = _hint(config_class, field.name)
         if "choices" in field.metadata:
             found[field.name] = (field.default, *(word for word in field.metadata["choices"] if word != field.default))
         elif hint is bool:
@@ -123,13 +123,13 @@ def alternatives(kind: type[Config]) -> dict[str, tuple[Any, ...]]:
 
 
 @cache
-def _hints(kind: type[Config]) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _hints(config_class: type[Config]) -> dict[str, Any]:
+    return typing.get_type_hints(config_class)
 
 
-def _hint(kind: type[Config], name: str) -> tuple[Any, bool]:
+def _hint(config_class: type[Config], name: str) -> tuple[Any, bool]:
     """The type of a setting, and whether it may be None."""
-    hint = _hints(kind)[name]
+    hint = _hints(config_class)[name]
     members = typing.get_args(hint)
     if type(None) not in members:
         return hint, False
@@ -137,8 +137,8 @@ def _hint(kind: type[Config], name: str) -> tuple[Any, bool]:
     return only, True
 
 
-def _typed(kind: type[Config], field: dataclasses.Field, value: Any) -> Any:
-    hint, optional = _hint(kind, field.name)
+def _typed(config_class: type[Config], field: dataclasses.Field, value: Any) -> Any:
+    hint, optional = _hint(config_class, field.name)
     choices = field.metadata.get("choices")
     if value is None and optional:
         return None

@@ -90,10 +90,10 @@ def convert(source: Path, target: Path, method: str | None, given: dict[str, Any
     print(line("written", f"{target}, {size(target)}"))
 
 
-def as_published(found: Checkpoint) -> Contents:
+def as_published(checkpoint: Checkpoint) -> Contents:
     """The tensors under their published names, in PyTorch's shapes, and nothing else."""
-    names = wv.published_names(found.method, **found.config.as_dict())
-    return Contents({theirs: found.weights[ours] for theirs, ours in names.items()}, {})
+    names = wv.published_names(checkpoint.method, **checkpoint.config.as_dict())
+    return Contents({theirs: checkpoint.weights[ours] for theirs, ours in names.items()}, {})
 
 
 def check_suffix(target: Path) -> None:

@@ -10,7 +10,7 @@ from ..errors import InputError, one_line
 Array = np.ndarray
 
 
-def as_features(given: Any) -> Array:
+def as_features(numbers: Any) -> Array:
     """Numbers of any type, (T, D) or (N, T, D), in the type that is computed in, (N, T, D).
 
     That is float32; float64 stays where it comes as an array: the specification computes in it. Raises InputError for
@@ -18,7 +18,7 @@ def as_features(given: Any) -> Array:
     float32 (NaN, infinity, 1e39).
     """
     try:
-        values = np.asarray(given)
+        values = np.asarray(numbers)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors on a device, or with a gradient
         raise InputError(f"features are no array of numbers ({one_line(error)})") from error
     if values.dtype.kind not in "fiu" and values.dtype.name != "bfloat16":
@@ -29,7 +29,7 @@ def as_features(given: Any) -> Array:
     if flaw := first_not_finite(values):
         crop, snippet, value = flaw
         raise InputError(f"features have {value} in snippet {snippet} (crop {crop}), expected finite numbers")
-    exact = values.dtype == np.float64 and not isinstance(given, (list, tuple))
+    exact = values.dtype == np.float64 and not isinstance(numbers, (list, tuple))
     return values if exact else values.astype(np.float32, copy=False)
 
 

@@ -106,7 +106,7 @@ class Batch:
         seen = (self.features != 0).any(axis=axes)
         return np.where(seen, np.arange(1, seen.shape[1] + 1), 1).max(axis=1)
 
-    def class_places(self, count: int) -> Array | None:
+    def class_indices(self, count: int) -> Array | None:
         """(V, K), `classes` in rows, behind them -1, of a method with K = `count` classes; None where it has none.
 
         Column 0 is each video's first class; (places[..., None] == arange(K)).any(1) has 1 for each of its classes.
@@ -124,9 +124,9 @@ class Batch:
 
     def named(self, name: str, classes: int = 0) -> Array | None:
         """What a loss asks for by name: an attribute or what a method of it gives, one row a video; "classes" as
-        `class_places` of so many; a companion as "companions.NAME". None where the batch has none."""
+        `class_indices` of so many; a companion as "companions.NAME". None where the batch has none."""
         if name == "classes":
-            return self.class_places(classes)
+            return self.class_indices(classes)
         if name.startswith("companions."):
             return self.companion(name.removeprefix("companions."))
         value = getattr(self, name)

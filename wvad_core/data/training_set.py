@@ -43,7 +43,7 @@ class TrainingSet:
                  cache: str | Path | None = None, sampler: Sampler = BUILT_IN["segments"],
                  class_names: Sequence[str] = ()) -> None:
         self.labels, self.names = labels_of(dataset), [item.video.name for item in dataset]
-        self.classes = places_of_classes(dataset, class_names) if class_names else None
+        self.classes = indices_of_classes(dataset, class_names) if class_names else None
         self.companions = getattr(dataset, "companions", {})
         self.size, self.sampler = size, sampler
         self.snippets = [item.features.shape[1] for item in dataset]
@@ -154,7 +154,7 @@ def labels_of(dataset: Dataset) -> Array:
     return labels
 
 
-def places_of_classes(dataset: Dataset, class_names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+def indices_of_classes(dataset: Dataset, class_names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """For each video the places of its categories among the class names, in the table's order, each once.
 
     Raises InputError with a video that has no category, or one that is not among the names.

@@ -238,11 +238,11 @@ def loss_weights(config: Config) -> dict[str, float]:
     return {"norm": config.norm_weight} if config.variant == "bas" else {"center": config.center_weight}
 
 
-def k_max_loss(found: Array, lengths: Array, k: int) -> Array:
+def k_max_loss(scores: Array, lengths: Array, k: int) -> Array:
     """Cross entropy of the ceil(length / k) highest scores of each video, all picks averaged. (2B, T), (2B,) -> ()."""
-    labels = np.repeat([0, 1], len(found) // 2)
+    labels = np.repeat([0, 1], len(scores) // 2)
     return np.concatenate([binary_cross_entropy(np.sort(row[:length])[-(-(-length // k)):], label)
-                           for row, length, label in zip(found, lengths, labels)]).mean()
+                           for row, length, label in zip(scores, lengths, labels)]).mean()
 
 
 def center_loss(normal: Array) -> Array:

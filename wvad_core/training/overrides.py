@@ -22,21 +22,21 @@ class Resolved:
     config: Config
 
 
-def resolve(values: Mapping[str, Any], kind: type[Config], overrides: Mapping[str, Any], method: str) -> Resolved:
+def resolve(values: Mapping[str, Any], config_class: type[Config], overrides: Mapping[str, Any], method: str) -> Resolved:
     """What plain data of a recipe comes to with some values replaced.
 
-    values: an entry of a method's RECIPES, or {}. kind: the method's Config.
+    values: an entry of a method's RECIPES, or {}. config_class: the method's Config.
     overrides: {name: value} of the recipe's fields, of the options', of groups' ("PREFIX.FIELD") and of the method's
     settings. Where a recipe's or an option's name is a setting's too, "recipe.NAME", "options.NAME" and "config.NAME" tell
     them apart. A method that needs to know `num_segments` trains on `segments`, unless told otherwise.
     Raises InputError for a name that is none of these, with those that come near; for one that is two; for a value that is
     given under both its names; and for one that is out of range.
     """
-    changed, chosen, set_, of_groups = _told_apart(values, kind, overrides, method)
-    if "num_segments" in (f.name for f in fields(kind)) and "segments" in changed:
+    changed, chosen, set_, of_groups = _told_apart(values, config_class, overrides, method)
+    if "num_segments" in (f.name for f in fields(config_class)) and "segments" in changed:
         set_ = {"num_segments": changed["segments"]} | set_
     recipe = from_dict({**values, **changed} | {"groups": _groups(values, of_groups)}, f"the recipe of {method}")
-    config = configure(kind, {**recipe.settings, **set_}, method)
+    config = configure(config_class, {**recipe.settings, **set_}, method)
     groups = tuple(replace(group, warm_up=getattr(config, group.warm_up)) if isinstance(group.warm_up, str) else group
                    for group in recipe.groups)
     recipe = replace(recipe, groups=groups, settings=config.as_dict())
@@ -49,13 +49,13 @@ def _groups(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> list[dic
                          if (key := f"{group['prefix']}{f.name}") in overrides}} for group in values.get("groups", ())]
 
 
-def _told_apart(values: Mapping[str, Any], kind: type[Config], overrides: Mapping[str, Any],
+def _told_apart(values: Mapping[str, Any], config_class: type[Config], overrides: Mapping[str, Any],
                 method: str) -> list[dict[str, Any]]:
     """The overrides of the recipe's fields, of options, of the method's settings and of groups, by their short names."""
     options = [f.name for f in fields(Options)]
     recipe = [f.name for f in fields(Recipe) if f.name not in ("groups", "settings", *options)]
     grouped = [f"{group['prefix']}{f.name}" for group in values.get("groups", ()) for f in fields(Group)[1:]]
-    places = (("recipe.", recipe), ("options.", options), ("config.", [f.name for f in fields(kind)]), ("", grouped))
+    places = (("recipe.", recipe), ("options.", options), ("config.", [f.name for f in fields(config_class)]), ("", grouped))
     meanings: dict[str, list[tuple[int, str]]] = {}
     for place, (prefix, names) in enumerate(places):
         for name in names:

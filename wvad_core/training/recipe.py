@@ -170,18 +170,18 @@ def from_dict(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     return Recipe(**as_fields(values, Recipe) | {"groups": groups, "settings": dict(values.get("settings", {}))})
 
 
-def check_names(values: Mapping[str, Any], kind: type, source: str) -> None:
+def check_names(values: Mapping[str, Any], dataclass_type: type, source: str) -> None:
     """Raise InputError for a name that is no field of a dataclass, with those that come near."""
-    names = [f.name for f in fields(kind)]
+    names = [f.name for f in fields(dataclass_type)]
     for key in values:
         if key not in names:
             near = difflib.get_close_matches(key, names, cutoff=0.5) or names
             raise InputError(f"{source}: has no value {key!r}; did you mean {', '.join(near)}?")
 
 
-def as_fields(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
+def as_fields(values: Mapping[str, Any], dataclass_type: type) -> dict[str, Any]:
     """Values of JSON or of the command line as a dataclass has them: tuples for lists, and for whole floats whole numbers."""
-    types = {f.name: str(f.type) for f in fields(kind)}
+    types = {f.name: str(f.type) for f in fields(dataclass_type)}
     return {name: _as_field(value, types[name].startswith(("int", "tuple[int"))) for name, value in values.items()}
 
 

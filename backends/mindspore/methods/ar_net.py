@@ -170,14 +170,14 @@ def within(lengths: Tensor, steps: int) -> Tensor:
     return ops.arange(steps, dtype=ms.int32) < lengths.reshape(-1, 1)
 
 
-def k_max_loss(found: Tensor, lengths: Tensor, k: int) -> Tensor:
+def k_max_loss(scores: Tensor, lengths: Tensor, k: int) -> Tensor:
     """Cross entropy of the ceil(length / k) highest scores of each video, all picks averaged. (2B, T), (2B,) -> ()."""
-    videos, steps = found.shape
-    highest, _ = ops.topk(ops.where(within(lengths, steps), found, -1.0), -(-steps // k))
+    videos, steps = scores.shape
+    highest, _ = ops.topk(ops.where(within(lengths, steps), scores, -1.0), -(-steps // k))
     picked = within((lengths + k - 1) // k, highest.shape[1])
-    labels = (ops.arange(videos) >= videos // 2).astype(found.dtype).reshape(-1, 1)
+    labels = (ops.arange(videos) >= videos // 2).astype(scores.dtype).reshape(-1, 1)
     each = binary_cross_entropy(ops.where(picked, highest, 0.5), ops.tile(labels, (1, highest.shape[1])))
-    return ops.where(picked, each, 0.0).sum() / picked.astype(found.dtype).sum()
+    return ops.where(picked, each, 0.0).sum() / picked.astype(scores.dtype).sum()
 
 
 def center_loss(normal: Tensor) -> Tensor:

@@ -188,12 +188,12 @@ def within(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device) < lengths[:, None]
 
 
-def k_max_loss(found: Tensor, lengths: Tensor, k: int) -> Tensor:
+def k_max_loss(scores: Tensor, lengths: Tensor, k: int) -> Tensor:
     """Cross entropy of the ceil(length / k) highest scores of each video, all picks averaged. (2B, T), (2B,) -> ()."""
-    steps = found.shape[1]
-    highest = found.masked_fill(~within(lengths, steps), -1).topk(-(-steps // k), dim=1).values
+    steps = scores.shape[1]
+    highest = scores.masked_fill(~within(lengths, steps), -1).topk(-(-steps // k), dim=1).values
     picked = within((lengths + k - 1) // k, highest.shape[1])
-    labels = (torch.arange(len(found), device=found.device) >= len(found) // 2).to(found.dtype)[:, None]
+    labels = (torch.arange(len(scores), device=scores.device) >= len(scores) // 2).to(scores.dtype)[:, None]
     each = binary_cross_entropy(highest.masked_fill(~picked, 0.5), labels.expand_as(highest))
     return each.masked_fill(~picked, 0).sum() / picked.sum()
 
