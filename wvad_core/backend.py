@@ -5,6 +5,7 @@ package.module:INSTANCE. It is imported when it is asked for, not before.
 """
 from __future__ import annotations
 
+import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -174,7 +175,9 @@ def find_backend(name: str) -> Backend:
     """Import a backend by its name."""
     entries = _entries()
     if name not in entries:
-        raise InputError(f"unknown backend {name!r}; the backends are {', '.join(sorted(entries))}")
+        near = difflib.get_close_matches(str(name), entries, n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise InputError(f"unknown backend {name!r}{meant}; the backends are {', '.join(sorted(entries))}")
     try:
         return entries[name].load()
     except ImportError as error:

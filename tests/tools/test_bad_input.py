@@ -179,6 +179,7 @@ CASES = {
         r"v=yZ2w__#00-03_label_B1-B2-0: the anomaly score of snippet 0 is nan, expected a finite number; .*"),
 
     "unknown backend": (options(backend="jax"), rf"unknown backend 'jax'; the backends are {BACKENDS}"),
+    "misspelt backend": (options(backend="toch"), r"unknown backend 'toch' \(did you mean torch\?\); the backends are .*"),
     "unknown method": (options(method="magic"), rf"unknown method 'magic'; the methods are {METHODS}"),
     "unknown dataset": (options(dataset="avenue"), rf"avenue: no such dataset, expected {TABLES} or the path of a .*"),
     "unknown dataset, nothing else": (options(dataset="avenue", features=None, checkpoint=None), r"avenue: no such .*"),
