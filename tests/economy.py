@@ -28,6 +28,9 @@ FIRST = ("ssrl", "test_training", "rtfm", "test_demo_training", "test_parallel",
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 """gw0, gw1, ...: which of several processes this is; None where it is the only one, or hands out the tests."""
 
+OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+"""The environment for a pytest that a test starts: it is nobody's worker."""
+
 STATUS = Path("/proc/self/status")
 CASES = sorted(path.stem for path in (Path(__file__).parent / "published" / "golden").glob("*.json"))
 BACKENDS = ("numpy", "torch", "mindspore")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cases import CONFIGS
+from economy import OUTSIDE
 from wvad_core.backend import Backend
 
 SUITE, CONFIGURATION = Path(__file__).with_name("test_backend.py"), Path(__file__).parents[2] / "setup.cfg"
@@ -84,7 +85,7 @@ def package(folder: Path, text: str, instances: dict[str, str]) -> None:
 
 def results(folder: Path, names: list[str], *more: str) -> dict[str, list[bool]]:
     """{backend: whether each test of the suite passed}, of a run in which they are named."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+    environment = OUTSIDE | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "pytest", "-c", CONFIGURATION, "--rootdir", CONFIGURATION.parent, "-p", "no:xdist", "-q",
                "--backends", ",".join(names), f"--junitxml={folder / 'results.xml'}", SUITE, *more]
     run = subprocess.run(list(map(str, command)), env=environment, cwd=folder, capture_output=True, text=True)

@@ -1,6 +1,5 @@
 """docs/adding_a_method.md, followed to the letter: the method inside a copy of this repository, and as a package by pip."""
 import json
-import os
 import re
 import shlex
 import shutil
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 import adding_a_method_page as page
+from economy import OUTSIDE
 from wvad_core.checkpoints import formats
 from wvad_core.data import Dataset, demo
 
@@ -24,8 +24,7 @@ PROGRAMS = {"python": [sys.executable], "wvad": [sys.executable, "-c", WVAD]}
 def run(line: str, folder: Path, site: Path) -> subprocess.CompletedProcess:
     """A command line of the page in a folder, with the packages in `site` before all others."""
     program, *words = shlex.split(line)
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # it is nobody's worker
-    environment = own | {"PYTHONPATH": str(site), "GLOG_v": "3", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = OUTSIDE | {"PYTHONPATH": str(site), "GLOG_v": "3", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run([*PROGRAMS[program], *words], cwd=folder, env=environment, capture_output=True, text=True)
 
 
