@@ -1,9 +1,11 @@
 """Progress bars: on a terminal alone, and not where somebody wants it quiet."""
 import io
 import logging
+from pathlib import Path
 
 import pytest
 
+import wvad_core
 from wvad_core.progress import LOGGER, progress_bar
 
 
@@ -23,3 +25,9 @@ def test_who_sees_a_bar(file, level, hidden, shown):
     finally:
         LOGGER.setLevel(before)
     assert ("counting" in stream.getvalue()) == shown
+
+
+def test_nobody_else_makes_bars():
+    """So that -q, other processes and files see none."""
+    package = Path(wvad_core.__file__).parent
+    assert [path.name for path in package.rglob("*.py") if "import tqdm" in path.read_text(encoding="utf-8")] == ["progress.py"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from tqdm import tqdm
 
 from ..blocks.configuration import Config
 from ..blocks.tensors import draw
@@ -19,6 +18,7 @@ from ..data.batches import Batch
 from ..data.prefetch import ahead
 from ..detector import Detector, from_weights
 from ..errors import Failure
+from ..progress import progress_bar
 from ..registry import specification
 from .options import Options
 from .recipe import Recipe
@@ -171,8 +171,8 @@ class Loop:
         recipe, options = self.recipe, self.options
         every = cast(int, options.evaluate_every)
         self.reseed(position)
-        bar = tqdm(total=recipe.steps, initial=position.step, desc=self.title(position), unit="step", leave=False,
-                   disable=self.rank > 0 or None)
+        bar = progress_bar(desc=self.title(position), hidden=self.rank > 0, total=recipe.steps, initial=position.step,
+                           unit="step")
         with bar, closing(ahead(map(self.batch, range(position.step, recipe.steps)))) as batches:
             while not position.ended(recipe, options):
                 terms = self.step(position.step, next(batches))
