@@ -129,7 +129,7 @@ def test_no_more_is_scored_than_validations_need(videos, capsys, monkeypatch, se
     monkeypatch.setattr(selection.metrics, "roc_auc", lambda *_: next(values))  # so best is not last
     monkeypatch.setitem(selection.RANKINGS, "auc", lambda *_: next(values))
     monkeypatch.setattr(experiment, "metrics_of", lambda found, probabilities: {name: 0.0 for name in train.SHOWN})
-    monkeypatch.setattr(train, "save_reports", lambda *_: None)  # which takes metrics of what is scored
+    monkeypatch.setattr(experiment, "save_reports", lambda *_: None)  # which takes metrics of what is scored
     ends(0, words(f"select={select}", "holdout=0.4"), capsys)
     report = json.loads((folder / "report.json").read_text())
     assert (report["best"]["step"], report["last"]["step"]) == (3, 6) and counted == times

@@ -48,6 +48,8 @@ def test_a_run_in_a_folder_is_the_same_one_and_says_where_its_recipe_is_from(vid
     assert (written["recipe_of"], written["recipe"]["seed"], written["options"]["seed"]) == ("xd-violence", 2022, 0)
     assert written["overrides"]["steps"] == 6 and written["overrides"]["seed"] == 0
     assert wv.load(folder / "run" / BEST).config == outside.detector.config
+    for name in ("best", "last"):
+        assert wv.Report.load(folder / "run" / name).metrics == pytest.approx(outside.report[name]["metrics"])
 
 
 @pytest.mark.parametrize("given, message", [
@@ -240,10 +242,12 @@ def test_a_validation_computes_only_its_metric(videos, monkeypatch):
     assert counts == {"scored": 3, "auc": 3}
 
 
-def test_training_knows_nothing_of_reports():
+def test_training_draws_nothing_and_reports_know_nothing_of_it():
     """Whoever calls it draws and tells; arrows point one way."""
-    folder = Path(experiment.__file__).parent
-    assert not [path.name for path in folder.glob("*.py") if "reports" in path.read_text().partition('"""\nfrom')[2]]
+    training = Path(experiment.__file__).parent
+    taken = {line for path in training.glob("*.py") for line in path.read_text().splitlines() if "import" in line and "reports" in line}
+    assert taken == {"from ..reports.results import summarise"}
+    assert not [path.name for path in (training.parent / "reports").glob("*.py") if "..training" in path.read_text()]
 
 
 def test_a_run_goes_on_for_longer(videos):

@@ -14,13 +14,11 @@ import numpy as np
 import wvad_core as wv
 
 from ..backend import find_backend
-from ..checkpoints.contents import digest
 from ..data import bundled_tables, demo, load_table
 from ..data.companions import parse_companions
 from ..files import write_json
 from ..registry import module_name, specification
 from ..reports import pictures
-from ..reports.results import summarise
 from ..reports.text import percent
 from ..reports.training_curves import training_curves
 from ..training import experiment, planning
@@ -81,21 +79,11 @@ def main(argv: Sequence[str], prog: str = "wvad train") -> None:
 
 
 def trained(plan: Plan, folder: Path, say: Callable[[str], None], begun_as: Plan | None = None) -> dict[str, Any]:
-    """Train by a plan; the report. Writes the reports of both weights and the curves, where matplotlib is installed."""
+    """Train by a plan; the report. Draws the curves, where matplotlib is installed."""
     result = experiment.run(plan, folder, say, begun_as)
     if find_backend(plan.backend).processes()[0] == 0:
-        save_reports(result, folder)
         draw(result, folder, say)
     return result.report
-
-
-def save_reports(result: experiment.TrainingResult, folder: Path) -> None:
-    """Save a whole report, scores and intervals included, of the best and of the last weights: best/ and last/."""
-    for name, detector in (("best", result.detector), ("last", result.last)):
-        entry = result.report[name]
-        about = result.report["about"] | {"checkpoint": str(folder / entry["file"]), "stage": entry["stage"],
-                                          "step": entry["step"], "weights_sha256": digest(detector.weights())}
-        summarise(result.videos[name], about, probabilities=specification(result.plan.method).PROBABILITIES).save(folder / name)
 
 
 def draw(result: experiment.TrainingResult, folder: Path, say: Callable[[str], None]) -> None:

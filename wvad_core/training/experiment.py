@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..backend import training_backend
+from ..checkpoints.contents import digest
 from ..data import Dataset, TrainingSet
 from ..data.cache import cache_folder
 from ..detector import Detector, from_weights
@@ -18,6 +19,7 @@ from ..errors import InputError, listing
 from ..files import write_json
 from ..progress import LOGGER, progress_bar
 from ..registry import specification
+from ..reports.results import summarise
 from ..scoring.evaluation import VideoScores, describe, metrics_of, scored
 from .initial import initial_weights
 from .loop import Journal, Position, Trained, read_training_set
@@ -110,9 +112,11 @@ def run(plan: Plan, folder: Path | None, say: Callable[[str], None] = LOGGER.inf
     best = from_weights(plan.method, plan.config, trained.best, plan.backend, plan.device)
     scores = score_best_and_last(trained, best, test, journal)
     report = summary(plan, trained, test, held, journal, scores) | {"notices": found, "seconds": time.perf_counter() - start}
+    result = TrainingResult(best, trained.detector, report, journal.history, scores, plan, folder)
     if folder is not None and rank == 0:
         write_json(folder / REPORT, report)
-    return TrainingResult(best, trained.detector, report, journal.history, scores, plan, folder)
+        save_reports(result, folder)
+    return result
 
 
 def opened(plan: Plan, folder: Path | None, writes: bool, begun_as: Plan | None) -> Journal:
@@ -167,6 +171,15 @@ def notices(plan: Plan, videos: Dataset, training_set: TrainingSet) -> list[str]
         lines.append(f"{len(noise)} pairs of a normal and an abnormal training video with the same features, so one label "
                      "is wrong: " + listing([" = ".join(pair) for pair in noise]).replace("\n  ", ", "))
     return lines
+
+
+def save_reports(result: TrainingResult, folder: Path) -> None:
+    """Save a whole report, scores and intervals included, of the best and of the last weights: best/ and last/."""
+    for name, detector in (("best", result.detector), ("last", result.last)):
+        entry = result.report[name]
+        about = result.report["about"] | {"checkpoint": str(folder / entry["file"]), "stage": entry["stage"],
+                                          "step": entry["step"], "weights_sha256": digest(detector.weights())}
+        summarise(result.videos[name], about, probabilities=specification(result.plan.method).PROBABILITIES).save(folder / name)
 
 
 def score_best_and_last(trained: Trained, best: Detector[Any], test: Dataset,
