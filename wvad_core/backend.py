@@ -5,7 +5,6 @@ package.module:INSTANCE. It is imported when it is asked for, not before.
 """
 from __future__ import annotations
 
-import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 
 from .blocks.configuration import Config
 from .data.batches import Batch
-from .errors import InputError, one_line
+from .errors import InputError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from .training.options import Options
@@ -175,9 +174,7 @@ def find_backend(name: str) -> Backend:
     """Import a backend by its name."""
     entries = _entries()
     if name not in entries:
-        near = difflib.get_close_matches(str(name), entries, n=1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
-        raise InputError(f"unknown backend {name!r}{meant}; the backends are {', '.join(sorted(entries))}")
+        raise InputError(f"unknown backend {name!r}{did_you_mean(name, entries)}; the backends are {', '.join(sorted(entries))}")
     try:
         return entries[name].load()
     except ImportError as error:

@@ -1,4 +1,8 @@
 """Errors whose message is for the person at the keyboard."""
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -31,3 +35,15 @@ def listing(lines: list[str], most: int = 10) -> str:
 def one_line(text: object, most: int = 400) -> str:
     """What a library, or a file, says, fit for a message: on one line, without characters that move a cursor."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))[:most]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Those of the known names that come near a misspelt one, with commas between; all of them where none does."""
+    known = list(known)
+    return ", ".join(difflib.get_close_matches(name, known, cutoff=0.5) or known)
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """" (did you mean NAME?)", of the known name that comes nearest to a misspelt one; "" where none comes near."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

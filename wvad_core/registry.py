@@ -1,7 +1,6 @@
 """Finds the models, in this package and in others: what a specification module offers, and which backend has its network."""
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import re
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .blocks import configuration, tensors
-from .errors import InputError, one_line
+from .errors import InputError, did_you_mean, one_line
 
 PACKAGE = __name__.rpartition(".")[0]
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -111,9 +110,7 @@ class Models:
         """Raise InputError for a name that is none, with the one that comes near."""
         names = self.names()
         if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
-            raise InputError(f"unknown {self.one} {name!r}{meant}; the {self.kind} are {', '.join(names)}")
+            raise InputError(f"unknown {self.one} {name!r}{did_you_mean(name, names)}; the {self.kind} are {', '.join(names)}")
 
     def specification(self, name: str) -> Any:
         """The specification of a model by its name. Raises InputError for one that is unknown, or is none."""

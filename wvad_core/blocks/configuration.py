@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import typing
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import InputError
+from ..errors import InputError, nearest
 
 PUBLISHED_CROPS = (1, 5, 10)
 MOST_CROPS = max(PUBLISHED_CROPS)
@@ -97,8 +96,7 @@ def typed(config_class: type[Config], settings: Mapping[str, Any], method: str) 
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     for key in settings:
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, cutoff=0.5) or fields
-            raise InputError(f"{method} has no setting {key!r}; did you mean {', '.join(near)}?")
+            raise InputError(f"{method} has no setting {key!r}; did you mean {nearest(key, fields)}?")
     return {key: _typed(config_class, fields[key], value) for key, value in settings.items()}
 
 

@@ -13,12 +13,12 @@ import wvad_core as wv
 from ..backend import find_backend
 from ..data import Dataset, bundled_tables, demo, load_table
 from ..data.companions import parse_companions
+from ..data.demo import DEMO
 from ..registry import module_name
 from ..reports import pictures
 from ..scoring import evaluation
 from . import options
 
-DEMO = "demo"
 BY_DEFAULT = "the smallest of the demo's checkpoints"
 
 DESCRIPTION = """Score a test set, all crops of a video together, and report the metrics.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, one_line
-from .features import PARSING
+from .features import read_array
 
 Array = np.ndarray
 
@@ -55,7 +55,7 @@ def _companion(name: str, given: Any) -> Array:
     from_file = isinstance(given, (str, Path))
     what = f"companion {name}" + (f": {given}" if from_file else "")
     try:
-        values = _read(given, what) if from_file else np.asarray(given)
+        values = read_array(given, what) if from_file else np.asarray(given)
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -74,14 +74,3 @@ def _companion(name: str, given: Any) -> Array:
         raise InputError(f"{what}: has {values[tuple(bad[0])]} at {bad[0]}, expected finite numbers")
     made.flags.writeable = False
     return made
-
-
-def _read(path: str | Path, what: str) -> Array:
-    try:
-        with open(path, "rb") as file:
-            with PARSING:
-                return np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{what}: cannot be read ({error.strerror})") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{what}: not a .npy file of numbers") from error

@@ -13,7 +13,7 @@ from ..blocks.configuration import Config
 from ..errors import InputError, listing
 from .annotations import SPLITS, Video, abnormal_fraction, bundled_timeline, load_table, split_timeline
 from .companions import read_companions
-from .features import PARSING, VideoFeatures, check_finite, open_features
+from .features import VideoFeatures, check_finite, open_features, read_array
 from .prefetch import ahead
 
 LOGGER = logging.getLogger("wvad")
@@ -151,7 +151,9 @@ def _fractions(name_or_csv: str | Path, ground_truth: str | Path | np.ndarray | 
                snippets: Sequence[int]) -> list[np.ndarray]:
     """Each test video's abnormal fractions, by the ground truth given, else the bundled timeline, else the intervals."""
     if ground_truth is not None:
-        fractions = split_timeline(_read(ground_truth), videos, snippets)
+        if isinstance(ground_truth, (str, Path)):
+            ground_truth = read_array(ground_truth, str(ground_truth), "0 or 1 for each frame")
+        fractions = split_timeline(ground_truth, videos, snippets)
         _refuse(name_or_csv, "Normal videos with abnormal frames in the ground truth, expected the table's order",
                 (video for video, fraction in zip(videos, fractions) if video.abnormal is False and fraction.any()))
         return fractions
@@ -175,16 +177,3 @@ def _refuse(name_or_csv: str | Path, fault: str, videos: Iterable[Video]) -> Non
     names = [video.name for video in videos]
     if names:
         raise InputError(f"{name_or_csv}: {fault}\n  {listing(names)}")
-
-
-def _read(ground_truth: str | Path | np.ndarray) -> np.ndarray:
-    if not isinstance(ground_truth, (str, Path)):
-        return ground_truth
-    try:
-        with open(ground_truth, "rb") as file:
-            with PARSING:
-                return np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{ground_truth}: cannot be read ({error.strerror})") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{ground_truth}: not a .npy file of numbers, expected 0 or 1 for each frame") from error

@@ -25,6 +25,8 @@ from .cache import cache_folder
 from .demo_scenes import CROPS, crop_features, demo_videos, patch_features
 
 Array = np.ndarray
+DEMO = "demo"
+"""The name of its table."""
 
 
 def _crops(video: Video) -> dict[str, Array]:

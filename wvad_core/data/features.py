@@ -276,3 +276,18 @@ def _disagreement(video: Video, shape: tuple[int, int, int], dim: int | None) ->
     if video.frames and abs(snippets - (due := math.ceil(video.frames / SNIPPET))) > GRACE:
         return f"T = {snippets}, expected {due} (give or take {GRACE}) for the table's {video.frames} frames"
     return None
+
+
+def read_array(path: str | Path, source: str, expected: str = "") -> np.ndarray:
+    """The array of a .npy file. source: what messages call it; expected: what it is to hold.
+
+    Raises InputError for a file that cannot be read, or is none.
+    """
+    try:
+        with open(path, "rb") as file:
+            with PARSING:
+                return np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror})") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{source}: not a .npy file of numbers{expected and ', expected ' + expected}") from error

@@ -175,10 +175,11 @@ def notices(plan: Plan, videos: Dataset, training_set: TrainingSet) -> list[str]
 
 def save_reports(result: TrainingResult, folder: Path) -> None:
     """Save a whole report, scores and intervals included, of the best and of the last weights: best/ and last/."""
-    for name, detector in (("best", result.detector), ("last", result.last)):
+    hashes = {"best": digest(result.detector.weights()), "last": result.report["about"]["weights_sha256"]}
+    for name, sha256 in hashes.items():
         entry = result.report[name]
         about = result.report["about"] | {"checkpoint": str(folder / entry["file"]), "stage": entry["stage"],
-                                          "step": entry["step"], "weights_sha256": digest(detector.weights())}
+                                          "step": entry["step"], "weights_sha256": sha256}
         summarise(result.videos[name], about, probabilities=specification(result.plan.method).PROBABILITIES).save(folder / name)
 
 

@@ -1,14 +1,13 @@
 """KEY=VALUE words: values that take the place of a recipe's, its groups', the options' and the method's settings."""
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..blocks.configuration import Config, configure
-from ..errors import InputError
+from ..errors import InputError, nearest
 from .options import Options
 from .recipe import Group, Recipe, as_fields, from_dict
 
@@ -65,8 +64,7 @@ def _told_apart(values: Mapping[str, Any], config_class: type[Config], overrides
     for key, value in overrides.items():
         if key not in meanings:
             short = sorted({name for _, names in places for name in names})
-            near = difflib.get_close_matches(key, short, cutoff=0.5) or short
-            raise InputError(f"{method} and its recipe have no value {key!r}; did you mean {', '.join(near)}?")
+            raise InputError(f"{method} and its recipe have no value {key!r}; did you mean {nearest(key, short)}?")
         (place, name), *others = meanings[key]
         if others:
             whose = ("a value of the recipe", "an option")[place], places[place][0] + key

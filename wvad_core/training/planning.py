@@ -10,6 +10,7 @@ from ..backend import training_backend
 from ..blocks.configuration import Config, configure
 from ..data import Dataset, companions_sha256, demo, find_sampler
 from ..data.companions import read_companions
+from ..data.demo import DEMO
 from ..data.demo_scenes import FEATURE_DIM
 from ..errors import InputError, one_line
 from ..registry import specification
@@ -18,8 +19,6 @@ from .options import Options
 from .overrides import resolve
 from .recipe import Recipe, from_dict
 from .run_folder import PLAN, STATE, read_json
-
-DEMO = "demo"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -11,7 +10,7 @@ from typing import Any, TypeGuard, cast
 from ..blocks.configuration import require
 from ..data.draws import BATCHES, DRAWS
 from ..data.training_set import CROPS
-from ..errors import InputError
+from ..errors import InputError, nearest
 
 SCHEDULES = ("constant", "step", "multi-step", "cosine")
 CHOICES = {"batches": tuple(BATCHES), "draw": tuple(DRAWS), "crops": CROPS, "metric": ("auc", "ap"),
@@ -175,8 +174,7 @@ def check_names(values: Mapping[str, Any], dataclass_type: type, source: str) ->
     names = [f.name for f in fields(dataclass_type)]
     for key in values:
         if key not in names:
-            near = difflib.get_close_matches(key, names, cutoff=0.5) or names
-            raise InputError(f"{source}: has no value {key!r}; did you mean {', '.join(near)}?")
+            raise InputError(f"{source}: has no value {key!r}; did you mean {nearest(key, names)}?")
 
 
 def as_fields(values: Mapping[str, Any], dataclass_type: type) -> dict[str, Any]:
