@@ -54,8 +54,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("source", type=Path, metavar="IN", help="the checkpoint")
     parser.add_argument("words", nargs="*", metavar="OUT [SETTING=VALUE ...]",
                         help="the file to write, and settings of the method that the file does not show")
-    parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; where the tensors fit several")
-    options.add_companion(parser, "a tensor that a published checkpoint lacks, as it has it in a file apart")
+    options.add_identification(parser)
     parser.add_argument("--published", action="store_true",
                         help="write the tensors under the names of the method's published checkpoints")
     parser.add_argument("--allow-fresh", action="store_true",

@@ -41,6 +41,5 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("source", type=Path, metavar="IN", help="the checkpoint")
     parser.add_argument("target", type=Path, metavar="OUT", help="the file to write")
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="settings of the method that the file does not show")
-    parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; where the tensors fit several")
-    options.add_companion(parser, "a tensor that a published checkpoint lacks, as it has it in a file apart")
+    options.add_identification(parser)
     return parser

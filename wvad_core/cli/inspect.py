@@ -37,8 +37,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser = options.parser(prog, DESCRIPTION, EXAMPLES)
     parser.add_argument("source", type=Path, metavar="FILE", help="the checkpoint")
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="settings of the method that the file does not show")
-    parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; where the tensors fit several")
-    options.add_companion(parser, "a tensor that a published checkpoint lacks, as it has it in a file apart")
+    options.add_identification(parser)
     return parser
 
 

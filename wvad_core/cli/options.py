@@ -44,6 +44,12 @@ def add_companion(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--companion", action="append", default=[], metavar="NAME=FILE", help=f".npy, {what}")
 
 
+def add_identification(parser: argparse.ArgumentParser) -> None:
+    """Add what decides of a checkpoint where it does not say itself: --method and --companion."""
+    parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; where the tensors fit several")
+    add_companion(parser, "a tensor that a published checkpoint lacks, as it has it in a file apart")
+
+
 def settings(words: Iterable[str]) -> dict[str, Any]:
     """SETTING=VALUE words as {name: value}."""
     return dict(setting(word) for word in words)
