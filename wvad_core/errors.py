@@ -20,6 +20,11 @@ class Failure(RuntimeError):
     """
 
 
+class Terminated(BaseException):
+    """The process was told to end, by SIGTERM, and is in order. The tools leave with exit status 143; the message, where there
+    is one, says what was saved."""
+
+
 class AssumedWarning(UserWarning):
     """A checkpoint was loaded whose scores depend on what it does not say: `detector.assumed` has what was assumed."""
 

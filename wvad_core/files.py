@@ -1,10 +1,13 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and what a disk that takes no more is to the person at the keyboard."""
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,32 +16,54 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from .errors import Failure, InputError
 
 LOGGER = logging.getLogger("wvad")
+FULL = {errno.ENOSPC, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""How a system says that a disk, or a quota, is full, or broken."""
+
+
+def cannot_write(path: str | Path, error: OSError) -> InputError | Failure:
+    """What to raise for an error of the system's: Failure where the disk takes no more, else InputError."""
+    return (Failure if error.errno in FULL else InputError)(f"{path}: cannot be written ({error.strerror or error})")
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Raise what `cannot_write` makes of an OSError in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; it becomes `path` when the block ends well, and is removed when it does not.
 
-    Raises InputError when the folder cannot be written.
+    Raises InputError when the folder cannot be written, Failure when the disk is full.
     """
     path = Path(path)
-    try:
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise InputError(f"{path.parent}: cannot be written ({error.strerror})") from error
-    os.close(handle)
+        os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        with writing(path):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, path)
         LOGGER.debug("written %s", path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """The temporary files of `written_whole(path)` that are there: those of processes that were killed, or are at work."""
+    pattern = re.compile(rf"\.{re.escape(path.stem)}-[a-z0-9_]{{8}}{re.escape(path.suffix)}")
+    found = path.parent.iterdir() if path.parent.is_dir() else ()
+    return [file for file in found if pattern.fullmatch(file.name) and stat.S_ISREG(file.lstat().st_mode)]
 
 
 def _umask() -> int:

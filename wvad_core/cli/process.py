@@ -3,13 +3,16 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from ..errors import AssumedWarning, Failure, InputError
+from ..errors import AssumedWarning, Failure, InputError, Terminated
+from ..files import FULL
 
 LOGGER = logging.getLogger("wvad")
 """What the library logs to."""
@@ -25,26 +28,60 @@ def start(main: Callable[[Sequence[str]], None], environment: Mapping[str, str] 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Call `main(argv)`, argv being the words behind the program's name, and leave with an exit status.
 
-    0: done. 2: bad input, with the message of its InputError on stderr. 1: a failure, with that of its Failure.
-    130: interrupted from the keyboard. 141: nobody reads the output any more (as in `| head`). Other exceptions go
-    through: a traceback, status 1. What the library logs, and what a checkpoint leaves open, is a line each on stderr.
+    0: done. 2: bad input, with the message of its InputError on stderr. 1: a failure, with that of its Failure, or with
+    the system's where a disk is full. 130: interrupted from the keyboard. 143: told to end by SIGTERM. 141: nobody reads the
+    output any more (as in `| head`). Other exceptions go through: a traceback, status 1. What the library logs, and what a
+    checkpoint leaves open, is a line each on stderr.
     """
     try:
-        with warnings.catch_warnings(), logs_on_stderr():
+        with warnings.catch_warnings(), logs_on_stderr(), on_sigterm(_end):
             warnings.simplefilter("always", AssumedWarning)
             warnings.showwarning = _shown(warnings.showwarning)
             main(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
-    except (InputError, Failure) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+            sys.stdout.flush()
+    except (InputError, Failure, Terminated) as error:
+        _say(error)
+        sys.exit(143 if isinstance(error, Terminated) else 2 if isinstance(error, InputError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # The interpreter flushes stdout once more at its end, which would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        if error.filename is None:
+            _discard_stdout()
+        _say(error.strerror if error.filename is None else f"{error.filename}: {error.strerror}")
+        sys.exit(1)
     sys.exit(0)
+
+
+def _say(error: object) -> None:
+    if str(error):
+        print(f"error: {error}", file=sys.stderr)
+
+
+def _discard_stdout() -> None:
+    """The interpreter flushes it once more at its end, which would complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end(*_: Any) -> NoReturn:
+    raise Terminated
+
+
+@contextmanager
+def on_sigterm(handler: Callable[..., None]) -> Iterator[None]:
+    """Have SIGTERM handled so in the block. Only the main thread of a process can say so; elsewhere all stays as it is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ Eight bytes with the length of a header, the header in JSON (names, dtypes, shap
 """
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +44,14 @@ def _ours(tensor: np.ndarray) -> np.ndarray:
 
 
 def write(path: Path, contents: Contents) -> None:
-    """Whole or not at all. Raises InputError where the folder cannot be written, or for a dtype that the format lacks."""
+    """Whole or not at all. Raises InputError where the folder cannot be written, or for a dtype that the format lacks, and
+    Failure where the disk is full."""
     # ascontiguousarray makes a scalar a vector; its shape is part of the format
     tensors = {name: np.ascontiguousarray(t).reshape(np.shape(t)) for name, t in contents.tensors.items()}
     with written_whole(path) as temporary:
         try:
             save_file(tensors, temporary, contents.metadata)
         except SafetensorError as error:
+            if code := re.search(r"os error (\d+)", str(error)):  # the system's, which the library gives as a text
+                raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
             raise InputError(f"{path}: cannot be written ({one_line(error)})") from error
