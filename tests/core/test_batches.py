@@ -42,6 +42,13 @@ def test_a_video_goes_up_to_its_last_snippet_that_is_not_zero(shape):
     assert Batch(features, [0, 1, 0, 1], lengths=[6, 5, 4, 3]).true_lengths().tolist() == [6, 5, 4, 3]
 
 
+def with_value(features, value):
+    """The same with a value in the last snippet of video 2, in crop 1 where there are crops."""
+    changed = features.copy()
+    changed[(2, 1, -1, 1) if features.ndim == 4 else (2, -1, 1)] = value
+    return changed
+
+
 @pytest.mark.parametrize("change, message", [
     (dict(features=np.zeros((4, 3))), r"features have shape \(4, 3\), expected \(2B, T, D\) or \(2B, N, T, D\)"),
     (dict(labels=[0, 0, 1]), r"labels have shape \(3,\), expected \(4,\)"),
@@ -55,6 +62,10 @@ def test_a_video_goes_up_to_its_last_snippet_that_is_not_zero(shape):
     (dict(lengths=[1, 2, 3, 6]), "lengths run from 1 to 6, expected 1 to 5"),
     (dict(lengths=[0, 2, 3, 4]), "lengths run from 0 to 4, expected 1 to 5"),
     (dict(videos=[1, 2]), r"videos have shape \(2,\), expected \(4,\)"),
+    (dict(features=with_value(FEATURES, np.nan)), r"^batch features have nan in snippet 4 \(crop 0\) of video 2, expected fin"),
+    (dict(features=with_value(FEATURES, -np.inf)), "^batch features have -inf in snippet 4"),
+    (dict(features=with_value(FEATURES.astype(float), 1e39)), r"^batch features have 1e\+39 in snippet 4"),
+    (dict(features=with_value(np.zeros((4, 3, 5, 2), np.float32), np.nan)), r"in snippet 4 \(crop 1\) of video 2"),
 ])
 def test_batches_that_do_not_fit_together(change, message):
     with pytest.raises(InputError, match=message):

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from ..errors import InputError
+from .arrays import first_not_finite
 
 Array = np.ndarray
 
@@ -26,7 +27,7 @@ class Batch:
 
         Batch(features, [0, 0, 1, 1], classes=[[0], [0], [2], [1, 3]], companions={"prompts": texts})
 
-    Raises InputError when these do not fit together.
+    Raises InputError when these do not fit together, and for features that are not finite.
     """
 
     features: Array
@@ -47,6 +48,7 @@ class Batch:
                 self._check_shape(name)
         if not len(self.labels):
             raise InputError("a batch has no videos, expected at least one")
+        self._check_finite()
         if not np.isin(self.labels, (0, 1)).all():
             raise InputError(f"batch labels are {np.unique(self.labels).tolist()}, expected only 0 and 1")
         snippets = self.features.shape[-2]
@@ -139,6 +141,14 @@ class Batch:
             raise InputError(f"a batch has no companion {name!r} (found {others}), expected the dataset to bring it: "
                              f"companions={{{name!r}: array or .npy file}}")
         return self.companions[name]
+
+    def _check_finite(self) -> None:
+        """A number that is not finite would reach all weights in one step."""
+        for video, features in enumerate(self.features if isinstance(self.features, np.ndarray) else ()):
+            if flaw := first_not_finite(features.reshape(-1, *features.shape[-2:])):
+                crop, snippet, value = flaw
+                raise InputError(f"batch features have {value} in snippet {snippet} (crop {crop}) of video {video}, "
+                                 "expected finite numbers")
 
     def _check_shape(self, name: str) -> None:
         shape, videos = getattr(self, name).shape, len(self.features)
