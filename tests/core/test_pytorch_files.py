@@ -226,11 +226,32 @@ def test_a_whole_model(tmp_path, monkeypatch, zipped):
 
 @NEEDS_TORCH
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_torchscript(tmp_path):
+@pytest.mark.parametrize("scripted", [False, True], ids=["traced", "scripted"])
+def test_torchscript(tmp_path, scripted):
+    """The state dict of the module that was saved, though not a line of the archive's code is run."""
     import torch
 
-    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "x.pt")
-    assert refusal(tmp_path / "x.pt").startswith("a TorchScript archive")
+    class Inner(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.randn(3))
+            self.register_buffer("length", torch.tensor(77))
+            self.layers = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+            self.steps = [1, 2]
+            self.training = False
+
+        def forward(self, x):
+            return self.layers(x) * self.scale
+
+    network = torch.nn.Sequential(Inner(), torch.nn.ReLU(), torch.nn.Linear(3, 3)).half().eval()
+    made = torch.jit.script(network) if scripted else torch.jit.trace(network.float(), torch.ones(1, 2)).half()
+    torch.jit.save(made, tmp_path / "x.pt")
+    with zipfile.ZipFile(tmp_path / "x.pt") as archive:
+        assert any("/code/" in name for name in archive.namelist())
+    expected = {name: to_numpy(value) for name, value in network.half().state_dict().items()}
+    found = pytorch.read(tmp_path / "x.pt").tensors
+    same(dict(sorted(found.items())), dict(sorted(expected.items())))
+    assert expected["0.scale"].dtype == np.float16
 
 
 # What is written

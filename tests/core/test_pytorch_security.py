@@ -244,6 +244,49 @@ def test_a_pickle_without_end(tmp_path, monkeypatch):
     assert frugal(plain(tmp_path / "x.pt", b"\x80\x02" + b"}" * 900 + b".")) != refused
 
 
+# Modules of TorchScript archives, whose classes are in the file itself
+
+MODULE = b"c__torch__.x\nM\n)\x81"  # a new one, which BUILD gives its state
+
+
+WEIGHT = tensor()[len("(dS'w'\n"):-2]
+
+
+def module(**attributes):
+    """The code of a module with these attributes, code each."""
+    return MODULE + b"}(" + b"".join(text(name) + code for name, code in attributes.items()) + b"ub"
+
+
+def test_a_module_is_what_its_state_says(tmp_path):
+    code = b"\x80\x02" + module(inner=module(weight=WEIGHT, training=b"\x88"), __class__=module(), steps=b"]K\x01a") + b"."
+    found = pytorch.read(archive(tmp_path / "x.pt", code, {"0": ARRAY.tobytes()}, **{"constants.pkl": b")."}))
+    assert list(found.tensors) == ["inner.weight"] and np.array_equal(found.tensors["inner.weight"], ARRAY)
+
+
+@pytest.mark.parametrize("code, expected", [
+    (module(), "modules hold no tensors"),
+    (MODULE + b"K\x01b", "modules hold no tensors"),
+    (b"c__torch__.x\nM\n}" + text("a") + b"K\1sb", "sets attributes of a TorchScript class"),
+    (MODULE + b"q\x00}" + text("me") + b"h\x00sb", "modules hold no tensors"),  # a module in itself
+    (module(a=b"cos\nsystem\n" + text("touch x") + b"\x85R"), "would call os.system"),
+    (b"c__torch__.x\nM\nK\1\x85R", "not a whole PyTorch file")])
+def test_modules_that_are_none(tmp_path, code, expected):
+    assert expected in refusal(archive(tmp_path / "x.pt", b"\x80\x02" + code + b".", **{"constants.pkl": b")."}))
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["deep", "shared"])
+def test_many_modules(tmp_path, twice):
+    """Each in the next, in two attributes of it too: as many names as modules, or none where they grow too long."""
+    code = module(weight=WEIGHT)
+    for _ in range(60 if twice else 900):
+        code = MODULE + b"}(" + text("a") + code + (b"q\x00" + text("b") + b"h\x00" if twice else b"") + b"ub"
+    path = archive(tmp_path / "x.pt", b"\x80\x02" + code + b".", {"0": ARRAY.tobytes()}, **{"constants.pkl": b")."})
+    if twice:
+        assert len(pytorch.read(path).tensors) == 1
+    else:
+        assert "so deeply" in refusal(path)
+
+
 # Archives
 
 

@@ -1,9 +1,12 @@
 """The formats of checkpoint files. A format is a module of this package, which offers
 
     NAME                    what people call it
-    SUFFIXES                of the files that are written in it
     recognises(path)        whether a file is in this format, by its first bytes
     read(path)              its Contents. Raises InputError unless it is whole
+
+and, unless it is only read,
+
+    SUFFIXES                of the files that are written in it
     write(path, contents)   whole or not at all
 """
 from __future__ import annotations
@@ -23,13 +26,18 @@ LONGEST = 500
 
 
 def formats() -> list[ModuleType]:
+    """All formats that are written and read, by name."""
+    return [module for module in readable() if hasattr(module, "SUFFIXES")]
+
+
+def readable() -> list[ModuleType]:
     """All formats, by name."""
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    return sorted((module for module in modules if hasattr(module, "SUFFIXES")), key=lambda module: module.NAME)
+    return sorted((module for module in modules if hasattr(module, "recognises")), key=lambda module: module.NAME)
 
 
 def suffixes() -> str:
-    """The formats and their suffixes, for people."""
+    """The formats that are written and their suffixes, for people."""
     return ", ".join(f"{' '.join(kind.SUFFIXES)} ({kind.NAME})" for kind in formats())
 
 
@@ -49,7 +57,7 @@ def recognise(path: Path) -> ModuleType:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file")
     try:
-        found = [kind for kind in formats() if kind.recognises(path)]
+        found = [kind for kind in readable() if kind.recognises(path)]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if found:
@@ -57,7 +65,7 @@ def recognise(path: Path) -> ModuleType:
     try:
         return by_suffix(path)
     except InputError:
-        names = ", ".join(kind.NAME for kind in formats())
+        names = ", ".join(kind.NAME for kind in readable())
         raise InputError(f"{path}: neither its content nor its name is that of a checkpoint ({names})") from None
 
 

@@ -2,8 +2,9 @@
 
 Since 1.6 a file is a zip archive whose members are not compressed: NAME/data.pkl, a pickle in which each tensor names a
 storage, NAME/data/KEY, the storages' bytes, NAME/byteorder, NAME/version. Before, it was pickles one after another, then
-the storages. A plain pickle of a dict of tensors or NumPy arrays is read too. What this library writes has one member
-more, NAME/wvad.json with the metadata, which PyTorch does not look at.
+the storages. A plain pickle of a dict of tensors or NumPy arrays is read too, and a TorchScript archive, as CLIP's is:
+its pickle has the modules with their tensors, and the code and the constants beside it are not looked at. What this library
+writes has one member more, NAME/wvad.json with the metadata, which PyTorch does not look at.
 
 The pickle is read by a machine that can build nothing but descriptions of tensors (unpickling); then the state dict is
 found (state_dicts) and its tensors read, each storage once (storages).
@@ -35,6 +36,7 @@ ZIP = b"PK\3\4"
 TAR = b"ustar"  # from byte 257
 PICKLE = re.compile(rb"\x80[\x00-\x05]|\(dp|\(lp|\}q|[ci][A-Za-z_][\w.]*\n")  # by a protocol, or as old ones begin
 SAFETENSORS = re.compile(rb".{4}\0{4}\{", re.DOTALL)  # a length below 4 GB, then JSON: also the start of some pickles
+UNREAD = re.compile(r"^[^/]+/(code/|constants/|constants\.pkl$|extra/)")  # members of TorchScript archives
 ALIGNMENT = 64  # of storages in the file, as PyTorch aligns them
 GROWTH, ALLOWANCE = 4, 16 * 1024**2  # tensors may be so many times as large as the file, and so many bytes more
 
@@ -135,7 +137,7 @@ def _members(file: BinaryIO, size: int) -> dict[str, Region]:
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
     if any(entry.filename.endswith("/constants.pkl") for entry in entries):
-        raise Refused("a TorchScript archive, which holds code; save its tensors alone: torch.save(model.state_dict(), ...)")
+        entries = [entry for entry in entries if not UNREAD.search(entry.filename)]
     members: dict[str, Region] = {}
     for entry in entries:
         name = entry.filename

@@ -4,13 +4,16 @@
 - Those on a path that says optimiser, scheduler or scaler are left out; those that say EMA, while others are left.
 - The one that is left is wanted; of several, the one with the most tensors among those whose key says model (model,
   net, network, module, state, params, weights: `state_dict`, `netG`). Several that are equally good are an error.
+- Of a TorchScript archive, whose top is a module, the tensors of all modules are wanted, by the path of attributes.
 - A prefix that all its names have is removed: `module.` (DataParallel), `_orig_mod.` (torch.compile).
 """
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import Any
 
+from ..unpickler.stand_ins import Module
 from ..unpickler.storages import Refused, Stored
 
 STEPS = 3
@@ -25,6 +28,8 @@ Path = tuple[str, ...]
 
 def state_dict(top: Any) -> dict[str, Stored]:
     """{name: tensor} of the model. Raises Refused where there is none, or no telling which it is."""
+    if isinstance(top, Module):
+        return _without_prefixes(_attributes(top))
     if not isinstance(top, dict):
         raise Refused(f"holds no dict but {_described(top)}, expected a state dict")
     found = _candidates(top)
@@ -51,6 +56,24 @@ def _candidates(top: dict[str, Any]) -> dict[Path, dict[str, Stored]]:
                     met.add(id(value))
                     below[(*path, key)] = value
         level = below
+    return found
+
+
+def _attributes(top: Module) -> dict[str, Stored]:
+    """{path of attributes: tensor} of a module and those in it; each module once, however many attributes it is."""
+    found: dict[str, Stored] = {}
+    met, waiting = {id(top)}, deque([("", top)])
+    while waiting:
+        prefix, module = waiting.popleft()
+        if len(prefix) > LONGEST:
+            raise Refused(f"its modules lie in one another so deeply that names have more than {LONGEST} characters")
+        found |= {prefix + name: value for name, value in module.items() if isinstance(value, Stored)}
+        for name, value in module.items():
+            if isinstance(value, Module) and id(value) not in met:
+                met.add(id(value))
+                waiting.append((f"{prefix}{name}.", value))
+    if not found:
+        raise Refused("a TorchScript archive whose modules hold no tensors")
     return found
 
 

@@ -15,6 +15,10 @@ from .storages import DTYPES, STORAGES, Kind, NumpyArray, NumpyType, Refused, St
 OTHER = object()  # anything that no tensor is made of
 
 
+class Module(dict[str, Any]):
+    """A module of a TorchScript archive, {attribute: value}: all that is kept of it is what its state says."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Call:
     """A name that the pickle may call, and what is called in its place: function(machine, *arguments)."""
@@ -40,6 +44,10 @@ class Machine:
     def other(self, *_: Any) -> object:
         """Things that no tensor is made of."""
         return OTHER
+
+    def module(self) -> Module:
+        """A class of a TorchScript archive's own; the state follows."""
+        return Module()
 
     def mapping(self, *arguments: Any) -> dict[str, Any]:
         """dict, OrderedDict, Counter, and defaultdict, whose first argument makes values."""
@@ -129,13 +137,17 @@ class Machine:
         return NumpyArray(shape, kind, order == "F", data)
 
 
+SCRIPTED = "__torch__."
+"""How the names of a TorchScript archive's own classes begin. Their code is not looked at."""
+MODULE = Call("a TorchScript class", Machine.module)
 CALLS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict"),
                     Machine.mapping),
     **dict.fromkeys([f"builtins.{name}" for name in ("set frozenset list tuple int float str bool bytearray "
                                                      "complex").split()], Machine.other),
     **dict.fromkeys(("argparse.Namespace", "torch.device", "torch.Tensor", "numpy.ndarray", "numpy.core.multiarray.scalar",
-                     "torch.serialization._get_layout"), Machine.other),
+                     "torch.serialization._get_layout", "torch.jit._pickle.restore_type_tag",
+                     *(f"torch.jit._pickle.build_{kind}list" for kind in ("int", "double", "bool", "tensor"))), Machine.other),
     **dict.fromkeys(("torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch._utils._rebuild_parameter",
                      "torch._utils._rebuild_parameter_with_state", "torch.autograd.variable.Variable"), Machine.parameter),
     "_codecs.encode": Machine.encode,

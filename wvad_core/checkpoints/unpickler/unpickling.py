@@ -15,7 +15,7 @@ import pickletools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
-from .stand_ins import NAMES, OTHER, Call, Machine
+from .stand_ins import MODULE, NAMES, OTHER, SCRIPTED, Call, Machine, Module
 from .storages import Kind, NumpyArray, NumpyType, Refused, Region, Storage, Storages, Tensor, Unsupported, whole
 
 ARGUMENTS = 20  # of a call; a quantised tensor has 7
@@ -142,9 +142,10 @@ class Unpickler(Machine):
 
     def name(self, name: str) -> None:
         name = name.replace("__builtin__.", "builtins.").replace("numpy._core.", "numpy.core.")
-        if name not in NAMES:
+        known = MODULE if name.startswith(SCRIPTED) else NAMES.get(name)
+        if known is None:
             raise _Unknown(name)
-        self.push(NAMES[name])
+        self.push(known)
 
     def name_on_stack(self, _: None) -> None:
         module, name = self.last(2)
@@ -169,10 +170,14 @@ class Unpickler(Machine):
         self.call(called, tuple(arguments))
 
     def build(self, _: None) -> None:
-        """Give what is on the stack its state. Only NumPy's arrays and dtypes take one; of the rest it is let go."""
+        """Give what is on the stack its state. Only TorchScript's modules, NumPy's arrays and dtypes take one; of the rest
+        it is let go."""
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, NumpyType):
             target.order = {"<": "<", ">": ">", "|": "=", "=": "="}[state[1]]
+        elif isinstance(target, Module):
+            self.copied(len(state) if isinstance(state, dict) else 0)
+            target.update(state if isinstance(state, dict) else {})
         elif isinstance(target, NumpyArray):
             _, target.shape, target.type, target.fortran, data = state
             target.data = self.encode(data) if isinstance(data, str) else data  # text where Python 2 wrote it
