@@ -67,6 +67,14 @@ class TrainingSession(Protocol):
         """Begin dropout and noise anew from a seed."""
         ...
 
+    def random_state(self) -> Any:
+        """What dropout and noise are drawn from next, as values that JSON has."""
+        ...
+
+    def set_random_state(self, state: Any) -> None:
+        """Go on from what `random_state` gave. Raises any error for what it has not given."""
+        ...
+
 
 class Backend(ABC):
     """What one subclass for each framework does; its one instance is what the entry point names.

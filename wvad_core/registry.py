@@ -234,9 +234,17 @@ def memory_state(memory: Any) -> dict[str, Any]:
 
 
 def restore_memory(memory: Any, state: Mapping[str, Any]) -> None:
-    """Give a memory, or None, what `memory_state` found among other things."""
-    if memory is not None:
-        memory.restore({name.removeprefix("memory."): v for name, v in state.items() if name.startswith("memory.")})
+    """Give a memory, or None, what `memory_state` found among other things. Raises InputError for what is not its own."""
+    found = {name.removeprefix("memory."): value for name, value in state.items() if name.startswith("memory.")}
+    if memory is None and found:
+        raise InputError(f"{one_line(', '.join(found), 80)} of a memory, expected none of a method that remembers nothing")
+    try:
+        if memory is not None:
+            memory.restore(found)
+    except InputError:
+        raise
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(f"the method's memory cannot be restored ({one_line(repr(error), 100)})") from error
 
 
 def classes_of(config: Any) -> tuple[str, ...]:

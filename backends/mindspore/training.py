@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -134,6 +135,17 @@ class TrainingSession:
     def reseed(self, seed: int) -> None:
         self.network.reseed(seed)
         self._compile()
+
+    def random_state(self) -> Any:
+        """Of the layers that the host draws for, one after another; MindSpore's own kernels begin anew from the seed."""
+        return [layer.rng.bit_generator.state for layer in self.network.random_layers()]
+
+    def set_random_state(self, state: Any) -> None:
+        generators = [np.random.default_rng(0) for _ in state]
+        for rng, value in zip(generators, state):
+            rng.bit_generator.state = value
+        for layer, rng in zip(self.network.random_layers(), generators, strict=True):
+            layer.rng = rng
 
     def _compile(self) -> None:
         """Have the network's graphs compiled when they are next called; in a graph a seed is a constant."""

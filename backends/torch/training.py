@@ -1,7 +1,9 @@
 """Training in PyTorch: loss terms, gradients, and the update of parameters."""
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +88,19 @@ class TrainingSession:
 
     def reseed(self, seed: int) -> None:
         self.network.reseed(seed)
+
+    def random_state(self) -> Any:
+        """The seed, and the state of the generator of each device that has drawn, in hexadecimal digits."""
+        states = {device: state.numpy().tobytes().hex() for device, state in self.network.random_states.items()}
+        return {"seed": self.network.seed, "states": states}
+
+    def set_random_state(self, state: Any) -> None:
+        """For devices that are not there, nothing is drawn either."""
+        found = {device: torch.frombuffer(bytearray.fromhex(digits), dtype=torch.uint8)
+                 for device, digits in state["states"].items()}
+        for device, value in found.items():
+            torch.Generator(device).set_state(value)  # which refuses what is none
+        self.network.seed, self.network.random_states = operator.index(state["seed"]), found
 
 
 def optimiser(parameters: Sequence[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:

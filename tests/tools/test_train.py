@@ -271,7 +271,7 @@ def test_companions_are_the_datasets_of_every_batch(videos, capsys, monkeypatch)
     assert seen and all(np.array_equal(batch.companion("prompts"), [[0, 1, 2], [3, 4, 5]]) for batch in seen)
     ends(0, ["--resume", "run"], capsys)
     np.save(folder / "texts.npy", np.ones((2, 3)))
-    assert "companions texts.npy: have changed since the run was planned" in ends(2, ["--resume", "run"], capsys)
+    assert "/texts.npy: have changed since the run was planned" in ends(2, ["--resume", "run"], capsys)
     for given, message in (("prompts", "companion 'prompts': expected NAME=FILE"), ("prompts=no.npy", "no.npy"),
                            ("texts=texts.npy", "bn-wvad trains with companions prompts, found texts")):
         assert message in ends(2, words("--companion", given, output="other"), capsys)

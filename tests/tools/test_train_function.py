@@ -53,7 +53,7 @@ def test_a_run_in_a_folder_is_the_same_one_and_says_where_its_recipe_is_from(vid
 
 
 @pytest.mark.parametrize("given, message", [
-    ({"resume": "run", "output": "other"}, "resume goes on with a run as it was begun, expected nothing but device and steps beside it"),
+    ({"resume": "run", "output": "other"}, "resume goes on with a run as it was begun, expected nothing but device, dataset, features and steps beside it"),
     ({}, "no method is given"), ({"method": "bn-wvad", "output": "there"}, "there: is there already, expected a new folder"),
     ({"method": "bn-wvad", "stepz": 3}, "have no value 'stepz'; did you mean steps"),
     ({"method": "bn-wvad", "steps": 2.5}, "setting steps: expected a positive whole number, found 2.5")])

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, listing
+from ..errors import InputError, listing, one_line
 
 Array = np.ndarray
 
@@ -98,6 +98,14 @@ def check(weights: Mapping[str, np.ndarray], parameters: Mapping[str, Parameter]
                  for n, p in parameters.items() if n in weights and np.shape(weights[n]) != p.shape]
     if problems:
         raise InputError(f"{source}: {listing(problems)}")
+
+
+def count(value: np.ndarray, name: str) -> int:
+    """The number in an array of a saved state. Raises InputError unless it is one whole number from 0."""
+    value = np.asarray(value)
+    if value.shape or value.dtype.kind not in "iu" or value < 0:
+        raise InputError(f"{name} is {one_line(value, 80)} ({value.dtype} {value.shape}), expected a whole number from 0")
+    return int(value)
 
 
 def published_by_module(modules: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

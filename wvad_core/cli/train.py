@@ -16,19 +16,20 @@ import wvad_core as wv
 from ..backend import find_backend
 from ..data import bundled_tables, demo, load_table
 from ..data.companions import parse_companions
+from ..errors import Terminated
 from ..files import write_json
 from ..registry import module_name, specification
 from ..reports import pictures
 from ..reports.text import percent
 from ..reports.training_curves import training_curves
 from ..training import experiment, planning
+from ..training.loop import Stop
 from ..training.overrides import parse
 from ..training.planning import Plan
-from ..training.run_folder import BEST, LAST, STATE
-from . import options
+from ..training.run_files import BEST, CURVES, LAST, REPORT, STATE, is_taken
+from . import options, process
 from .test import BY_DEFAULT
 
-CURVES = "curves.png"
 SHOWN = ("auc", "ap", "auc_sub", "ap_sub")
 ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GLOG_v": "3"}
 """For the process as a whole. Where other programs use the cores too, OpenMP's busy waiting makes small networks ten times
@@ -49,7 +50,8 @@ examples:
 
 A run folder gets best.safetensors, last.safetensors, their reports in best/ and last/, recipe.json,
 history.jsonl, report.json, curves.png, and TensorBoard's event files where tensorboardX is
-installed. Exit status: 2 for bad input, 1 for a failure."""
+installed. Exit status: 2 for bad input, 1 for a failure such as a full disk, 130 for SIGINT, 143
+for SIGTERM, which ends a run with all saved for --resume."""
 
 
 def main(argv: Sequence[str], prog: str = "wvad train") -> None:
@@ -71,19 +73,25 @@ def main(argv: Sequence[str], prog: str = "wvad train") -> None:
         reports = [trained(replace(plan, options=replace(plan.options, seed=seed)), folder / f"seed-{seed}", say)
                    for seed in range(plan.options.seed, plan.options.seed + arguments.seeds)]
         if first:
-            write_json(folder / experiment.REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
+            write_json(folder / REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
     if first:
         print(table(reports))
-    say(f"\nwritten to {folder}: {experiment.REPORT}, "
+    say(f"\nwritten to {folder}: {REPORT}, "
         + (f"{BEST}, {LAST}, ..." if arguments.seeds == 1 else "and a run in each folder seed-N"))
 
 
 def trained(plan: Plan, folder: Path, say: Callable[[str], None], begun_as: Plan | None = None) -> dict[str, Any]:
-    """Train by a plan; the report. Draws the curves, where matplotlib is installed."""
-    result = experiment.run(plan, folder, say, begun_as)
-    if find_backend(plan.backend).processes()[0] == 0:
-        draw(result, folder, say)
-    return result.report
+    """Train by a plan; the report. Draws the curves, where matplotlib is installed. SIGTERM ends it with all saved."""
+    first, stop = find_backend(plan.backend).processes()[0] == 0, Stop()
+
+    def on_signal(*_: Any) -> None:
+        stop.asked = True
+        if not stop.heeded:
+            raise Terminated
+
+    with process.on_sigterm(on_signal):
+        return experiment.run(plan, folder, say, begun_as, stop,
+                              lambda result: draw(result, folder, say) if first else None).report
 
 
 def draw(result: experiment.TrainingResult, folder: Path, say: Callable[[str], None]) -> None:
@@ -101,7 +109,7 @@ def draw(result: experiment.TrainingResult, folder: Path, say: Callable[[str], N
 def parser(prog: str) -> argparse.ArgumentParser:
     parser = options.parser(prog, DESCRIPTION, EXAMPLES, usage="%(prog)s [OPTION ...] [KEY=VALUE ...]")
     parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; default, on the demo alone: its smallest")
-    parser.add_argument("--dataset", metavar="NAME", default=planning.DEMO,
+    parser.add_argument("--dataset", metavar="NAME",
                         help=f"{', '.join(bundled_tables())}, or a CSV table; default: demo")
     parser.add_argument("--features", type=Path, metavar="DIR", help="folder of the features; the demo has its own")
     parser.add_argument("--backend", metavar="NAME",
@@ -122,14 +130,15 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 def planned(arguments: argparse.Namespace) -> Plan:
     """What the command line asks for. Raises InputError, for what no file is needed to tell before any is read."""
-    if not arguments.method and arguments.dataset != planning.DEMO:
+    dataset = arguments.dataset or planning.DEMO
+    if not arguments.method and dataset != planning.DEMO:
         raise wv.InputError(f"--method is missing, expected one of {', '.join(wv.list_methods())}")
     if arguments.seeds < 1:
         raise wv.InputError(f"--seeds {arguments.seeds}, expected 1 or more")
     method = arguments.method or demo.default_method()
     module_name(method)
-    load_table(arguments.dataset)
-    return planning.plan(method, arguments.dataset, arguments.features, arguments.backend or options.default_backend("torch"),
+    load_table(dataset)
+    return planning.plan(method, dataset, arguments.features, arguments.backend or options.default_backend("torch"),
                          arguments.device, parse(arguments.overrides), arguments.recipe, arguments.init,
                          parse_companions(arguments.companion))
 
@@ -137,20 +146,23 @@ def planned(arguments: argparse.Namespace) -> Plan:
 def resumed(arguments: argparse.Namespace) -> tuple[Plan, Plan]:
     """The plan that a run was begun by, and the one that it goes on by: on another device, or to another number of steps."""
     given = parse(arguments.overrides)
-    if arguments.method or arguments.init or arguments.companion or arguments.seeds != 1 or given.keys() - {"steps"}:
-        raise wv.InputError("--resume goes on with a run as it was begun; it takes no method, no seeds, no checkpoint, no "
-                            "companion and no KEY=VALUE but steps=N, to go on for longer")
+    others = (arguments.method, arguments.init, arguments.companion, arguments.recipe, arguments.output, given.keys() - {"steps"})
+    if any(others) or arguments.seeds != 1:
+        raise wv.InputError("--resume goes on with a run as it was begun; it takes no method, no seeds, no recipe, no output, no "
+                            "checkpoint, no companion and no KEY=VALUE but steps=N, to go on for longer; --dataset and --features "
+                            "say where the same data now are")
     begun_as = planning.read_plan(arguments.resume)
-    if arguments.device != "auto":
-        begun_as = replace(begun_as, device=arguments.device)
-    return begun_as, planning.with_steps(begun_as, given["steps"]) if given else begun_as
+    if arguments.backend not in (None, begun_as.backend):
+        raise wv.InputError(f"{arguments.resume}: was begun on backend {begun_as.backend}, not {arguments.backend}; expected the same")
+    begun_as, goes_on = planning.going_on(begun_as, arguments.device, arguments.dataset, arguments.features)
+    return begun_as, planning.with_steps(goes_on, given["steps"]) if given else goes_on
 
 
 def check_new(folder: Path) -> None:
     """Raise InputError unless a run can begin in a folder; the first of several processes decides."""
     if int(os.environ.get("RANK", os.environ.get("RANK_ID", "0"))):
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if is_taken(folder):
         saved = [state.parent for state in sorted((folder / STATE, *folder.glob(f"*/{STATE}"))) if state.exists()]
         goes_on = f"--resume {saved[0]} goes on with it" if saved else "it holds no run to go on with"
         raise wv.InputError(f"{folder}: is there already; {goes_on}, --output RUN begins another")

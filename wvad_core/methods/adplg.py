@@ -32,6 +32,7 @@ rotary positions, and padding takes a share of it (see `wvad_core.blocks.attenti
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -46,10 +47,10 @@ from ..blocks.linear import linear, linear_parameters
 from ..blocks.losses import binary_cross_entropy, triplet
 from ..blocks.normalisation import layer_norm, layer_norm_parameters
 from ..blocks.random import dropout
-from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
+from ..blocks.tensors import Parameter, Scope, count, flatten, published_by_module
 from ..blocks.transformer import transformer, transformer_names, transformer_parameters
 from ..data.batches import Batch
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..registry import Paper, Published
 
 Array = np.ndarray
@@ -308,10 +309,15 @@ class Memory:
         return {"steps": np.array(self.steps)} | {f"video.{video}": kept.copy() for video, kept in self.histories.items()}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Remember what `state()` gave, and nothing else."""
-        self.steps = int(state["steps"])
-        self.histories = {int(name.removeprefix("video.")): np.array(kept)
-                          for name, kept in state.items() if name != "steps"}
+        """Remember what `state()` gave, and nothing else. Raises InputError for anything else."""
+        steps = count(state["steps"], "memory.steps")
+        for name, kept in state.items():
+            if name != "steps" and not (re.fullmatch("video\\.[0-9]{1,9}", name) and kept.dtype.kind == "f" and kept.ndim == 2
+                                        and 1 <= len(kept) <= self.config.history and ((kept >= 0) & (kept <= 1)).all()):
+                raise InputError(f"memory.{one_line(name, 40)} is {kept.dtype} {kept.shape}, expected memory.video.NUMBER, "
+                                 f"1 to {self.config.history} attentions from 0 to 1")
+        self.steps = steps
+        self.histories = {int(name.removeprefix("video.")): np.array(kept) for name, kept in state.items() if name != "steps"}
 
 
 def memory(config: Config) -> Memory:

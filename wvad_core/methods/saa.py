@@ -39,7 +39,7 @@ from ..blocks.crops import one_crop_each
 from ..blocks.heads import score_head, score_head_parameters
 from ..blocks.losses import binary_cross_entropy, masked_top_mean, smoothness
 from ..blocks.random import dropout
-from ..blocks.tensors import COUNTER, Parameter, Scope, flatten
+from ..blocks.tensors import COUNTER, Parameter, Scope, count, flatten
 from ..data.batches import Batch
 from ..registry import Paper, Published
 
@@ -199,8 +199,8 @@ class Memory:
         return {"steps": np.array(self.steps)}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Remember what `state()` gave."""
-        self.steps = int(state["steps"])
+        """Remember what `state()` gave. Raises InputError for anything else."""
+        self.steps = count(state["steps"], "memory.steps")
 
 
 def memory(config: Config) -> Memory:

@@ -5,15 +5,19 @@
     validation/METRIC           what the best weights are chosen by
     plan                        a text: all of recipe.json, hyperparameters included
 
-Steps are counted from 1 through all stages.
+Steps are counted from 1 through all stages. Events are written by the thread that trains: tensorboardX's own writer has
+another, which on a full disk ends with a traceback and leaves training to wait for it.
 """
 from __future__ import annotations
 
 import json
+import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files import writing
 from .recipe import Recipe
 
 
@@ -22,19 +26,27 @@ class Events:
 
     steps: how many a resumed run has taken; what event files have behind them no longer counts. A new run, of 0 steps,
     removes the event files of another one. recipe: its rates are written, if it is given. metric: that of `validation/`.
+    Raises, here and where it writes, what `files.cannot_write` makes of an error of the disk.
     """
 
     def __init__(self, folder: Path, steps: int, plan: Mapping[str, Any], recipe: Recipe | None, metric: str) -> None:
-        self.recipe, self.metric, self.writer = recipe, metric, None
+        self.folder, self.recipe, self.metric, self.writer = folder, recipe, metric, None
         try:
-            from tensorboardX import SummaryWriter
+            from tensorboardX import event_file_writer, summary
+            from tensorboardX.proto import event_pb2
         except ImportError:
             return
-        for old in folder.glob("events.out.tfevents.*") if not steps else ():
-            old.unlink()
-        self.writer = SummaryWriter(str(folder), purge_step=steps + 1 if steps else None)
-        if not steps and plan:
-            self.writer.add_text("plan", "".join(f"    {line}\n" for line in json.dumps(plan, indent=2).splitlines()), 0)
+        self.summary, self.event_pb2 = summary, event_pb2
+        with writing(folder):
+            for old in folder.glob("events.out.tfevents.*") if not steps else ():
+                old.unlink()
+            # The name has a random end: of what is there already, of this second, nothing is written over.
+            self.writer = event_file_writer.EventsWriter(str(folder / "events"), f".{secrets.token_hex(4)}")
+        if steps:
+            self._write(steps + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+        elif plan:
+            text = "".join(f"    {line}\n" for line in json.dumps(plan, indent=2).splitlines())
+            self._write(0, summary=summary.text("plan", text))
 
     def record(self, line: Mapping[str, Any], step: int) -> None:
         """Write a line of the history. step: counted through all stages, as `line` counts it within its own."""
@@ -48,14 +60,21 @@ class Events:
             rates = zip(names, self.recipe.rates(line["step"]))
             values |= {f"rate/{name}": rate for name, rate in rates if rate is not None}
         for tag, value in values.items():
-            self.writer.add_scalar(tag, value, step)
+            self._write(step, summary=self.summary.scalar(tag, value))
 
     def flush(self) -> None:
         """Write what is in memory."""
         if self.writer is not None:
-            self.writer.flush()
+            with writing(self.folder):
+                self.writer.flush()
 
     def close(self) -> None:
         """Write what is in memory, and write no more."""
         if self.writer is not None:
-            self.writer.close()
+            writer, self.writer = self.writer, None
+            with writing(self.folder):
+                writer.close()
+
+    def _write(self, step: int, **event: Any) -> None:
+        with writing(self.folder):
+            self.writer.write_event(self.event_pb2.Event(wall_time=time.time(), step=step, **event))

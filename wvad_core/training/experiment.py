@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,21 +14,23 @@ from ..backend import training_backend
 from ..checkpoints.contents import digest
 from ..data import Dataset, TrainingSet
 from ..data.cache import cache_folder
+from ..data.digests import features_sha256, table_sha256
 from ..detector import Detector, from_weights
 from ..errors import InputError, listing
 from ..files import write_json
 from ..progress import LOGGER, progress_bar
-from ..registry import specification
+from ..registry import restore_memory, specification
 from ..reports.results import summarise
 from ..scoring.evaluation import VideoScores, describe, metrics_of, scored
 from .initial import initial_weights
-from .loop import Journal, Position, Trained, read_training_set
+from .loop import Journal, Position, Stop, Trained, read_training_set
 from .loop import train as train_stages
-from .planning import DEMO, Plan, plan, read_plan, with_steps
-from .run_folder import BEST, LAST, Run
+from .planning import DEMO, Plan, going_on, plan, read_plan, with_steps
+from .run_files import BEST, LAST, REPORT, STATE, is_taken
+from .run_folder import Run
 from .selection import held_out, validator, videos_of
+from .state_checks import check_trainer, check_weights
 
-REPORT = "report.json"
 SELECTED = {"test": "by its {by}, as published code does; so its figures there are too good",
             "holdout": "by the {by}; the test set took no part"}
 
@@ -54,17 +56,18 @@ class TrainingResult:
     folder: Path | None
 
 
-def train(method: str | None = None, dataset: str | Path = DEMO, features: str | Path | None = None, backend: str = "torch",
+def train(method: str | None = None, dataset: str | Path | None = None, features: str | Path | None = None, backend: str = "torch",
           device: str = "auto", output: str | Path | None = None, recipe: str | None = None, init: str | Path | None = None,
           resume: str | Path | None = None, companions: Mapping[str, str | Path] | None = None,
           **overrides: Any) -> TrainingResult:
     """Train a method on a dataset by its published recipe.
 
-    dataset: a bundled table ("ucf-crime", ...) or a CSV file of one's own. features: the folder of its features; the demo
-    set has its own. output: the run folder, which is made; None writes nothing. recipe: the dataset whose recipe is taken;
+    dataset: a bundled table ("ucf-crime", ...; by default "demo") or a CSV file of one's own. features: the folder of its
+    features; the demo set has its own. output: the run folder, which is made; None writes nothing. recipe: the dataset whose recipe is taken;
     by default that of `dataset`, else the method's first. init: a checkpoint of the method to fine-tune: its tensors are the
     first weights, where name and shape fit; `result.report["initial"]` lists them. resume: the run folder of a run that was
-    stopped, which goes on as it was begun; nothing is given beside it but `device`, and `steps` to go on for longer.
+    stopped, which goes on as it was begun; nothing is given beside it but `device`, `dataset` and `features` where these now
+    lie elsewhere, and `steps` to go on for longer.
     companions: {name: .npy file} of the arrays of a dataset that the method trains with.
     overrides: values of the recipe (steps, videos, learning_rate, ...), of the options (seed, select, evaluate_every, ...; see
     `training.options.Options`) and of the method's configuration (feature_dim, ...).
@@ -72,62 +75,112 @@ def train(method: str | None = None, dataset: str | Path = DEMO, features: str |
         wv.train(METHOD, "xd-violence", "features/i3d", output="runs/first", steps=500, select="holdout")
 
     What is unusual about the data is logged, and in `report["notices"]`. Raises InputError for what does not fit together,
-    before anything is written; Failure for a loss or weights that are not finite.
+    before anything is written; Failure for a loss or weights that are not finite, and for a full disk.
     """
     if resume is not None:
-        if method or features or output or recipe or init or companions or overrides.keys() - {"steps"}:
-            raise InputError("resume goes on with a run as it was begun, expected nothing but device and steps beside it")
-        begun_as = read_plan(resume)
-        begun_as = begun_as if device == "auto" else replace(begun_as, device=device)
-        return run(with_steps(begun_as, **overrides) if overrides else begun_as, Path(resume), begun_as=begun_as)
+        if method or output or recipe or init or companions or overrides.keys() - {"steps"}:
+            raise InputError("resume goes on with a run as it was begun, expected nothing but device, dataset, features and steps "
+                             "beside it")
+        begun_as, goes_on = going_on(read_plan(resume), device, dataset, features)
+        return run(with_steps(goes_on, **overrides) if overrides else goes_on, Path(resume), begun_as=begun_as)
     if method is None:
         raise InputError("no method is given, expected one, or resume=RUN")
     folder = None if output is None else Path(output)
-    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder is not None and is_taken(folder):
         raise InputError(f"{folder}: is there already, expected a new folder; resume goes on with a run")
-    return run(plan(method, str(dataset), features, backend, device, overrides, recipe, init, companions), folder)
+    return run(plan(method, str(dataset or DEMO), features, backend, device, overrides, recipe, init, companions), folder)
 
 
-def run(plan: Plan, folder: Path | None, say: Callable[[str], None] = LOGGER.info,
-        begun_as: Plan | None = None) -> TrainingResult:
+def run(plan: Plan, folder: Path | None, say: Callable[[str], None] = LOGGER.info, begun_as: Plan | None = None,
+        stop: Stop | None = None, then: Callable[[TrainingResult], None] = lambda result: None) -> TrainingResult:
     """Train by a plan, from what is saved in the folder or from the start; the report is written there too.
 
     say: takes the notices, a line each. Of several processes only the first one writes, and none before all is checked.
-    begun_as: the plan of a run that goes on by another one (`with_steps`).
+    begun_as: the plan of a run that goes on by another one (`going_on`). stop: ends training before its time.
+    then: takes the result while the folder is still locked.
     """
     rank, _ = training_backend(plan.backend).processes()
     start = time.perf_counter()
     journal = opened(plan, folder, rank == 0, begun_as)
     videos, test = plan.open("train"), plan.open("test")
+    check_data(plan, journal, {"table": table_sha256((videos, test)), "training": features_sha256(videos),
+                               "test": features_sha256(test)})
     held = held_out(videos, plan.options) if plan.options.select == "holdout" else None
-    progress = partial(progress_bar, desc="reading features", unit="video", hidden=rank > 0)
+    initial = first_weights(plan, journal)
+    with journal:
+        result = trained(plan, journal, videos, test, held, initial, say, stop)
+        result.report["seconds"] = time.perf_counter() - start
+        if folder is not None and rank == 0:
+            write_json(folder / REPORT, result.report)
+            save_reports(result, folder)
+        then(result)
+    return result
+
+
+def trained(plan: Plan, journal: Journal, videos: Dataset, test: Dataset, held: np.ndarray | None,
+            initial: Mapping[str, np.ndarray] | None, say: Callable[[str], None], stop: Stop | None) -> TrainingResult:
+    """Train and score by a plan whose data are open."""
+    hidden = training_backend(plan.backend).processes()[0] > 0
+    progress = partial(progress_bar, desc="reading features", unit="video", hidden=hidden)
     training_set = read_training_set(videos, plan.recipe, plan.method, plan.config, progress,
                                      cache_folder() if plan.features else None)
     if held is not None:
         training_set.leave_out(held)
     for line in (found := notices(plan, videos, training_set)):
         say(f"note: {line}")
-    trained = train_stages(plan.method, plan.config, training_set, plan.recipe, plan.backend, plan.device,
-                           validator(plan.recipe, test, videos, held), journal, plan.options, first_weights(plan, journal))
-    best = from_weights(plan.method, plan.config, trained.best, plan.backend, plan.device)
-    scores = score_best_and_last(trained, best, test, journal)
-    report = summary(plan, trained, test, held, journal, scores) | {"notices": found, "seconds": time.perf_counter() - start}
-    result = TrainingResult(best, trained.detector, report, journal.history, scores, plan, folder)
-    if folder is not None and rank == 0:
-        write_json(folder / REPORT, report)
-        save_reports(result, folder)
-    return result
+    made = train_stages(plan.method, plan.config, training_set, plan.recipe, plan.backend, plan.device,
+                        validator(plan.recipe, test, videos, held), journal, plan.options, initial, stop)
+    best = from_weights(plan.method, plan.config, made.best, plan.backend, plan.device)
+    scores = score_best_and_last(made, best, test, journal)
+    report = summary(plan, made, test, held, journal, scores) | {"notices": found}
+    return TrainingResult(best, made.detector, report, journal.history, scores, plan, getattr(journal, "folder", None))
 
 
 def opened(plan: Plan, folder: Path | None, writes: bool, begun_as: Plan | None) -> Journal:
-    """The journal of a run, in memory where there is no folder."""
+    """The journal of a run, in memory where there is no folder. Raises InputError for a saved state that does not fit."""
     if folder is None:
         return Journal()
     metric = "video_auc" if plan.options.select == "holdout" else plan.recipe.metric
-    journal = Run(folder, writes, asdict(plan), plan.recipe, metric, begun_as and asdict(begun_as))
-    if begun_as and begun_as != plan:
+    journal = Run(folder, writes, plan.as_dict(), plan.recipe, metric, begun_as and begun_as.as_dict())
+    check_saved(plan, journal)
+    if begun_as and begun_as.recipe.steps != plan.recipe.steps:
         check_steps(plan, begun_as, journal)
     return journal
+
+
+def check_saved(plan: Plan, journal: Run) -> None:
+    """Raise InputError unless what a run was saved with, if it was, fits its plan: all that is handed to a framework."""
+    saved, source, config = journal.saved(), str(journal.folder / STATE), plan.config
+    if saved is None:
+        return
+    spec, position = specification(plan.method), saved.position
+    stages = spec.stages(config)
+    if position.stage >= len(stages):
+        raise InputError(f"{source}: stage {position.stage + 1}, expected one of the {len(stages)} of {plan.method}")
+    stage = stages[position.stage]
+    parameters = spec.parameters(stage)
+    check_weights(saved.weights, parameters, source)
+    if journal.best is not None or position.best is not None:
+        check_weights(journal.best or {}, parameters, f"{source}, best weights")
+    if not saved.trainer and position.step == 0:
+        return
+    steps = check_trainer(saved.trainer, parameters, stage.frozen, plan.recipe, source)
+    if steps != position.step:
+        raise InputError(f"{source}: its optimiser has taken {steps} steps, expected {position.step} as in its history")
+    restore_memory(spec.memory(stage), saved.trainer)
+
+
+def check_data(plan: Plan, journal: Journal, data: Mapping[str, str]) -> None:
+    """Let a run keep the digests of its data. Raises InputError where it was trained on others until now."""
+    if not isinstance(journal, Run):
+        return
+    journal.data, saved = data, journal.saved_data()
+    words = {"table": f"{plan.dataset}: what the table says of the videos is",
+             "training": f"{plan.features}: the features of the training videos are",
+             "test": f"{plan.features}: the features of the test videos are"}
+    for name, value in data.items() if saved is not None else ():
+        if saved.get(name) != value:
+            raise InputError(f"{words[name]} not what {journal.folder} was trained with until now, expected the same data")
 
 
 def check_steps(plan: Plan, begun_as: Plan, journal: Run) -> None:
@@ -207,7 +260,7 @@ def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None
                 "metrics": found}
 
     return {"method": plan.method, "dataset": plan.dataset, "seed": options.seed, "backend": plan.backend,
-            "initial": None if plan.initial is None else asdict(plan.initial),
+            "initial": plan.as_dict()["initial"],
             "selected": f"{BEST} was chosen {SELECTED[options.select].format(by=by)}",
             "best": entry(BEST, position.best_step, scores["best"]), "last": entry(LAST, position.step, scores["last"]),
             "about": describe(trained.detector, test)}

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ..data import Dataset, TrainingSet, find_sampler
 from ..data.batches import Batch
 from ..data.prefetch import ahead
 from ..detector import Detector, from_weights
-from ..errors import Failure
+from ..errors import Failure, Terminated
 from ..progress import progress_bar
 from ..registry import specification
 from .options import Options
@@ -41,6 +41,10 @@ class Position:
         """Whether the stage has."""
         return self.step >= recipe.steps or (options.patience is not None and self.waited >= options.patience)
 
+    def moved(self) -> Position:
+        """Where it stands after one more step."""
+        return replace(self, step=self.step + 1)
+
     def validated(self, value: float) -> Position:
         """Where it stands after a validation. Only a better one is the new best: of equal ones the first stays."""
         if self.best is None or value > self.best:
@@ -50,10 +54,23 @@ class Position:
 
 @dataclass(frozen=True)
 class Saved:
-    """All that training goes on from. trainer: what `Trainer.state` gives."""
+    """All that training goes on from. trainer: what `Trainer.state` gives. random: of each process what `Trainer.random_state`
+    gives; () where dropout and noise begin anew from the seed."""
     position: Position
     weights: Mapping[str, Array]
     trainer: Mapping[str, Array]
+    random: tuple[str, ...] = ()
+
+
+@dataclass
+class Stop:
+    """A wish that training ends before its time, as a handler of signals may have it.
+
+    asked: whether there is one. heeded: whether training looks at it: it then takes the step at hand to its end, validation
+    included, saves, and raises Terminated. Where it does not look, there is nothing to save.
+    """
+    asked: bool = False
+    heeded: bool = False
 
 
 class Journal:
@@ -85,7 +102,7 @@ class Journal:
     def keep_best(self, detector: Detector) -> None:
         self.best = detector.weights()
 
-    def save(self, position: Position, detector: Detector, trainer: Trainer) -> None:
+    def save(self, position: Position, detector: Detector, trainer: Trainer, random: tuple[str, ...] = ()) -> None:
         """Keep what `saved` is to give."""
 
     def close(self, detector: Detector) -> None:
@@ -119,7 +136,7 @@ def read_training_set(dataset: Dataset, recipe: Recipe, method: str, config: Con
 
 def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe, backend: str, device: str = "auto",
           validate: Callable[[Detector], float] | None = None, journal: Journal | None = None,
-          options: Options = Options(), initial: Mapping[str, Array] | None = None) -> Trained:
+          options: Options = Options(), initial: Mapping[str, Array] | None = None, stop: Stop | None = None) -> Trained:
     """Train a detector by a recipe, through all stages of its method.
 
     The first stage starts from fresh weights, or from `initial`, each later one from the best of the one before. The seed draws the
@@ -127,8 +144,9 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
     validate: gives a detector's value, the more the better, of equal ones the first; without it, the last step of a stage is
         its best.
     journal: where a history, the best weights and all that resuming needs go; training goes on from what it has saved.
-    Raises InputError on a backend that does not train and for a crop axis that is not the configuration's, Failure at a
-    loss that is not finite.
+    stop: ends training before its time, with all saved.
+    Raises InputError on a backend that does not train, for a crop axis that is not the configuration's and for a saved state
+    that does not fit, Failure at a loss that is not finite, Terminated where `stop` asks for it.
     """
     spec, journal, options = specification(method), journal or Journal(), options.of(recipe)
     seed = cast(int, options.seed)
@@ -149,8 +167,8 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
                 trainer.restore(saved.trainer)
             else:
                 journal.save(saved.position, detector, trainer)
-            loop = Loop(detector, trainer, training_set, recipe, options, validate, journal)
-            position, saved = loop.run(saved.position), None
+            loop = Loop(detector, trainer, training_set, recipe, options, validate, journal, stop)
+            position, saved = loop.run(saved.position, saved.random), None
         journal.close(detector)
     return Trained(detector, cast(Mapping, journal.best), position)
 
@@ -165,30 +183,60 @@ class Loop:
     options: Options
     validate: Callable[[Detector], float] | None
     journal: Journal
+    stop: Stop | None = None
 
-    def run(self, position: Position) -> Position:
-        """Take the steps from a position to the stage's end; where that is."""
+    def run(self, position: Position, random: tuple[str, ...] = ()) -> Position:
+        """Take the steps from a position to the stage's end; where that is. random: as `Saved` has it."""
         recipe, options = self.recipe, self.options
         every = cast(int, options.evaluate_every)
+        rank, ranks = self.detector.backend.processes()
         self.reseed(position)
-        bar = progress_bar(desc=self.title(position), hidden=self.rank > 0, total=recipe.steps, initial=position.step,
-                           unit="step")
-        with bar, closing(ahead(map(self.batch, range(position.step, recipe.steps)))) as batches:
+        if len(random) == ranks:  # other processes than before have no numbers to go on with
+            self.trainer.set_random_state(random[rank])
+        bar = progress_bar(desc=self.title(position), hidden=rank > 0, total=recipe.steps, initial=position.step, unit="step")
+        with bar, closing(ahead(map(self.batch, range(position.step, recipe.steps)))) as batches, self.heeding():
             while not position.ended(recipe, options):
                 terms = self.step(position.step, next(batches))
-                position = replace(position, step=position.step + 1)
+                position = position.moved()
                 self.journal.record({"stage": position.stage + 1, "step": position.step} | terms)
                 if position.step % every == 0 or position.ended(recipe, options):
                     position = self.validated(position)
-                if position.step % options.save_every == 0 or position.ended(recipe, options):
+                due = position.step % options.save_every == 0 or position.ended(recipe, options)
+                if due:
                     self.save(position)
+                if self.stopped():
+                    self.end(position, due)
                 bar.set_postfix(self.shown(terms, position), refresh=False)
                 bar.update()
         return position
 
-    @property
-    def rank(self) -> int:
-        return self.detector.backend.processes()[0]
+    @contextmanager
+    def heeding(self) -> Iterator[None]:
+        """Look at the wish to stop in the block. Once it is there it stays with this process, which is on its way to its end."""
+        if self.stop is None:
+            yield
+            return
+        self.stop.heeded = True
+        try:
+            yield
+        finally:
+            self.stop.heeded = self.stop.asked
+
+    def stopped(self) -> bool:
+        """Whether a process of those that train together is asked to stop; all of them learn it at the same step."""
+        asked = self.stop is not None and self.stop.asked
+        if self.stop is None or self.detector.backend.processes()[1] == 1:
+            return asked
+        return any(one.any() for one in self.detector.backend.gather(np.array([asked], np.float32)))
+
+    def end(self, position: Position, saved: bool) -> NoReturn:
+        """Save, unless that is done, so that what goes on draws the random numbers that would come next; raise Terminated."""
+        if not saved:
+            own = np.frombuffer(self.trainer.random_state().encode(), np.uint8)
+            every = self.detector.backend.gather(own.astype(np.float32))
+            self.check_finite(position)
+            self.journal.save(position, self.detector, self.trainer, tuple(bytes(one.astype(np.uint8)).decode() for one in every))
+        raise Terminated(f"training {self.detector.method}: told to end, after step {position.step}; all is saved")
 
     def batch(self, step: int) -> Batch:
         """This process's part of a step's batch."""
@@ -226,12 +274,16 @@ class Loop:
 
     def save(self, position: Position) -> None:
         """Save all that a resumed run needs, and make this one as random as that will be."""
+        self.check_finite(position)
+        self.journal.save(position, self.detector, self.trainer)
+        self.reseed(position)
+
+    def check_finite(self, position: Position) -> None:
+        """Raise Failure for weights that are not finite, which are not saved."""
         wrong = [name for name, value in self.detector.weights().items() if not np.isfinite(value).all()]
         if wrong:
             raise Failure(f"training {self.detector.method}: after step {position.step}, {wrong[0]} is not finite; "
                           "a lower learning rate may help")
-        self.journal.save(position, self.detector, self.trainer)
-        self.reseed(position)
 
     def reseed(self, position: Position) -> None:
         self.trainer.reseed(zlib.crc32(f"{self.options.seed} {position.stage} {position.step}".encode()) >> 1)

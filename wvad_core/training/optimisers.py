@@ -65,6 +65,8 @@ def sgd(w: Array, g: Array, slots: Slots, rate: float, count: int, recipe: Recip
 OPTIMISERS = {"adam": Optimiser(("moment1", "moment2"), adam), "adamw": Optimiser(("moment1", "moment2"), adamw),
               "adagrad": Optimiser(("squares",), adagrad), "sgd": Optimiser(("velocity",), sgd)}
 """By the names that recipes have."""
+NOT_NEGATIVE = ("moment2", "squares")
+"""The slots that hold sums of squares."""
 
 
 def slots_of(recipe: Recipe) -> tuple[str, ...]:

@@ -1,24 +1,26 @@
 """What a run trains on what, by which recipe: all that `recipe.json` holds."""
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 from ..backend import training_backend
 from ..blocks.configuration import Config, configure
-from ..data import Dataset, companions_sha256, demo, find_sampler
+from ..data import Dataset, bundled_tables, companions_sha256, demo, find_sampler
 from ..data.companions import read_companions
 from ..data.demo import DEMO
 from ..data.demo_scenes import FEATURE_DIM
 from ..errors import InputError, one_line
+from ..files import plain
 from ..registry import specification
 from .initial import Initial, initial_weights
 from .options import Options
 from .overrides import resolve
 from .recipe import Recipe, from_dict
-from .run_folder import PLAN, STATE, read_json
+from .run_files import PLAN, STATE, check_places, read_json
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,14 @@ class Plan:
     companions: Mapping[str, str] = field(default_factory=dict)
     companions_sha256: str | None = None
 
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON has it, with the paths in it absolute: it is read again from anywhere."""
+        dataset = self.dataset if self.dataset.replace("_", "-") in bundled_tables() else absolute(self.dataset)
+        values = replace(self, dataset=dataset, features=self.features and absolute(self.features),
+                         companions={name: absolute(file) for name, file in self.companions.items()},
+                         initial=self.initial and replace(self.initial, file=absolute(self.initial.file)))
+        return plain(asdict(values))
+
     @property
     def config(self) -> Config:
         return configure(specification(self.method).Config, dict(self.recipe.settings), self.method)
@@ -59,6 +69,11 @@ class Plan:
         if companions and companions_sha256(dataset.companions) != self.companions_sha256:
             raise InputError(f"companions {', '.join(companions.values())}: have changed since the run was planned")
         return dataset
+
+
+def absolute(path: str) -> str:
+    """A path that does not hang on the folder that the process is in. Links in it stay."""
+    return os.path.abspath(path)
 
 
 def check_companions(method: str, names: Iterable[str]) -> None:
@@ -112,20 +127,31 @@ def plan(method: str, dataset: str, features: str | Path | None = None, backend:
 def read_plan(folder: str | Path) -> Plan:
     """The plan of a run folder that has something to go on from. Raises InputError where there is none."""
     path = Path(folder) / PLAN
+    check_places(path.parent)
     values = read_json(path)
     try:
         read = Plan(**values | {"recipe": from_dict(values["recipe"]), "options": Options(**values["options"]),
                                 "initial": Initial(**values["initial"]) if values.get("initial") else None})
-        texts = (read.method, read.dataset, read.features or "", read.backend, read.device, read.recipe_of)
-        if not all(isinstance(text, str) for text in texts):
+        texts = (read.method, read.dataset, read.features or "", read.backend, read.device, read.recipe_of,
+                 read.companions_sha256 or "", *read.companions, *read.companions.values(), read.initial.file if read.initial else "")
+        if not all(isinstance(text, str) and "\0" not in text for text in texts) or not isinstance(read.overrides, dict):
             raise InputError("a name that is no text")
         read.config  # noqa: B018, which checks the method and its settings
-    except (KeyError, TypeError, AttributeError, InputError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not what a training run writes ({one_line(error)})") from error
     if not (path.parent / STATE).exists():
         raise InputError(f"{folder}: has no {STATE} to go on from, the run was stopped before its first step; "
                          "expected one that was saved, or begin another")
     return read
+
+
+def going_on(begun_as: Plan, device: str = "auto", dataset: str | Path | None = None,
+             features: str | Path | None = None) -> tuple[Plan, Plan]:
+    """A plan as it was begun and as it goes on: on another device, with its data in another place."""
+    begun_as = begun_as if device == "auto" else replace(begun_as, device=device)
+    goes_on = replace(begun_as, dataset=begun_as.dataset if dataset is None else str(dataset),
+                      features=begun_as.features if features is None else str(features))
+    return begun_as, goes_on
 
 
 def with_steps(plan: Plan, steps: Any) -> Plan:

@@ -4,16 +4,19 @@ What is a framework's own, gradients and the update of parameters, is a backend'
 """
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..data.batches import Batch
-from ..registry import memory_state, restore_memory
+from ..errors import InputError, one_line
+from ..registry import memory_state, restore_memory, specification
 from .optimisers import slots_of
 from .options import Options
 from .recipe import Recipe
+from .state_checks import check_trainer
 
 if TYPE_CHECKING:
     from ..detector import Detector
@@ -29,6 +32,7 @@ class Trainer:
     """
 
     def __init__(self, detector: Detector, recipe: Recipe, options: Options = Options()) -> None:
+        self.method, self.config = detector.method, detector.config
         self.recipe, self.memory = recipe, getattr(detector.network, "memory", None)
         self.session = detector.backend.training_session(detector.network, recipe, options)
         self.groups, self.slots = self.session.groups, slots_of(recipe)
@@ -63,18 +67,32 @@ class Trainer:
         return state | memory_state(self.memory)
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Go on from what `state` gave."""
-        self.steps = int(state["steps"])
+        """Go on from what `state` gave. Raises InputError, before anything is taken, for what does not fit the network and
+        the recipe: a name, a shape, a dtype, a value out of its range, a count that the steps do not make."""
+        parameters = specification(self.method).parameters(self.config)
+        steps = check_trainer(state, parameters, self.config.frozen, self.recipe, f"the state of {self.method}'s training")
+        restore_memory(self.memory, state)
+        self.steps = steps
         for i, names in enumerate(self.groups):
             for name in names:
                 if f"updates.{name}" in state:
                     self.updates[i] = int(state[f"updates.{name}"])
                     self.session.restore(name, [state[f"{slot}.{name}"] for slot in self.slots], self.updates[i])
-        restore_memory(self.memory, state)
 
     def reseed(self, seed: int) -> None:
         """Begin dropout and noise anew from a seed."""
         self.session.reseed(seed)
+
+    def random_state(self) -> str:
+        """What dropout and noise of this process are drawn from next, as a text in JSON."""
+        return json.dumps(self.session.random_state())
+
+    def set_random_state(self, text: str) -> None:
+        """Go on from what `random_state` gave. Raises InputError for what it has not given."""
+        try:
+            self.session.set_random_state(json.loads(text))
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RuntimeError, RecursionError) as error:
+            raise InputError(f"the random state of {self.method}'s training cannot be gone on from ({one_line(error, 100)})") from error
 
 
 def clipping(norm: Any, most: float) -> float:
