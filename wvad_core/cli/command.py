@@ -39,7 +39,7 @@ examples:
   wvad test --dataset ucf-crime --features i3d/test --checkpoint ucf.safetensors --output results
   wvad train --method METHOD --dataset xd-violence --features i3d
 
-Exit status: 0 done, 2 bad input, 1 a failure such as a full disk, 130 and 143 interrupted (SIGINT, SIGTERM)."""
+Exit status: 0 done, 2 bad input, 1 a failure, as a full disk, 130 SIGINT, 143 SIGTERM."""
 
 
 def program() -> NoReturn:
