@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 
@@ -39,6 +40,9 @@ def join() -> tuple[int, int]:
     if not distributed.is_available():
         return 0, 1
     if not distributed.is_initialized() and "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        # Imported once there is a group, as optimisers do, it keeps the group beyond its end, and threads of gloo that may
+        # abort the process while the interpreter ends.
+        import_module("torch._dynamo")
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         atexit.register(distributed.destroy_process_group)
     _joined = distributed.is_initialized()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import parallel_worker
 from parallel_worker import SAME, dataset, evaluate
+import torch._dynamo  # noqa: F401  before there is a group: what it imports keeps it, whose threads may then abort at exit
 from torch import distributed
 
 from cases import CONFIGS

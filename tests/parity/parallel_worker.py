@@ -5,7 +5,9 @@ everything and leaves in FOLDER what it finds.
 """
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import os
 import pickle
 import signal
 import sys
@@ -109,8 +111,16 @@ def everything(backend: str, folder: Path, rank: int = 0, size: int = 1) -> dict
     return found | evaluations(backend, folder)
 
 
+def threads() -> list[str]:
+    """Names of the threads of this process, on Linux."""
+    tasks = Path("/proc/self/task")
+    return [(task / "comm").read_text().strip() for task in (tasks.iterdir() if tasks.is_dir() else ())]
+
+
 if __name__ == "__main__":
     signal.alarm(HANGS)
+    rank = os.environ.get("RANK", "0")
+    atexit.register(lambda: Path(sys.argv[2], f"{rank}.threads").write_text("\n".join(threads())))  # after the backend's
     sys.path.insert(0, str(Path(sys.argv[2], "site")))
     assert find_backend(sys.argv[1]).processes() == (0, 1), "nothing is joined without a word"
     rank, size = find_backend(sys.argv[1]).join("cpu")

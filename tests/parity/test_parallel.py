@@ -2,6 +2,7 @@
 import functools
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -118,6 +119,14 @@ def test_shared_evaluation_gives_the_report_of_one_process(launched, framework, 
 def test_all_processes_tell_the_same_error(launched, framework, kind, message):
     first, second = (found[kind] for found in launched(framework))
     assert first == second and first.startswith(message)
+
+
+@pytest.mark.needs("torch")
+def test_no_thread_of_the_group_is_left_at_the_end(launched):
+    """One that lets go of a tensor while the interpreter ends aborts the process, whose work is done."""
+    _, folder = launched.run("torch")
+    for rank in (0, 1):
+        assert not re.search("gloo", (folder / f"{rank}.threads").read_text())
 
 
 @pytest.mark.needs("mindspore")
