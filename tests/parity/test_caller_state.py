@@ -73,7 +73,7 @@ def move(made: wv.Detector, trainer, given: wv.Batch) -> dict:
     return trainer.step(given) if trainer else {n: float(v) for n, v in made.network.losses(given).items()}
 
 
-@pytest.mark.parametrize("method, config", NETWORKS)
+@pytest.mark.parametrize("method, config", {method: (method, config) for method, config in NETWORKS}.values())
 def test_looking_at_a_network_leaves_it_as_it_is(method, config, backend):
     """Training with and without losses, gradients and scores in between is the same.
 
