@@ -22,7 +22,7 @@ MOST = 3 << 30
 """Bytes that no process of a run may take, nor a process that it starts."""
 
 FIRST = ("ssrl", "test_training", "rtfm", "test_demo_training", "test_parallel", "test_kills", "test_graph_mode",
-         "test_networks", "adplg", "test_export")
+         "test_networks", "adplg", "test_export", "test_readme", "test_adding_a_method", "test_third_backend", "test_backend")
 """The units that take longest, in the order in which they are begun; the others follow as collected."""
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")

@@ -36,7 +36,7 @@ def test_the_type_of_a_detector_of_one_method():
 
 
 @pytest.mark.parametrize("way", COPIES)
-@pytest.mark.parametrize("method, config", NETWORKS)
+@pytest.mark.parametrize("method, config", {method: (method, config) for method, config in NETWORKS}.values())
 def test_a_copy_computes_the_same_and_goes_on_alike(method, config, backend, way):
     """Weights to the bit; scores, and losses with dropout and noise after some steps, to rounding, since MindSpore
     rounds in another way where its arrays lie elsewhere in memory."""
