@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .blocks.configuration import Config
+from .blocks.configuration import Settings
 from .data.batches import Batch
 from .errors import InputError, did_you_mean, one_line
 
@@ -95,13 +95,14 @@ class Backend(ABC):
         """{package: version} of what computes here."""
 
     @abstractmethod
-    def build(self, method: str, config: Config, weights: Mapping[str, Array], device: str = "auto",
+    def build(self, name: str, config: Settings, weights: Mapping[str, Array], device: str = "auto",
               precision: str = "float32", seed: int = 0) -> Any:
-        """A network with these weights on a device, in evaluation mode; `seed` is of its own dropout and noise.
+        """A method's or an extractor's network with these weights on a device, in evaluation mode; `seed` is of its own dropout
+        and noise.
 
-        The arrays of the weights may be kept: nobody changes them afterwards. The network's `memory` is what the method's training remembers besides the weights (`specification.memory`), or
-        None. device: "auto" is the best that there is. Raises InputError for a device or a precision that is not there,
-        and for a method that has no network here.
+        The arrays of the weights may be kept: nobody changes them afterwards. A method's network has as `memory` what its
+        training remembers besides the weights (`specification.memory`), or None. device: "auto" is the best that there is.
+        Raises InputError for a device or a precision that is not there, and for a model that has no network here.
         """
 
     @abstractmethod
@@ -128,6 +129,11 @@ class Backend(ABC):
     def classify(self, network: Any, features: Array) -> Array:
         """(N, T, D) -> (T, K) probabilities of a method's K classes, as `score` gives scores."""
         raise InputError(f"the {self.name} backend has no class probabilities")
+
+    def features(self, network: Any, clips: Array) -> Array:
+        """Of an extractor's network: normalised clips, (N, C, F, H, W), whose numbers may lie in memory as those of (N, F, H, W,
+        C), -> (N, D) float32."""
+        raise InputError(f"the {self.name} backend has no extractors")
 
     @abstractmethod
     def losses(self, network: Any, batch: Batch, deterministic: bool = False) -> dict[str, float]:

@@ -2,28 +2,22 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from .backend import Backend, export_formats, find_backend, pip_command
+from .backend import Backend, find_backend
 from .blocks import tensors
-from .blocks.configuration import PUBLISHED_CROPS, Config, configure
+from .blocks.configuration import PUBLISHED_CROPS, Config
 from .checkpoints import formats
 from .checkpoints.assumed import Assumed
-from .checkpoints.contents import completed, describe
-from .checkpoints.identification.recognition import Checkpoint, identify, of_published
-from .checkpoints.identification.naming import as_computed
+from .checkpoints.contents import describe
 from .data.arrays import as_features
 from .data.batches import Batch
-from .data.companions import read_companions
-from .errors import Failure, InputError, one_line
-from .files import written_whole
+from .errors import Failure, InputError
 from .registry import classes_of, memory_state, restore_memory, specification
 
 Array = np.ndarray
@@ -52,6 +46,11 @@ class Detector(Generic[C]):
     later: int = 0
     crops: int | None = None
     assumed: Assumed = Assumed()
+
+    @property
+    def name(self) -> str:
+        """The method's name, as of every model."""
+        return self.method
 
     def __repr__(self) -> str:
         """<Detector METHOD on BACKEND, DEVICE, PRECISION: settings that are not as published; how many parameters>."""
@@ -157,94 +156,6 @@ class Detector(Generic[C]):
         if features.shape[-1] != self.config.feature_dim:
             raise InputError(f"features have D = {features.shape[-1]}, this {self.method} detector takes "
                              f"D = {self.config.feature_dim}")
-
-
-def create(method: str, backend: str = "numpy", device: str = "auto", precision: str = "float32", seed: int = 0,
-           **config: Any) -> Detector[Any]:
-    """A detector with fresh weights, the same for a seed on every backend."""
-    spec = specification(method)
-    configured = configure(spec.Config, config, method)
-    weights = tensors.draw(spec.parameters(configured), seed)
-    return from_weights(method, configured, weights, backend, device, precision, seed)
-
-
-def load(path: str | Path, backend: str = "numpy", device: str = "auto", precision: str = "float32", seed: int = 0,
-         method: str | None = None, allow_fresh: bool = False, companions: Mapping[str, Any] | None = None,
-         **config: Any) -> Detector[Any]:
-    """A detector from a checkpoint file: this library's or a published one, in any format.
-
-    companions: {name: array, or a .npy file} of tensors that a published checkpoint lacks, as it has them in a file apart.
-    What a file does not say is seen from its tensors. `method` and settings decide where several detectors fit; a file
-    of another method is an error. What neither shows is assumed: `detector.assumed` has it, and an AssumedWarning says
-    so where scores depend on it. A file without a part that scores are computed from is an error, unless allow_fresh draws
-    its weights, to train further. seed: of what is random in training, and of weights that are drawn. Raises InputError.
-    """
-    _, contents = formats.read(Path(path))
-    contents = completed(contents, read_companions(companions), str(path))
-    found = identify(contents, str(path), method, config, seed)
-    detector = from_checkpoint(found, str(path), backend, device, precision, seed, allow_fresh)
-    detector.assumed.warn(str(path))
-    return detector
-
-
-def from_checkpoint(checkpoint: Checkpoint, source: str, backend: str = "numpy", device: str = "auto",
-                    precision: str = "float32", seed: int = 0, allow_fresh: bool = False) -> Detector[Any]:
-    """A detector from what a file was found to hold. Raises InputError, which names `source`, as `load`; it does not warn."""
-    checkpoint.check_whole(source, allow_fresh)
-    weights = as_computed(checkpoint.weights, specification(checkpoint.method).parameters(checkpoint.config), source)
-    made = from_weights(checkpoint.method, checkpoint.config, weights, backend, device, precision, seed)
-    return replace(made, assumed=checkpoint.assumed)
-
-
-def from_published(method: str, state: Mapping[str, Array], backend: str = "numpy", device: str = "auto",
-                   precision: str = "float32", seed: int = 0, allow_fresh: bool = False, **config: Any) -> Detector[Any]:
-    """A detector from the tensors of a published checkpoint, {published name: array}. Settings are the defaults or given.
-
-    A tensor whose sizes agree once axes of length 1 are dropped (MindSpore's (out, in, 1, k) kernels) is taken.
-    Where a method's parts are published in files of their own, `state` may hold one of them or several; a part that
-    it does not hold has fresh weights, drawn from `seed`: an error where scores are computed from it, unless allow_fresh.
-    `assumed`, and the warning, are as `load`'s.
-    """
-    configured = configure(specification(method).Config, config, method)
-    source = f"published {method} checkpoint"
-    detector = from_checkpoint(of_published(method, configured, state, config, source, seed), source, backend, device,
-                               precision, seed, allow_fresh)
-    detector.assumed.warn(source)
-    return detector
-
-
-def export(detector: Detector[Any], path: str | Path) -> None:
-    """Write one file for deployment, which needs nothing of this library: .onnx, or .mindir.
-
-    It computes `detector.score(features, raw=True)`, (N, T, D) float32 -> (T,) float32.
-
-    Where the method does something to the scores at last, the file does not, and its metadata say so: `scores` is "raw". The detector may be on any backend: its weights go to the one that writes the format. Raises InputError where that
-    backend is not installed, and with the reason where the format cannot express the method.
-    """
-    path, known = Path(path), export_formats()
-    if path.suffix not in known:
-        raise InputError(f"{path}: cannot export to {path.suffix or 'a file without a suffix'}; the formats are "
-                         f"{', '.join(known)}")
-    metadata = {"method": detector.method, "config": json.dumps(detector.config.as_dict()), "version": version("wvad")}
-    metadata |= detector.assumed.metadata()
-    if hasattr(specification(detector.method).module, "postprocess"):
-        metadata["scores"] = "raw"
-    try:
-        writer: Backend = known[path.suffix].load()
-        network = writer.build(detector.method, detector.config, detector.weights(), "cpu", "float32", 0)
-        with written_whole(path) as temporary:
-            writer.export(network, temporary, metadata)
-    except ImportError as error:
-        raise InputError(f"{path}: cannot be written ({one_line(error)}); install what it takes: "
-                         f"{pip_command(known[path.suffix])}") from error
-    except NotImplementedError as error:
-        raise InputError(f"{path}: {path.suffix[1:]} cannot express this {detector.method} detector: {error}") from error
-
-
-def published_names(method: str, **config: Any) -> dict[str, str]:
-    """{tensor name in a published checkpoint: canonical name}, one to one."""
-    spec = specification(method)
-    return dict(spec.published(configure(spec.Config, config, method)).names)
 
 
 def _unpickled(built: tuple[Any, ...], rest: Mapping[str, Any], random: Any, memory: Mapping[str, Array]) -> Detector[Any]:

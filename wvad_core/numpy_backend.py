@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from .backend import Backend
-from .blocks.configuration import Config
+from .blocks.configuration import Config, ExtractorConfig, Settings
 from .blocks.tensors import Scope
 from .data.batches import Batch
 from .errors import InputError
-from .registry import MethodSpecification, specification
+from .registry import EXTRACTORS, ExtractorSpecification, MethodSpecification, specification
 
 Array = np.ndarray
 
@@ -46,6 +46,22 @@ class Network:
         return self.specification.losses(batch, scope, self.config)
 
 
+class ClipNetwork:
+    """An extractor's specification with weights, {canonical name: array}."""
+
+    def __init__(self, name: str, config: ExtractorConfig, weights: Mapping[str, Array]):
+        self.name, self.config, self.weights = name, config, dict(weights)
+
+    @property
+    def specification(self) -> ExtractorSpecification:
+        """That of the extractor. Looked up, since no module can be copied or pickled."""
+        return EXTRACTORS.specification(self.name)
+
+    def __call__(self, clips: Array) -> Array:
+        """Features in evaluation mode: (B, C, F, H, W) -> (B, D)."""
+        return self.specification.forward(clips, Scope(self.weights), self.config)
+
+
 def _check_device(name: str) -> None:
     if name not in ("auto", "cpu"):
         raise InputError(f"device {name!r}: the numpy backend computes on cpu")
@@ -64,12 +80,13 @@ class NumpyBackend(Backend):
     def versions(self) -> dict[str, str]:
         return {"numpy": np.__version__}
 
-    def build(self, method: str, config: Config, weights: Mapping[str, Array], device: str = "auto",
-              precision: str = "float32", seed: int = 0) -> Network:
+    def build(self, name: str, config: Settings, weights: Mapping[str, Array], device: str = "auto",
+              precision: str = "float32", seed: int = 0) -> Network | ClipNetwork:
         _check_device(device)
         if precision != "float32":
             raise InputError(f"precision {precision!r}: the numpy backend computes in float32")
-        return Network(method, config, weights, seed)
+        return (ClipNetwork(name, config, weights) if isinstance(config, ExtractorConfig)
+                else Network(name, config, weights, seed))
 
     def device(self, network: Network) -> str:
         return "cpu"
@@ -88,6 +105,9 @@ class NumpyBackend(Backend):
 
     def classify(self, network: Network, features: Array) -> Array:
         return network.classify(_items(network, features)).mean(0)
+
+    def features(self, network: ClipNetwork, clips: Array) -> Array:
+        return network(clips)
 
     def losses(self, network: Network, batch: Batch, deterministic: bool = False) -> dict[str, float]:
         apart = copy.copy(network)  # a layer records statistics as new arrays in this dictionary

@@ -10,13 +10,15 @@ from dataclasses import MISSING, dataclass, field, fields
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .blocks import configuration, tensors
+from .blocks.clips import ClipSizes
 from .errors import InputError, did_you_mean, one_line
 
+Tensors = Mapping[str, np.ndarray]
 PACKAGE = __name__.rpartition(".")[0]
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TOGETHER = (("classify", "classes"), ("stages", "next_stage"), ("next_stage", "stages"))
@@ -54,27 +56,33 @@ class Paper:
 class Specification:
     """What the specification module of any model offers: `wvad_core.methods` says what each part is.
 
-    Parts without a default are required. module: the one that they are from.
+    Parts without a default are required. module: the one that they are from. KIND: what a model of the kind is called;
+    OUTPUT: what it computes, in words; CONFIG: what its Config is derived from.
     """
+    KIND: ClassVar[str] = "model"
+    OUTPUT: ClassVar[str] = "outputs"
+    CONFIG: ClassVar[type[configuration.Settings]] = configuration.Settings
     name: str
     module: ModuleType
-    Config: type[configuration.Config]
+    Config: type[Any]
     parameters: Callable[[Any], dict[str, tensors.Parameter]]
     forward: Callable[..., Any]
     published: Callable[[Any], Published] = None  # type: ignore[assignment]  # __post_init__ fills it
     infer: Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, Any]] = lambda shapes: {}
     PAPER: Paper | None = None
+    RELEASES: Mapping[str, Callable[[Tensors], Tensors | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.published = self.published or self._under_canonical_names
 
-    def _under_canonical_names(self, config: configuration.Config) -> Published:
+    def _under_canonical_names(self, config: configuration.Settings) -> Published:
         return Published({name: name for name in self.parameters(config)})
 
 
 @dataclass(eq=False, kw_only=True)
 class MethodSpecification(Specification):
     """What the specification module of a method offers."""
+    KIND, OUTPUT, CONFIG = "detector", "scores", configuration.Config
     losses: Callable[..., dict[str, Any]]
     loss_weights: Callable[[Any], Mapping[str, float]] = lambda config: {}
     PROBABILITIES: bool = True
@@ -88,6 +96,13 @@ class MethodSpecification(Specification):
     postprocess: Callable[[np.ndarray, Any], np.ndarray] = lambda scores, config: scores
     classes: Callable[[Any], tuple[str, ...]] = lambda config: ()
     classify: Callable[..., np.ndarray] | None = None
+
+
+@dataclass(eq=False, kw_only=True)
+class ExtractorSpecification(Specification):
+    """What the specification module of an extractor offers."""
+    KIND, OUTPUT, CONFIG = "extractor", "features", configuration.ExtractorConfig
+    clip_sizes: Callable[[Any], ClipSizes]
 
 
 class Models:
@@ -178,10 +193,10 @@ class Models:
         missing += [other for one, other in TOGETHER if one in offered and other not in offered]
         if missing:
             raise InputError(f"{source}: module {module.__name__} lacks {', '.join(missing)}")
-        kind = offered["Config"]
-        if not (isinstance(kind, type) and issubclass(kind, configuration.Config) and kind.__module__ == module.__name__):
+        kind, base = offered["Config"], self.contract.CONFIG
+        if not (isinstance(kind, type) and issubclass(kind, base) and kind.__module__ == module.__name__):
             raise InputError(f"{source}: Config of module {module.__name__}, expected a class of its own, derived from "
-                             f"{configuration.Config.__module__}.Config")
+                             f"{base.__module__}.{base.__name__}")
         return self.contract(name=name, module=module, **offered)
 
 
@@ -191,7 +206,7 @@ def _distribution(entry: EntryPoint) -> str:
 
 
 METHODS = Models("methods", MethodSpecification)
-EXTRACTORS = Models("extractors", Specification)
+EXTRACTORS = Models("extractors", ExtractorSpecification)
 
 
 def list_methods() -> tuple[str, ...]:
@@ -214,12 +229,33 @@ def specifications() -> Iterator[tuple[str, MethodSpecification]]:
     return METHODS.usable()
 
 
-def network_module(method: str, backend: str, package: str) -> ModuleType:
-    """The module with a method's `Network` for a backend, whose `package` has those of this library's methods.
+def models_named(name: str) -> Models:
+    """The kind of models that a name is of. Raises InputError for one that is none's, with the one that comes near."""
+    kinds = (METHODS, EXTRACTORS)
+    for kind in kinds:
+        if name in kind.names():
+            return kind
+    near = next((kind for kind in kinds if did_you_mean(name, kind.names())), METHODS)
+    near.check_name(name)
+    return near
 
-    Raises InputError where the backend has no network for the method.
+
+def model_specification(name: str) -> Specification:
+    """The specification of a method or an extractor. Raises InputError as `specification`."""
+    return models_named(name).specification(name)
+
+
+def extractors() -> Iterator[tuple[str, ExtractorSpecification]]:
+    """Every extractor with its specification, without those whose package is broken."""
+    return EXTRACTORS.usable()
+
+
+def network_module(name: str, backend: str, package: str) -> ModuleType:
+    """The module with a model's `Network` for a backend, whose `package` has those of this library's models.
+
+    Raises InputError where the backend has no network for the model.
     """
-    return METHODS.network_module(method, backend, package)
+    return models_named(name).network_module(name, backend, package)
 
 
 def module_name(method: str) -> str:

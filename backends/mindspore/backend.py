@@ -11,7 +11,7 @@ import numpy as np
 import mindspore as ms
 from mindspore import Tensor
 from wvad_core.backend import Backend
-from wvad_core.blocks.configuration import Config
+from wvad_core.blocks.configuration import Settings
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
 from wvad_core.registry import network_module
@@ -20,7 +20,7 @@ from wvad_core.training.recipe import Recipe
 
 from . import parallel
 from .isolation import isolated, modes_kept, unchanged
-from .network import VideoNetwork
+from .network import ClipNetwork, VideoNetwork
 from .training import TrainingSession, losses_and_gradients, training_losses
 
 Array = np.ndarray
@@ -50,12 +50,12 @@ class NativeBackend(Backend):
     def versions(self) -> dict[str, str]:
         return {"mindspore": ms.__version__}
 
-    def build(self, method: str, config: Config, weights: Mapping[str, Array], device: str = "auto",
-              precision: str = "float32", seed: int = 0) -> VideoNetwork:
+    def build(self, name: str, config: Settings, weights: Mapping[str, Array], device: str = "auto",
+              precision: str = "float32", seed: int = 0) -> VideoNetwork | ClipNetwork:
         _set_device(device)
         if precision != "float32":
             raise InputError(f"precision {precision!r}: the mindspore backend computes in float32")
-        module = network_module(method, self.name, __package__)
+        module = network_module(name, self.name, __package__)
         network = module.Network(config, weights=weights)
         network.reseed(seed)
         return network.set_train(False)
@@ -70,11 +70,11 @@ class NativeBackend(Backend):
     def gather(self, array: Array) -> list[Array]:
         return parallel.gather(array)
 
-    def device(self, network: VideoNetwork) -> str:
+    def device(self, network: VideoNetwork | ClipNetwork) -> str:
         kind = {target: name for name, target in TARGETS.items()}[ms.get_context("device_target")]
         return kind if kind == "cpu" else f"{kind}:{ms.get_context('device_id')}"
 
-    def weights(self, network: VideoNetwork) -> dict[str, Array]:
+    def weights(self, network: VideoNetwork | ClipNetwork) -> dict[str, Array]:
         return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_and_names()}
 
     def random_state(self, network: VideoNetwork) -> Any:
@@ -99,6 +99,11 @@ class NativeBackend(Backend):
             network.set_train(False)
             items = Tensor(np.asarray(features, np.float32))
             return function(items[None] if network.config.crops_together else items).asnumpy().mean(0)
+
+    def features(self, network: ClipNetwork, clips: Array) -> Array:
+        with modes_kept(network), isolated(network):
+            network.set_train(False)
+            return network(Tensor(np.ascontiguousarray(clips, np.float32))).asnumpy()
 
     def losses(self, network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
         with isolated(network), unchanged(network):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mindspore import Parameter, Tensor, nn
-from wvad_core.blocks.configuration import Config
+from wvad_core.blocks.configuration import Settings
 from wvad_core.data.batches import Batch
 from wvad_core.registry import classes_of, first_weights
 
@@ -15,24 +15,16 @@ from .blocks.random import Random
 from .parallel import processes
 
 
-class VideoNetwork(nn.Cell):
-    """Base of the methods' networks: `network(features)` gives scores, `network.losses(batch)` the training terms.
+class SpecifiedNetwork(nn.Cell):
+    """Base of all networks: the layers of a configuration, and the values of their tensors.
 
     seed: of the fresh weights, those of the specification, the same in every backend.
     weights: {canonical name: array} in their place; copied.
 
-    A method adds `build_layers(config)`, which makes its cells, and `terms(features, ...)`: the loss terms of (2B, T, D)
-    or (2B, N, T, D), normal videos first, unless its configuration takes videos in any order (`Config.halves`). What it
-    takes besides the features, `extras` names: attributes of the batch, and its companions as "companions.NAME".
-    The parameters of the layers get their values afterwards.
+    A model adds `build_layers(config)`, which makes its cells. The parameters of the layers get their values afterwards.
     """
 
-    extras: tuple[str, ...] = ()
-    graphs: tuple[str, ...] = ("terms",)  # the methods of it that a recipe may have compiled
-    memory = None  # what training remembers besides the weights, where that is anything
-    seed = 0
-
-    def __init__(self, config: Config, seed: int = 0, *, weights: Mapping[str, np.ndarray] | None = None):
+    def __init__(self, config: Settings, seed: int = 0, *, weights: Mapping[str, np.ndarray] | None = None):
         super().__init__()
         self.config = config
         self.build_layers(config)
@@ -40,8 +32,29 @@ class VideoNetwork(nn.Cell):
         for name, parameter in self.parameters_and_names():
             parameter.set_data(Tensor(np.asarray(weights[name]), parameter.dtype))
 
-    def build_layers(self, config: Config) -> None:
+    def build_layers(self, config: Settings) -> None:
         raise NotImplementedError
+
+    def reseed(self, seed: int) -> None:
+        """Begin anew with what is random; nothing is, unless a model says so."""
+
+
+class ClipNetwork(SpecifiedNetwork):
+    """Base of the extractors' networks: `network(clips)` gives features, (B, C, F, H, W) -> (B, D)."""
+
+
+class VideoNetwork(SpecifiedNetwork):
+    """Base of the methods' networks: `network(features)` gives scores, `network.losses(batch)` the training terms.
+
+    A method adds `terms(features, ...)`: the loss terms of (2B, T, D) or (2B, N, T, D), normal videos first, unless its
+    configuration takes videos in any order (`Config.halves`). What it takes besides the features, `extras` names:
+    attributes of the batch, and its companions as "companions.NAME".
+    """
+
+    extras: tuple[str, ...] = ()
+    graphs: tuple[str, ...] = ("terms",)  # the methods of it that a recipe may have compiled
+    memory = None  # what training remembers besides the weights, where that is anything
+    seed = 0
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """{"total": ..., term: ...}, in the mode that the network is in."""

@@ -48,13 +48,14 @@ class Kernels:
 class Routes:
     sequence: Kernels  # over time, (B, T, C)
     grid: Kernels      # (B, R, C, I)
+    clip: Kernels      # (B, F, H, W, I), in evaluation alone
 
 
 PRODUCT, NATIVE = Kernels("product", "product"), Kernels("native", "native")
-TABLE = {"AVX512": Routes(PRODUCT, PRODUCT),
-         "AVX2": Routes(PRODUCT, Kernels("native", "product")),
-         "other": Routes(PRODUCT, PRODUCT),  # of unknown speed: products are fast on every processor
-         "device": Routes(NATIVE, NATIVE)}   # Ascend and GPU
+TABLE = {"AVX512": Routes(PRODUCT, PRODUCT, PRODUCT),
+         "AVX2": Routes(PRODUCT, Kernels("native", "product"), PRODUCT),
+         "other": Routes(PRODUCT, PRODUCT, PRODUCT),  # of unknown speed: products are fast on every processor
+         "device": Routes(NATIVE, NATIVE, NATIVE)}    # Ascend and GPU
 NO_LIMIT = ("", "ALL", "DEFAULT")
 """Values of ONEDNN_MAX_CPU_ISA; AVX512_CORE and AVX10_1_512, each with suffixes, are no limit either."""
 

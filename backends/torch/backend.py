@@ -1,7 +1,8 @@
 """The PyTorch backend: what `wvad_core.backend.Backend` says, on CPU and CUDA."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 import torch
 from wvad_core.backend import Backend
-from wvad_core.blocks.configuration import Config
+from wvad_core.blocks.configuration import Settings
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
 from wvad_core.registry import network_module
@@ -18,7 +19,7 @@ from wvad_core.training.recipe import Recipe
 
 from . import parallel
 from .isolation import full_float32, isolated, modes_kept, on_cpu_by_default, unchanged
-from .network import VideoNetwork
+from .network import ClipNetwork, VideoNetwork
 from .parallel import local_rank
 from .precision import product_dtype
 from .training import TrainingSession, training_losses
@@ -47,14 +48,15 @@ class NativeBackend(Backend):
     def versions(self) -> dict[str, str]:
         return {"torch": torch.__version__}
 
-    def build(self, method: str, config: Config, weights: Mapping[str, Array], device: str = "auto",
-              precision: str = "float32", seed: int = 0) -> VideoNetwork:
+    def build(self, name: str, config: Settings, weights: Mapping[str, Array], device: str = "auto",
+              precision: str = "float32", seed: int = 0) -> VideoNetwork | ClipNetwork:
         place = _device(device)
         reduced = product_dtype(precision, place)
-        module = network_module(method, self.name, __package__)
+        module = network_module(name, self.name, __package__)
         with torch.inference_mode(False), on_cpu_by_default():
             network = module.Network(config, weights=weights).float()  # whatever the caller's default dtype is
-            network.to(place).reseed(seed)
+            network.to(place)
+            network.reseed(seed)
         network.precision = reduced
         return network.eval()
 
@@ -68,10 +70,10 @@ class NativeBackend(Backend):
     def gather(self, array: Array) -> list[Array]:
         return parallel.gather(array)
 
-    def device(self, network: VideoNetwork) -> str:
+    def device(self, network: VideoNetwork | ClipNetwork) -> str:
         return str(next(network.parameters()).device)
 
-    def weights(self, network: VideoNetwork) -> dict[str, Array]:
+    def weights(self, network: VideoNetwork | ClipNetwork) -> dict[str, Array]:
         return {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
 
     def random_state(self, network: VideoNetwork) -> Any:
@@ -90,12 +92,24 @@ class NativeBackend(Backend):
     def _evaluated(self, network: VideoNetwork, function: Callable[[torch.Tensor], torch.Tensor], features: Array) -> Array:
         """The mean over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
         place = torch.device(self.device(network))
-        reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
-        with modes_kept(network), torch.inference_mode(), on_cpu_by_default(), full_float32(), reduced:
-            network.eval()
+        with self._evaluation(network, place):
             items = torch.from_numpy(np.require(features, np.float32, "W")).to(place)  # PyTorch warns of what is read-only
             values = function(items[None] if network.config.crops_together else items)
             return values.float().mean(0).cpu().numpy()
+
+    def features(self, network: ClipNetwork, clips: Array) -> Array:
+        place = torch.device(self.device(network))
+        with self._evaluation(network, place):
+            items = torch.from_numpy(np.require(clips, np.float32, "W")).to(place)
+            return network(items).float().cpu().numpy()
+
+    @contextmanager
+    def _evaluation(self, network: VideoNetwork | ClipNetwork, place: torch.device) -> Iterator[None]:
+        """The network in evaluation mode and in its precision, whatever the caller has set; afterwards as it was."""
+        reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
+        with modes_kept(network), torch.inference_mode(), on_cpu_by_default(), full_float32(), reduced:
+            network.eval()
+            yield
 
     def losses(self, network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
         with unchanged(network), isolated(network), torch.no_grad():

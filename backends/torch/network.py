@@ -7,7 +7,7 @@ import numpy as np
 
 import torch
 from torch import Tensor, nn
-from wvad_core.blocks.configuration import Config
+from wvad_core.blocks.configuration import Settings
 from wvad_core.data.batches import Batch
 from wvad_core.registry import classes_of, first_weights
 
@@ -15,26 +15,20 @@ from .blocks.normalisation import BatchNorm
 from .parallel import processes
 
 
-class VideoNetwork(nn.Module):
-    """Base of the methods' networks: `network(features)` gives scores, `network.losses(batch)` the training terms.
+class SpecifiedNetwork(nn.Module):
+    """Base of all networks: the layers of a configuration, and the values of their tensors.
 
     seed: of the fresh weights, those of the specification, the same in every backend.
     weights: {canonical name: array} in their place; copied.
 
-    A method adds `build_layers(config)`, which makes its modules, and `terms(features, ...)`: the loss terms of
-    (2B, T, D) or (2B, N, T, D), normal videos first, unless its configuration takes videos in any order (`Config.halves`).
-    What it takes besides the features, `extras` names: attributes of the batch, and its companions as "companions.NAME".
-    While layers are built, tensors have shapes and no values; those of the state dict get theirs afterwards. So building
-    takes no random numbers, and initialises nothing twice.
+    A model adds `build_layers(config)`, which makes its modules. While layers are built, tensors have shapes and no
+    values; those of the state dict get theirs afterwards. So building takes no random numbers, and initialises nothing
+    twice.
     """
 
     precision = torch.float32  # of the products in evaluation
-    extras: tuple[str, ...] = ()
-    graphs: tuple[str, ...] = ("terms",)  # the methods of it that a recipe may have compiled
-    memory = None  # what training remembers besides the weights, where that is anything
-    varying = False  # whether a total may hang on some of the parameters only
 
-    def __init__(self, config: Config, seed: int = 0, *, weights: Mapping[str, np.ndarray] | None = None):
+    def __init__(self, config: Settings, seed: int = 0, *, weights: Mapping[str, np.ndarray] | None = None):
         super().__init__()
         self.config = config
         self.reseed(seed)
@@ -45,8 +39,29 @@ class VideoNetwork(nn.Module):
         self.load_state_dict({name: torch.tensor(value, dtype=dtypes.get(name)) for name, value in weights.items()},
                              assign=True)
 
-    def build_layers(self, config: Config) -> None:
+    def build_layers(self, config: Settings) -> None:
         raise NotImplementedError
+
+    def reseed(self, seed: int) -> None:
+        """Begin anew with what is random; nothing is, unless a model says so."""
+
+
+class ClipNetwork(SpecifiedNetwork):
+    """Base of the extractors' networks: `network(clips)` gives features, (B, C, F, H, W) -> (B, D)."""
+
+
+class VideoNetwork(SpecifiedNetwork):
+    """Base of the methods' networks: `network(features)` gives scores, `network.losses(batch)` the training terms.
+
+    A method adds `terms(features, ...)`: the loss terms of (2B, T, D) or (2B, N, T, D), normal videos first, unless its
+    configuration takes videos in any order (`Config.halves`). What it takes besides the features, `extras` names:
+    attributes of the batch, and its companions as "companions.NAME".
+    """
+
+    extras: tuple[str, ...] = ()
+    graphs: tuple[str, ...] = ("terms",)  # the methods of it that a recipe may have compiled
+    memory = None  # what training remembers besides the weights, where that is anything
+    varying = False  # whether a total may hang on some of the parameters only
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """{"total": ..., term: ...}, in the mode that the network is in."""

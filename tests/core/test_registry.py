@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import wvad_core as wv
-from wvad_core import registry
+from wvad_core import extractor, numpy_backend, registry
 from wvad_core.checkpoints.contents import Contents
 from wvad_core.checkpoints.identification.recognition import identify
 from wvad_core.cli.methods import main as list_methods
-from wvad_core.registry import MethodSpecification, Models, Specification, specification
+from wvad_core.registry import ExtractorSpecification, MethodSpecification, Models, specification
 from wvad_core.scoring import cost
 from wvad_core.training.planning import plan
 
@@ -239,16 +239,60 @@ def test_a_backend_without_a_network_says_so(methods, install, framework):
         f"method dot-product has no network for the {framework} backend")
 
 
-def test_extractors_are_found_in_the_same_way(install):
-    assert wv.list_extractors() == ()
-    extractors = Models("extractors", Specification)
-    install("others", {"wvad.extractors": ["dot-product = others_dot"], "wvad.extractors.abacus": ["dot-product = others_dot"]},
-            {"others_dot": SPECIFICATION + "\n    class Network:\n        pass\n"})
-    assert extractors.names() == ("dot-product",) and "dot-product" not in wv.list_methods()
-    assert extractors.specification("dot-product").Config().feature_dim == 4
-    assert extractors.network_module("dot-product", "abacus", "wvad_core").Network
-    assert refusal(extractors.specification, "dot-prod") == (
-        "unknown extractor 'dot-prod' (did you mean dot-product?); the extractors are dot-product")
+EXTRACTOR = """
+    from dataclasses import dataclass
+    from wvad_core.blocks import configuration
+    from wvad_core.blocks.clips import ClipSizes
+    from wvad_core.blocks.tensors import Parameter
+
+    @dataclass(frozen=True)
+    class Config(configuration.ExtractorConfig):
+        in_channels: int = 3
+        scale: str = configuration.one_of("raw", "symmetric")
+
+        @property
+        def feature_dim(self):
+            return self.in_channels
+
+    def parameters(config):
+        return {"weight": Parameter((config.in_channels,), value=2.0)}
+
+    def clip_sizes(config):
+        return ClipSizes(published=(4, 8, 8), least=(2, 1, 1))
+
+    def forward(clips, p, config):
+        return clips.mean((2, 3, 4)) * p["weight"]
+
+    class Network:
+        pass
+    """
+
+
+def test_extractors_are_found_in_the_same_way(install, monkeypatch):
+    extractors = Models("extractors", ExtractorSpecification)
+    monkeypatch.setattr(registry, "EXTRACTORS", extractors)
+    monkeypatch.setattr(extractor, "EXTRACTORS", extractors)
+    monkeypatch.setattr(numpy_backend, "EXTRACTORS", extractors)
+    install("others", {"wvad.extractors": ["mean-colour = others_mean"], "wvad.extractors.abacus": ["mean-colour = others_mean"]},
+            {"others_mean": EXTRACTOR})
+    assert "mean-colour" in wv.list_extractors() and "mean-colour" not in wv.list_methods()
+    assert registry.network_module("mean-colour", "abacus", "wvad_core").Network
+    made = wv.create("mean-colour")
+    assert type(made) is wv.Extractor and made.config.feature_dim == 3
+    clips = np.random.default_rng(0).integers(0, 256, (5, 2, 3, 4, 3)).astype(np.uint8)
+    assert np.allclose(made.features(clips), 2 * clips.mean((1, 2, 3)))
+    assert refusal(wv.create, "mean-color").startswith("unknown extractor 'mean-color' (did you mean mean-colour?); the extractors")
+    assert refusal(extractors.specification, "mean").startswith("unknown extractor 'mean'")
+
+
+def test_a_method_is_no_extractor(install):
+    extractors = Models("extractors", ExtractorSpecification)
+    install("others", {"wvad.extractors": ["dot-product = others_dot"]}, {"others_dot": SPECIFICATION})
+    assert refusal(extractors.specification, "dot-product").endswith("module others_dot lacks clip_sizes")
+    install("more", {"wvad.extractors": ["dot-two = more_dot"]},
+            {"more_dot": SPECIFICATION + "\n    def clip_sizes(config):\n        return None\n"})
+    assert refusal(extractors.specification, "dot-two").endswith(
+        "Config of module more_dot, expected a class of its own, derived from wvad_core.blocks.configuration.ExtractorConfig")
 
 
 def test_methods_of_other_packages_load_no_framework(tmp_path, install):

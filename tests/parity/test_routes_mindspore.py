@@ -18,7 +18,7 @@ def kernel(monkeypatch, request):
     from wvad_mindspore import routes
 
     kernels = routes.Kernels(request.param, request.param)
-    monkeypatch.setattr(routes, "TABLE", dict.fromkeys(routes.TABLE, routes.Routes(kernels, kernels)))
+    monkeypatch.setattr(routes, "TABLE", dict.fromkeys(routes.TABLE, routes.Routes(kernels, kernels, kernels)))
     return request.param
 
 
@@ -43,7 +43,7 @@ def test_a_system_that_does_not_tell_takes_the_row_that_is_never_slow(tmp_path):
     (tmp_path / "arm64").write_text("processor : 0\nFeatures : asimd\n")
     for cpuinfo in (tmp_path / "missing", tmp_path / "arm64"):
         assert routes.capability(cpuinfo, "x86_64", "") == "other"
-    assert routes.TABLE["other"] == routes.Routes(routes.PRODUCT, routes.PRODUCT)
+    assert routes.TABLE["other"] == routes.Routes(routes.PRODUCT, routes.PRODUCT, routes.PRODUCT)
 
 
 def test_the_variable_of_onednn_is_read(monkeypatch):
@@ -130,7 +130,7 @@ def test_evaluation_and_training_apart(monkeypatch):
     from wvad_mindspore import routes
 
     kernels = routes.Kernels("native", "product")
-    monkeypatch.setattr(routes, "TABLE", dict.fromkeys(routes.TABLE, routes.Routes(kernels, kernels)))
+    monkeypatch.setattr(routes, "TABLE", dict.fromkeys(routes.TABLE, routes.Routes(kernels, kernels, kernels)))
     layer, x, *_ = made("Conv2d, 3 x 3, padded")
     taken, own = [], ms.ops.conv2d
     monkeypatch.setattr(ms.ops, "conv2d", lambda *a, **k: taken.append(1) or own(*a, **k))

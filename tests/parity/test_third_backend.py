@@ -25,7 +25,7 @@ another = Another()
 """
 WRONG = {
     "versions": "return {}",
-    "build": "return super().build(method, config, weights, device, precision, 0)",
+    "build": "return super().build(name, config, weights, device, precision, 0)",
     "device": "return 'abacus'",
     "weights": "return network.weights",
     "random_state": "return np.random.default_rng(0)",

@@ -58,6 +58,11 @@ def features(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.maximum(_normal(seed, name, tuple(shape)), 0).astype(np.float32)
 
 
+def clips(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw float32 pixels in [-1, 1], for the inputs of extractors: those called `clip` or `image`."""
+    return np.clip(0.5 * _normal(seed, name, tuple(shape)), -1, 1).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
@@ -77,7 +82,8 @@ class Case:
     def inputs(self) -> dict[str, np.ndarray]:
         """Features as drawn; a case with "scales" multiplies each video of an input by its factor."""
         seed, scales = self.about["seed"], self.about.get("scales", {})
-        drawn = {n: features(seed, n, tuple(s)) for n, s in self.about["inputs"].items()}
+        drawn = {n: (clips if n in ("clip", "image") else features)(seed, n, tuple(s))
+                 for n, s in self.about["inputs"].items()}
         for n, factors in scales.items():
             drawn[n] *= np.reshape(np.asarray(factors, np.float32), (-1,) + (1,) * (drawn[n].ndim - 1))
         return drawn

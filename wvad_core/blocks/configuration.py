@@ -1,4 +1,4 @@
-"""Configurations: the sizes and settings of a method, as one frozen dataclass a method."""
+"""Configurations: the sizes and settings of a model, as one frozen dataclass a model."""
 from __future__ import annotations
 
 import dataclasses
@@ -16,11 +16,29 @@ MOST_CROPS = max(PUBLISHED_CROPS)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Base of the methods' configurations. Every field has the published value as its default.
+class Settings:
+    """Base of all configurations. Every field has the published value as its default.
 
     A field is a word, a bool, an int, a float, or a tuple of one of these: tuple[int, int], or tuple[str, ...] of any
     length; any may be None where its annotation says so (int | None). See `at_least` and `one_of` for what it may be.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _typed(type(self), field, getattr(self, field.name)))
+
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        """The settings that scores, or features, do not depend on, whatever their values."""
+        return ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Settings):
+    """Base of the methods' configurations.
 
     layout: what the features of a video are, (N, T, D): "crops", N crops; "single", the same with one feature a
         snippet; "patches", crops followed by patches.
@@ -38,10 +56,6 @@ class Config:
         def feature_dim(self) -> int:
             """D of the features: every method has it as a setting, at its own place among the others."""
             ...
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _typed(type(self), field, getattr(self, field.name)))
 
     @property
     def patches(self) -> int:
@@ -64,13 +78,31 @@ class Config:
         """The modules that training leaves as they are, by the names before their tensors' names."""
         return ()
 
-    @property
-    def training_only(self) -> tuple[str, ...]:
-        """The settings that scores do not depend on, whatever their values."""
-        return ()
 
-    def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+@dataclasses.dataclass(frozen=True)
+class ExtractorConfig(Settings):
+    """Base of the extractors' configurations. Each has these settings, at their places among its own:
+
+    in_channels: C of the clips.
+    scale: how uint8 frames become the numbers that the network takes, a name in `blocks.clips.SCALES`, or None where
+        that is not known: then only clips that are normalised already are taken.
+    """
+
+    if TYPE_CHECKING:
+        @property
+        def in_channels(self) -> int: ...
+
+        @property
+        def scale(self) -> str | None: ...
+
+    @property
+    def feature_dim(self) -> int:
+        """D of the features."""
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.scale != "clip" or self.in_channels == 3, "scale", self.scale, "another one for other than 3 channels")
 
 
 def at_least(least: float | None, default: Any) -> Any:
@@ -86,12 +118,12 @@ def one_of(*choices: str) -> Any:
     return dataclasses.field(default=choices[0], metadata={"choices": choices})
 
 
-def configure(config_class: type[Config], settings: Mapping[str, Any], method: str) -> Config:
+def configure(config_class: type[Settings], settings: Mapping[str, Any], method: str) -> Any:
     """Make a configuration from settings; an unknown key is an error that names the nearest known ones."""
     return config_class(**typed(config_class, settings, method))
 
 
-def typed(config_class: type[Config], settings: Mapping[str, Any], method: str) -> dict[str, Any]:
+def typed(config_class: type[Settings], settings: Mapping[str, Any], method: str) -> dict[str, Any]:
     """Settings in the types of their defaults, each by itself: whether they fit together is not asked."""
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     for key in settings:
@@ -105,7 +137,7 @@ def any_length(field: dataclasses.Field) -> bool:
     return ", ...]" in str(field.type)
 
 
-def alternatives(config_class: type[Config]) -> dict[str, tuple[Any, ...]]:
+def alternatives(config_class: type[Settings]) -> dict[str, tuple[Any, ...]]:
     """{setting: its values, the default first} of words with choices, of what is true or false, and of whole numbers
     that may be None, for which 1 stands where the default is None."""
     found: dict[str, tuple[Any, ...]] = {}
@@ -121,11 +153,11 @@ def alternatives(config_class: type[Config]) -> dict[str, tuple[Any, ...]]:
 
 
 @cache
-def _hints(config_class: type[Config]) -> dict[str, Any]:
+def _hints(config_class: type[Settings]) -> dict[str, Any]:
     return typing.get_type_hints(config_class)
 
 
-def _hint(config_class: type[Config], name: str) -> tuple[Any, bool]:
+def _hint(config_class: type[Settings], name: str) -> tuple[Any, bool]:
     """The type of a setting, and whether it may be None."""
     hint = _hints(config_class)[name]
     members = typing.get_args(hint)
@@ -135,7 +167,7 @@ def _hint(config_class: type[Config], name: str) -> tuple[Any, bool]:
     return only, True
 
 
-def _typed(config_class: type[Config], field: dataclasses.Field, value: Any) -> Any:
+def _typed(config_class: type[Settings], field: dataclasses.Field, value: Any) -> Any:
     hint, optional = _hint(config_class, field.name)
     choices = field.metadata.get("choices")
     if value is None and optional:

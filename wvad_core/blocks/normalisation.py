@@ -1,6 +1,8 @@
 """Layer and batch normalisation over channels, which come last."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from .tensors import COUNTER, Array, Parameter, Scope
@@ -32,6 +34,17 @@ def batch_norm(x: Array, p: Scope) -> Array:
             p.record(name, p[name] + BATCH_NORM_MOMENTUM * (new - p[name]))
         p.record("num_batches_tracked", p["num_batches_tracked"] + 1)
     return (x - mean) / np.sqrt(variance + BATCH_NORM_EPS) * p["weight"] + p["bias"]
+
+
+def folded(convolution: Mapping[str, Array], norm: Mapping[str, Array], eps: float, dtype: np.dtype) -> tuple[Array, Array]:
+    """Weight (O, ...) and bias (O,) of a convolution and the BatchNorm behind it in evaluation, as one convolution:
+
+        weight' = weight s, bias' = norm.bias + (bias - running_mean) s, s = norm.weight / sqrt(running_var + eps)
+    """
+    scale = norm["weight"] / np.sqrt(norm["running_var"].astype(dtype) + eps)
+    weight = convolution["weight"]
+    shift = convolution.get("bias", 0) - norm["running_mean"].astype(dtype)
+    return weight * scale.reshape(-1, *[1] * (weight.ndim - 1)), norm["bias"] + shift * scale
 
 
 def layer_norm_parameters(channels: int) -> dict:

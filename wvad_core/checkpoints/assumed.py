@@ -44,10 +44,10 @@ class Assumed:
                  f"{fresh} tensors of a part that it lacks (fresh weights)" if fresh else ""]
         return ", ".join(line for line in lines if line)
 
-    def warn(self, source: str) -> None:
-        """One AssumedWarning where scores depend on it, as from the caller of `load`."""
+    def warn(self, source: str, output: str = "scores") -> None:
+        """One AssumedWarning where scores, or features, depend on it, as from the caller of `load`."""
         if found := self.in_scores():
-            warnings.warn(AssumedWarning(f"{source}: scores depend on what it does not say: {found}; settings that are given "
+            warnings.warn(AssumedWarning(f"{source}: {output} depend on what it does not say: {found}; settings that are given "
                                          "take the place of defaults"), stacklevel=3)
 
     def metadata(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from ..backend import export_formats
 from ..checkpoints import formats
 from ..checkpoints.contents import Contents, describe
 from ..checkpoints.identification.recognition import Checkpoint, identify
-from ..detector import from_checkpoint
+from ..models import from_checkpoint
 from . import inspect, options
 from .contents_text import about, about_file, line, read, size
 

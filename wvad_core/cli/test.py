@@ -14,6 +14,7 @@ from ..backend import find_backend
 from ..data import Dataset, bundled_tables, demo, load_table
 from ..data.companions import parse_companions
 from ..data.demo import DEMO
+from ..models import load_detector
 from ..registry import module_name
 from ..reports import pictures
 from ..scoring import evaluation
@@ -49,8 +50,8 @@ def score(arguments: argparse.Namespace, command: str) -> None:
     name = arguments.backend or options.default_backend("numpy")
     first = find_backend(name).join(arguments.device)[0] == 0
     checkpoint = arguments.checkpoint or demo.demo_checkpoint(arguments.method or demo.default_method())
-    detector = wv.load(checkpoint, name, arguments.device, arguments.precision, method=arguments.method,
-                       allow_fresh=arguments.allow_fresh, companions=parse_companions(arguments.companion))
+    detector = load_detector(checkpoint, name, arguments.device, arguments.precision, method=arguments.method,
+                             allow_fresh=arguments.allow_fresh, companions=parse_companions(arguments.companion))
     detector = dataclasses.replace(detector, crops=arguments.crops)
     features = arguments.features or demo.demo_features(layout=detector.config.layout)
     dataset = Dataset.open(arguments.dataset, features, ground_truth=arguments.ground_truth,

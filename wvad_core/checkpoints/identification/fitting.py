@@ -1,8 +1,8 @@
-"""The detectors that a file without metadata may hold, and what of its tensors does not fit."""
+"""The models that a file without metadata may hold, and what of its tensors does not fit."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from ...blocks.configuration import Config, configure, typed
 from ...errors import InputError, listing
-from ...registry import Specification, specification, specifications
+from ...registry import Specification, model_specification
 from ..assumed import text
 from .names import starts
 from .naming import CANONICAL, PUBLISHED, misfits, naming, squeezed
@@ -25,7 +25,7 @@ MOST_NUMBERS = 10
 
 @dataclass(frozen=True)
 class Candidate:
-    """A detector that a file may hold. wrong: what of its tensors does not fit; nothing, where it fits."""
+    """A model that a file may hold. wrong: what of its tensors does not fit; nothing, where it fits."""
     method: str
     names: str
     prefix: str
@@ -50,10 +50,13 @@ def check_plausible(spec: Specification, settings: Mapping[str, Any], tensors: M
             raise InputError(f"{source}: setting {name} is {text(value)[:40]}, the file has {len(tensors)} tensors")
 
 
-def candidates(tensors: Mapping[str, Array], method: str | None, given: Mapping[str, Any],
-               source: str) -> Iterator[Candidate]:
-    """Every method that has the given settings, under both kinds of names, with the configurations that come nearest."""
-    for name, spec in specifications() if method is None else ((method, specification(method)),):
+def candidates(models: Iterable[tuple[str, Specification]], tensors: Mapping[str, Array], method: str | None,
+               given: Mapping[str, Any], source: str) -> Iterator[Candidate]:
+    """Every model that has the given settings, under both kinds of names, with the configurations that come nearest.
+
+    method: the model's name, where it is known.
+    """
+    for name, spec in models:
         if method is None and set(given) - {field.name for field in dataclasses.fields(spec.Config)}:
             continue
         settings = typed(spec.Config, given, name)
@@ -69,7 +72,7 @@ def candidates(tensors: Mapping[str, Array], method: str | None, given: Mapping[
 def _candidate(method: str, kind: str, prefix: str, start: Config, given: dict[str, Any],
                shapes: Mapping[str, tuple[int, ...]], all_wrong: bool = False) -> Candidate:
     """`start` with its sizes solved for; not where names are wrong, unless all that is wrong is wanted."""
-    spec = specification(method)
+    spec = model_specification(method)
     published = naming(spec, start, kind)
     missing, extra = misfits(shapes, published)
     dropped = tuple(name for name in shapes if name in published.unused)
@@ -124,6 +127,6 @@ def nothing_fits(tensors: Mapping[str, Array], given: Mapping[str, Any], tried: 
         more = f" and {len(tensors) - 3} more" if len(tensors) > 3 else ""
         return f"no detector's weights; its tensors are {', '.join(list(tensors)[:3])}{more}"
     shapes = {n: np.shape(t) for n, t in without(nearest.prefix, tensors).items()}
-    settings = typed(specification(nearest.method).Config, given, nearest.method)
+    settings = typed(model_specification(nearest.method).Config, given, nearest.method)
     nearest = _candidate(nearest.method, nearest.names, nearest.prefix, nearest.solution.config, settings, shapes, True)
     return f"the tensors fit no detector; what comes nearest is {nearest}\n  {listing(list(nearest.wrong))}"

@@ -1,7 +1,7 @@
 """The names that tensors have in files: a method's canonical ones, or those of its published checkpoints."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +19,13 @@ def naming(spec: Specification, config: Config, kind: str) -> Published:
     if kind == PUBLISHED:
         return spec.published(config)
     return Published({name: name for name in spec.parameters(config)})
+
+
+def of_other_releases(spec: Specification, state: Mapping[str, Array]) -> Iterator[tuple[str, Mapping[str, Array]]]:
+    """Tensors under other names or in other layouts than the published ones, turned into those, by what they are called."""
+    for release, function in spec.RELEASES.items():
+        if (turned := function(state)) is not None:
+            yield release, turned
 
 
 def canonical(state: Mapping[str, Array], published: Published, wanted: Mapping[str, tensors.Parameter],

@@ -1,4 +1,4 @@
-"""What a checkpoint file is: its method, its configuration, and its tensors under their canonical names."""
+"""What a checkpoint file is: its model, its configuration, and its tensors under their canonical names."""
 from __future__ import annotations
 
 import dataclasses
@@ -11,12 +11,12 @@ import numpy as np
 from ...blocks.configuration import Config, configure
 from ...blocks.tensors import COUNTER, check
 from ...errors import InputError, listing
-from ...registry import list_methods, specification
+from ...registry import extractors, list_extractors, list_methods, model_specification, specifications
 from .. import assumed
 from ..assumed import Assumed
 from ..contents import Contents, description
 from .fitting import Candidate, aligned, candidates, check_plausible, nothing_fits, without
-from .naming import CANONICAL, PUBLISHED, absent_parts, as_computed, canonical, check_kinds, naming
+from .naming import CANONICAL, PUBLISHED, absent_parts, as_computed, canonical, check_kinds, naming, of_other_releases
 from .sizes import Solution, solve
 
 Array = np.ndarray
@@ -26,7 +26,7 @@ Array = np.ndarray
 class Checkpoint:
     """weights: {canonical name: array}, in the file's dtypes. described: whether the file itself says what it is.
 
-    names: whose names its tensors have, CANONICAL or PUBLISHED, behind `prefix`. dropped: tensors of the file that the
+    names: whose names its tensors have, CANONICAL, PUBLISHED or a key of RELEASES, behind `prefix`. dropped: tensors of the file that the
     network does not use. assumed: what neither metadata nor tensors show and nobody gave, and the weights that the file
     lacks, as a release may: a part that is published in a file of its own has fresh weights. Counters of training forwards
     that it lacks begin at 0, and are not listed. absent: the parts it lacks that scores are computed from.
@@ -45,7 +45,8 @@ class Checkpoint:
         """Raise InputError where scores would be random and that is not allowed."""
         if self.absent and not allow_fresh:
             parts = ", ".join(part.rstrip(".") for part in self.absent)
-            raise InputError(f"{source}: has no tensors of {parts}, without which the scores of {self.method} are random; to "
+            output = model_specification(self.method).OUTPUT
+            raise InputError(f"{source}: has no tensors of {parts}, without which the {output} of {self.method} are random; to "
                              "train further, allow_fresh=True (--allow-fresh) draws them")
 
 
@@ -63,9 +64,10 @@ def identify(contents: Contents, source: str, method: str | None = None, given: 
         return _by_tensors(contents.tensors, source, method, given, seed)
     if method not in (None, found[0]):
         raise InputError(f"{source}: a checkpoint of method {found[0]}, expected {method}")
-    if found[0] not in list_methods():
-        raise InputError(f"{source}: a checkpoint of method {found[0]}, expected one of {', '.join(list_methods())}")
-    spec = specification(found[0])
+    known = (*list_methods(), *list_extractors())
+    if found[0] not in known:
+        raise InputError(f"{source}: a checkpoint of method {found[0]}, expected one of {', '.join(known)}")
+    spec = model_specification(found[0])
     try:
         config = configure(spec.Config, found[1] | given, found[0])
     except InputError as error:
@@ -89,8 +91,17 @@ def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, g
                 seed: int) -> Checkpoint:
     if not tensors:
         raise InputError(f"{source}: it has no tensors")
-    tried = list(candidates(tensors, method, given, source))
-    fitting = _different(_best([candidate for candidate in tried if not candidate.wrong]), tensors)
+    first = specifications() if method is None else [(method, model_specification(method))]
+    tried = list(candidates(first, tensors, method, given, source))
+    fitting = _fitting(tried, tensors)
+    if not fitting:
+        others = [*(extractors() if method is None else first)]
+        for name, spec in others:
+            for release, turned in of_other_releases(spec, tensors):
+                return replace(_by_tensors(turned, source, name, given, seed), names=release)
+        if method is None:
+            tried += candidates(others, tensors, method, given, source)
+            fitting = _fitting(tried, tensors)
     if not fitting:
         raise InputError(f"{source}: {nothing_fits(tensors, given, tried)}")
     if len(fitting) > 1:
@@ -104,11 +115,15 @@ def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, g
     return replace(whole, assumed=replace(whole.assumed, alternatives=tuple(map(str, others))))
 
 
+def _fitting(tried: Sequence[Candidate], tensors: Mapping[str, Array]) -> list[Candidate]:
+    return _different(_best([candidate for candidate in tried if not candidate.wrong]), tensors)
+
+
 def _different(fitting: Sequence[Candidate], tensors: Mapping[str, Array]) -> list[Candidate]:
     """Those that differ in method, configuration or weights: a file's names may be two kinds at once, behind a prefix."""
     found: dict[tuple, Candidate] = {}
     for candidate in fitting:
-        spec, config = specification(candidate.method), candidate.solution.config
+        spec, config = model_specification(candidate.method), candidate.solution.config
         names = naming(spec, config, candidate.names).names
         renamed = tuple(names.get(name.removeprefix(candidate.prefix)) for name in tensors)
         found.setdefault((candidate.method, str(config), renamed), candidate)
@@ -130,10 +145,12 @@ def _simplest_first(fitting: Sequence[Candidate], tensors: Mapping[str, Array], 
 
 
 def _scores(found: Checkpoint) -> Array | None:
-    """The scores of two random crops; None where the detector takes none without more behind them."""
+    """The scores of two random crops; None where the model takes none: an extractor, or without more behind them."""
     from ...blocks.tensors import Scope  # slow to import, and rarely needed
 
-    spec = specification(found.method)
+    spec = model_specification(found.method)
+    if not isinstance(found.config, Config):
+        return None
     weights = as_computed(found.weights, spec.parameters(found.config), found.method)
     crops = np.random.default_rng(0).random((1, 2, 5, found.config.feature_dim), np.float32)
     try:
@@ -148,8 +165,9 @@ def of_published(method: str, config: Config, state: Mapping[str, Array], given:
 
     given: the settings that are known, the others of it are assumed. Raises InputError unless the tensors fit.
     """
-    spec = specification(method)
+    spec = model_specification(method)
     names, wanted = spec.published(config), spec.parameters(config)
+    _, state = next(of_other_releases(spec, state), ("", state))
     check(canonical(state, names, wanted, seed), wanted, source)
     shapes = {names.names[n]: aligned(np.shape(v), len(wanted[names.names[n]].shape)) for n, v in state.items()
               if n in names.names}
@@ -161,7 +179,7 @@ def of_published(method: str, config: Config, state: Mapping[str, Array], given:
 
 def _whole(found: Candidate, tensors: Mapping[str, Array], source: str, seed: int) -> Checkpoint:
     """A candidate that fits with its weights, those that the file lacks included."""
-    spec, config, state = specification(found.method), found.solution.config, without(found.prefix, tensors)
+    spec, config, state = model_specification(found.method), found.solution.config, without(found.prefix, tensors)
     wanted, published = spec.parameters(config), naming(spec, config, found.names)
     weights = canonical(state, published, wanted, seed)
     check_kinds(weights, wanted, source)

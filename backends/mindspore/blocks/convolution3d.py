@@ -1,0 +1,99 @@
+"""The blocks of `wvad_core.blocks.convolution3d` in MindSpore. Clips are (N, F, H, W, C), channels last, inside a network.
+
+On the CPU, what each output sees is laid out by NumPy, and multiplied by MindSpore: its own convolution of clips is
+reference code there with AVX-512, its pools are slow everywhere, and gathering by its operators takes several times as long
+(`wvad_mindspore.routes`). A device takes MindSpore's own convolutions and pools. Extractors are frozen: these layers evaluate,
+and have no gradients on the CPU.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from mindspore import Parameter, Tensor, nn, ops
+from wvad_core.blocks import convolution3d as specification
+from wvad_core.blocks.convolution3d import NONE, Padding, Sizes, same_padding
+from wvad_core.blocks.normalisation import BATCH_NORM_EPS
+
+from .. import routes
+from .parameters import zeros
+
+
+class Conv3d(nn.Cell):
+    """Convolution of clips, (N, F, H, W, I) -> (N, F', H', W', O). Weight (O, I, KF, KH, KW) as PyTorch's.
+
+    padding: (before, after) of each axis; None for TensorFlow's "same", whatever the size.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: Sizes, stride: Sizes = (1, 1, 1), padding: Padding | None = NONE,
+                 bias: bool = False):
+        super().__init__()
+        self.weight = zeros(outputs, inputs, *kernel)
+        self.bias = zeros(outputs) if bias else None
+        self.kernel, self.stride, self.around = kernel, stride, padding
+        self.native, _ = routes.native(routes.taken().clip)
+        self.product, self.add = ops.MatMul(transpose_b=True), ops.BiasAdd()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.convolved(x, self.weight, self.bias)
+
+    def normalised(self, x: Tensor, norm: BatchNorm3d) -> Tensor:
+        """norm(self(x)), folded into one convolution, of the weights as they are at this moment."""
+        return self.convolved(x, *folded(self, norm))
+
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """This convolution with other weights."""
+        around = self.around or same_padding(x.shape[1:4], self.kernel, self.stride)
+        if self.native:
+            x = ops.pad(x.transpose(0, 4, 1, 2, 3), [size for pair in reversed(around) for size in pair])
+            return ops.conv3d(x, weight, bias, self.stride).transpose(0, 2, 3, 4, 1)
+        windows = specification.windows(specification.padded(x.asnumpy(), around), self.kernel, self.stride)
+        rows = weight.transpose(0, 2, 3, 4, 1).reshape(weight.shape[0], -1)
+        y = np.empty((*windows.shape[:4], weight.shape[0]), np.float32)
+        for block in specification.blocks(windows):
+            seen = Tensor.from_numpy(np.ascontiguousarray(windows[block].reshape(-1, rows.shape[1])))
+            part = self.product(seen, rows)
+            y[block] = (part if bias is None else self.add(part, bias)).asnumpy().reshape(y[block].shape)
+        return Tensor.from_numpy(y)
+
+
+class BatchNorm3d(nn.Cell):
+    """x (N, F, H, W, C) by the running statistics of its channels; names and counter as in PyTorch."""
+
+    def __init__(self, channels: int, eps: float = BATCH_NORM_EPS):
+        super().__init__()
+        self.weight, self.bias, self.eps = Parameter(Tensor(np.ones(channels, np.float32))), zeros(channels), eps
+        self.running_mean = Parameter(Tensor(np.zeros(channels, np.float32)), requires_grad=False)
+        self.running_var = Parameter(Tensor(np.ones(channels, np.float32)), requires_grad=False)
+        self.num_batches_tracked = Parameter(Tensor(np.array(0, np.int64)), requires_grad=False)
+
+    def construct(self, x: Tensor) -> Tensor:
+        scale = self.weight / ops.sqrt(self.running_var + self.eps)
+        return x * scale + (self.bias - self.running_mean * scale)
+
+
+def folded(convolution: Conv3d, norm: BatchNorm3d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution and the BatchNorm behind it, as one convolution."""
+    scale = norm.weight / ops.sqrt(norm.running_var + norm.eps)
+    shift = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
+    return convolution.weight * scale.reshape(-1, 1, 1, 1, 1), norm.bias + shift * scale
+
+
+def max_pool3d(x: Tensor, kernel: Sizes, stride: Sizes, padding: Padding | None = NONE) -> Tensor:
+    """The largest value of each window of x, which is not negative where it is padded; padding None: "same"."""
+    around = padding or same_padding(x.shape[1:4], kernel, stride)
+    if routes.native(routes.taken().clip)[0]:
+        x = ops.pad(x.transpose(0, 4, 1, 2, 3), [size for pair in reversed(around) for size in pair])
+        return ops.max_pool3d(x, kernel, stride).transpose(0, 2, 3, 4, 1)
+    return Tensor.from_numpy(specification.max_pool3d(x.asnumpy(), kernel, stride, around))
+
+
+def mean_pool3d(x: Tensor, kernel: Sizes) -> Tensor:
+    """The mean of every window, stride 1 and without padding."""
+    if routes.native(routes.taken().clip)[0]:
+        return ops.avg_pool3d(x.transpose(0, 4, 1, 2, 3), kernel, 1).transpose(0, 2, 3, 4, 1)
+    return Tensor.from_numpy(np.ascontiguousarray(specification.mean_pool3d(x.asnumpy(), kernel), np.float32))
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Clips (N, C, F, H, W) as the layers take them, (N, F, H, W, C)."""
+    return x.transpose(0, 2, 3, 4, 1)

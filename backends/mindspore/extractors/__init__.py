@@ -1,0 +1,1 @@
+"""The extractors' networks, a module each."""

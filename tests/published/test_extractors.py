@@ -1,0 +1,50 @@
+"""Extractors on every backend against what the published implementations give on reproducible weights and clips (golden/)."""
+from functools import cache
+
+import devices
+import economy
+import numpy as np
+import pytest
+
+import golden
+import native
+import wvad_core as wv
+from compare import OUTPUT, SPECIFICATION, assert_close
+from wvad_core.blocks.tensors import Scope
+from wvad_core.registry import model_specification
+
+CASES = {name: case for name in golden.names() if (case := golden.load(name)).about["method"] in wv.list_extractors()}
+CLIPS = [name for name, case in CASES.items() if "features" in case.outputs and set(case.about["inputs"]) == {"clip"}]
+
+
+@cache
+def normalised(name: str) -> np.ndarray:
+    """A case's clips, (B, C, F, H, W)."""
+    return CASES[name].inputs()["clip"]
+
+
+def extractor(name: str, backend: str, **settings) -> wv.Extractor:
+    case = CASES[name]
+    return wv.from_published(case.about["method"], case.weights(), backend, devices.of(backend),
+                             **case.about["config"] | settings)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_features(name, backend):
+    """Of clips as `features` takes them; the specification in float64. Logits follow from features by a product of matrices."""
+    exact = backend == "numpy"
+    made, case = extractor(name, backend), CASES[name]
+    clips = np.moveaxis(normalised(name), 1, -1).astype(np.float64 if exact else np.float32)
+    features = made.features(clips)
+    assert_close(features, case.outputs["features"].reshape(features.shape), SPECIFICATION if exact else OUTPUT)
+    economy.release()
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_names_are_total_and_one_to_one(name):
+    case = CASES[name]
+    spec = model_specification(case.about["method"])
+    config = spec.Config(**case.about["config"])
+    names, shapes = spec.published(config).names, {n: p.shape for n, p in spec.parameters(config).items()}
+    assert sorted(names.values()) == sorted(set(shapes)) and len(names) == len(shapes)
+    assert {names[n]: tuple(shape) for n, shape in case.about["weights"]} == shapes
