@@ -7,7 +7,7 @@
 """
 from importlib.metadata import version
 
-from . import data
+from . import data, video
 from .backend import list_backends
 from .data.batches import Batch
 from .detector import Detector
@@ -22,4 +22,4 @@ from .training.experiment import TrainingResult, train
 __version__ = version("wvad")
 __all__ = ["AssumedWarning", "Batch", "Detector", "Extractor", "InputError", "Report", "TrainingResult", "create", "data", "evaluate",
            "export", "from_published", "list_backends", "list_extractors", "list_methods", "load", "metrics",
-           "published_names", "train"]
+           "published_names", "train", "video"]
