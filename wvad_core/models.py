@@ -79,7 +79,7 @@ def from_checkpoint(checkpoint: Checkpoint, source: str, backend: str = "numpy",
     """A detector or an extractor of what a file was found to hold. Raises InputError, which names `source`, as `load`; it
     does not warn."""
     checkpoint.check_whole(source, allow_fresh)
-    weights = as_computed(checkpoint.weights, model_specification(checkpoint.method).parameters(checkpoint.config), source)
+    weights = as_computed(checkpoint.weights, model_specification(checkpoint.method).parameters(checkpoint.config))
     made = from_weights(checkpoint.method, checkpoint.config, weights, backend, device, precision, seed)
     return replace(made, assumed=checkpoint.assumed)
 

@@ -8,7 +8,7 @@ import wvad_core as wv
 from cases import NETWORKS, detector, video
 from wvad_core.blocks.tensors import Scope
 from wvad_core.checkpoints import formats
-from wvad_core.checkpoints.contents import Contents
+from wvad_core.checkpoints.contents import Contents, checksum
 from wvad_core.checkpoints.formats import safetensors
 from wvad_core.checkpoints.identification.recognition import identify
 from wvad_core.checkpoints.identification.naming import CANONICAL, PUBLISHED
@@ -129,7 +129,11 @@ def assert_honest_when_saved(loaded: wv.Detector, settings: dict, changed_to: di
     contents = formats.read(path)[1]
     for text in ("[]", "3", '{"settings": ["nothing"]}', '{"other": []}', "{", '{"settings": 3}'):
         with pytest.raises(wv.InputError, match="x.pt: the entry assumed of the metadata is not what this library writes"):
-            identify(Contents(contents.tensors, contents.metadata | {"assumed": text}), "x.pt")
+            identify(hashed(contents.tensors, contents.metadata | {"assumed": text}), "x.pt")
+
+
+def hashed(tensors: dict, metadata: dict) -> Contents:
+    return Contents(tensors, metadata | {"sha256": checksum(tensors, metadata)})
 
 
 def test_zeros_are_told(tmp_path):

@@ -177,7 +177,7 @@ def test_what_a_checkpoint_leaves_open_is_a_note(capsys, world):
 SUFFIXES = r"\.ckpt \(MindSpore\), \.pt \.pth \.pkl \(PyTorch\), \.safetensors \(safetensors\)"
 REFUSED = {
     "cut short": (["cut.safetensors", "x.pt"], r"cut.safetensors: not a whole safetensors file \(.*\)"),
-    "altered": (["altered.safetensors", "x.pt"], "altered.safetensors: the tensors do not have the hash in the metadata.*"),
+    "altered": (["altered.safetensors", "x.pt"], "altered.safetensors: metadata and tensors do not have the hash in the metadata.*"),
     "names that move the cursor": (["escape.safetensors", "x.pt"],
                                    r"escape.safetensors: a tensor has the name '\\x1b\[2J', .*"),
     "empty": (["empty.ckpt", "x.pt"], r"empty.ckpt: not a whole MindSpore checkpoint \(it is empty\)"),

@@ -23,6 +23,7 @@ class Assumed:
     fresh: tensors of a part that the file lacks, drawn from a seed.
     alternatives: other detectors that the tensors fit, whose scores are the same.
     scored: those of the settings and tensors that scores depend on.
+    unverified: settings that the file says, no tensor shows and scores depend on, where its hash does not cover them.
 
         wv.load("official.pkl").assumed.settings["heads"]
     """
@@ -31,6 +32,7 @@ class Assumed:
     fresh: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
     scored: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return any(getattr(self, part.name) for part in fields(self))
@@ -44,15 +46,23 @@ class Assumed:
                  f"{fresh} tensors of a part that it lacks (fresh weights)" if fresh else ""]
         return ", ".join(line for line in lines if line)
 
+    def altered(self, output: str = "scores") -> str:
+        """Which settings might have been altered and nobody would see it, in one line; nothing where there are none."""
+        return (f"{output} depend on {' '.join(self.unverified)}, which its hash does not cover, as in version 1 of the format; "
+                "`wvad convert` writes it anew") if self.unverified else ""
+
     def warn(self, source: str, output: str = "scores") -> None:
-        """One AssumedWarning where scores, or features, depend on it, as from the caller of `load`."""
+        """An AssumedWarning where scores, or features, depend on it, as from the caller of `load`."""
         if found := self.in_scores():
             warnings.warn(AssumedWarning(f"{source}: {output} depend on what it does not say: {found}; settings that are given "
                                          "take the place of defaults"), stacklevel=3)
+        if found := self.altered(output):
+            warnings.warn(AssumedWarning(f"{source}: {found}"), stacklevel=3)
 
     def metadata(self) -> dict[str, str]:
-        """What goes into a file's metadata; of settings the names."""
-        kept = {part.name: list(getattr(self, part.name)) for part in fields(self) if getattr(self, part.name)}
+        """What goes into a file's metadata, whose hash covers all of it; of settings the names."""
+        kept = {part.name: list(getattr(self, part.name)) for part in fields(self)
+                if part.name != "unverified" and getattr(self, part.name)}
         return {KEY: json.dumps(kept)} if kept else {}
 
 

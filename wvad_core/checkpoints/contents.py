@@ -1,8 +1,11 @@
 """What a checkpoint file holds, whatever its format.
 
 A file of this library says in its metadata what it is: `method`, `config` (JSON), `version` (of the library that wrote
-it), `sha256` (of the tensors); and, where it was made of one that leaves something open, `assumed` (JSON). Other files
+it), `format_version` and `sha256`; and, where it was made of one that leaves something open, `assumed` (JSON). Other files
 have tensors only, or metadata of their own.
+
+`format_version` is "2": `sha256` is that of all other metadata and of the tensors. In version 1, which has no
+`format_version`, it is that of the tensors alone.
 """
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,9 @@ from ..errors import InputError, one_line
 from .assumed import Assumed
 
 KEYS = ("method", "config", "version", "sha256")
+FORMAT, FORMAT_VERSION = "format_version", "2"
+LARGEST = 16 * 2**30
+"""Bytes of a file that is read: ten times the largest published checkpoint with all of a training run's state."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +35,29 @@ class Contents:
     metadata: dict[str, str]
 
 
+def checked_size(path: Path) -> int:
+    """The bytes of a file that is to be read. Raises InputError where there is none, and for more than any checkpoint has:
+    a sparse file may claim more than a disk."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint file")
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise InputError(f"{path}: has {size} bytes, expected a checkpoint of at most {LARGEST}")
+    return size
+
+
 def describe(tensors: Mapping[str, np.ndarray], method: str, config: Mapping[str, Any],
              assumed: Assumed = Assumed()) -> Contents:
     """The contents of a checkpoint of this library. assumed: what is not certain of it."""
-    metadata = {"method": method, "config": json.dumps(config), "version": version("wvad"), "sha256": digest(tensors)}
-    return Contents(dict(tensors), metadata | assumed.metadata())
+    metadata = {"method": method, "config": json.dumps(config), "version": version("wvad"), FORMAT: FORMAT_VERSION}
+    metadata |= assumed.metadata()
+    return Contents(dict(tensors), metadata | {"sha256": checksum(tensors, metadata)})
 
 
 def description(contents: Contents, source: str) -> tuple[str, dict[str, Any]] | None:
     """Method and configuration as the metadata have them; None where the file is not this library's.
 
-    Raises InputError where the metadata are not whole, or the tensors not those that were written.
+    Raises InputError where the metadata are not whole, or metadata and tensors not those that were written.
     """
     metadata = contents.metadata
     if not {"method", "config"} & set(metadata):
@@ -48,8 +67,7 @@ def description(contents: Contents, source: str) -> tuple[str, dict[str, Any]] |
         there = ", ".join(key for key in KEYS if key in metadata)
         raise InputError(f"{source}: its metadata has {there}, as this library's checkpoints have, but no "
                          f"{', '.join(missing)}")
-    if digest(contents.tensors) != metadata["sha256"]:
-        raise InputError(f"{source}: the tensors do not have the hash in the metadata, the file has been altered")
+    _check_hash(contents, source)
     try:
         config = json.loads(metadata["config"])
     except (ValueError, RecursionError) as error:
@@ -57,6 +75,23 @@ def description(contents: Contents, source: str) -> tuple[str, dict[str, Any]] |
     if not isinstance(config, dict):
         raise InputError(f"{source}: the configuration in the metadata is {type(config).__name__}, expected an object")
     return one_line(metadata["method"], 100), config
+
+
+def is_hashed(metadata: Mapping[str, str]) -> bool:
+    """Whether the hash of a file of this library covers its metadata, as it does from version 2 of the format on."""
+    return FORMAT in metadata
+
+
+def _check_hash(contents: Contents, source: str) -> None:
+    metadata = contents.metadata
+    found = metadata.get(FORMAT, FORMAT_VERSION)
+    if found != FORMAT_VERSION:
+        raise InputError(f"{source}: of version {one_line(found, 20)} of the format of checkpoints, expected 1 or "
+                         f"{FORMAT_VERSION}; a later version of this library reads it, or it has been altered")
+    hashed, what = (checksum(contents.tensors, metadata), "metadata and tensors") if is_hashed(metadata) else (
+        digest(contents.tensors), "the tensors")
+    if hashed != metadata["sha256"]:
+        raise InputError(f"{source}: {what} do not have the hash in the metadata, the file has been altered")
 
 
 def completed(contents: Contents, tensors: Mapping[str, np.ndarray], source: str) -> Contents:
@@ -80,3 +115,9 @@ def digest(tensors: Mapping[str, np.ndarray]) -> str:
         state.update(f"{name} {tensor.dtype.str} {list(np.shape(tensors[name]))}\n".encode())
         state.update(tensor.tobytes())
     return state.hexdigest()
+
+
+def checksum(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """The SHA-256 of all that a file says: its metadata but `sha256` itself, and the `digest` of its tensors, as JSON."""
+    said = {key: value for key, value in metadata.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps([said, digest(tensors)], sort_keys=True).encode()).hexdigest()

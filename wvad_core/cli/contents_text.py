@@ -46,7 +46,8 @@ def about(checkpoint: Checkpoint, contents: Contents) -> list[str]:
              line("tensors", counted(contents.tensors)), line("not used", some(checkpoint.dropped)),
              line("zeros", some(assumed.zeros) + ", which the file does not have" if assumed.zeros else ""),
              line("fresh", some(assumed.fresh) + ", a part that the file does not have" if assumed.fresh else ""),
-             line("note", f"scores depend on what the file does not say: {assumed.in_scores()}" if assumed.scored else "")]
+             line("note", f"scores depend on what the file does not say: {assumed.in_scores()}" if assumed.scored else ""),
+             line("note", assumed.altered())]
     return [text for text in lines if text]
 
 

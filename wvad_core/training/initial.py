@@ -47,7 +47,7 @@ def initial_weights(path: str | Path, method: str, config: Config, seed: int) ->
     spec = specification(method)
     wanted = spec.parameters(spec.stages(config)[0])
     found = _identified(Path(path), method, config, seed)
-    given = as_computed(found.weights, spec.parameters(found.config), str(path))
+    given = as_computed(found.weights, spec.parameters(found.config))
     taken = [name for name, parameter in wanted.items() if name in given and not name.endswith(COUNTER)
              and given[name].shape == parameter.shape and name not in found.assumed.fresh]
     if not any(given[name].ndim > 1 for name in taken):  # single biases, which fit any sizes, are no start

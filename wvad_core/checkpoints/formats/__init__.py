@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ...errors import InputError
-from ..contents import Contents
+from ..contents import Contents, checked_size
 
 LOGGER = logging.getLogger("wvad")
 LONGEST = 500
@@ -52,10 +52,9 @@ def by_suffix(path: Path) -> ModuleType:
 def recognise(path: Path) -> ModuleType:
     """The format that a file is in by its content; where that says nothing, by its suffix.
 
-    Raises InputError where there is no such file, or no such format.
+    Raises InputError where there is no such file, or no such format, and for a file that is too large.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint file")
+    checked_size(path)
     try:
         found = [kind for kind in readable() if kind.recognises(path)]
     except OSError as error:

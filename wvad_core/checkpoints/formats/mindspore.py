@@ -9,26 +9,25 @@ The file is one protocol buffer message (mindspore/ccsrc/utils/checkpoint.proto)
 A tensor of more than 512 MiB is several Values of the same tag and the same dims in a row, its bytes cut. A string is a
 tensor of type "str" whose bytes are UTF-32. The metadata is such a string, in JSON, under the tag `wvad`: MindSpore reads
 it as a string, and loads the tensors beside it into a network as if it was not there. A file may end with "crc_num" and a
-CRC-32 in ten bytes.
+CRC-32 in ten bytes, as those that are written here do.
 """
 from __future__ import annotations
 
 import json
 import math
 import mmap
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from ...errors import InputError, one_line
 from ...files import written_whole
-from ..contents import Contents
+from ..contents import Contents, checked_size
 from .protobuf import field, fields, opening, varint, varints
 
 NAME = "MindSpore"
@@ -74,12 +73,13 @@ def read(path: Path) -> Contents:
 
     Training state beside the weights is left aside in files that are not this library's.
     """
+    size = checked_size(path)
     try:
         with open(path, "rb") as file:
-            if not file.seek(0, os.SEEK_END):
+            if not size:
                 raise ValueError("it is empty")
             found = _values(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         raise InputError(f"{path}: not a whole MindSpore checkpoint ({one_line(error)})") from error
     text = found.pop(TAG, "{}")
     try:
@@ -165,23 +165,33 @@ def _belongs_to_training(name: str, tensors: Mapping[str, np.ndarray]) -> bool:
 
 
 def write(path: Path, contents: Contents) -> None:
-    """Whole or not at all. Raises InputError where the folder cannot be written, or for a dtype that MindSpore lacks."""
+    """Whole or not at all, with a CRC-32. Raises InputError where the folder cannot be written, or for a dtype that MindSpore
+    lacks."""
     lacking = sorted({str(t.dtype) for t in contents.tensors.values()} - {str(dtype) for dtype in NAMES})
     if lacking:
         raise InputError(f"{path}: MindSpore has no tensors of type {', '.join(lacking)}")
+    crc = 0
     with written_whole(path) as temporary, open(temporary, "wb") as file:
-        for name, tensor in contents.tensors.items():
-            content = np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
-            _write_value(file, name, tensor.shape, NAMES[tensor.dtype], content)
-        if contents.metadata:
-            _write_value(file, TAG, (0,), TEXT, json.dumps(contents.metadata).encode("utf-32-le"))
+        for piece in _pieces(contents):
+            crc = zlib.crc32(piece, crc)
+            file.write(piece)
+        file.write(CRC + crc.to_bytes(CRC_DIGITS, "big"))
 
 
-def _write_value(file: BinaryIO, tag: str, dims: tuple[int, ...], kind: str, content: memoryview | bytes) -> None:
+def _pieces(contents: Contents) -> Iterator[memoryview | bytes]:
+    """The bytes of the message, in order."""
+    for name, tensor in contents.tensors.items():
+        content = np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
+        yield from _value(name, tensor.shape, NAMES[tensor.dtype], content)
+    if contents.metadata:
+        yield from _value(TAG, (0,), TEXT, json.dumps(contents.metadata).encode("utf-32-le"))
+
+
+def _value(tag: str, dims: tuple[int, ...], kind: str, content: memoryview | bytes) -> Iterator[memoryview | bytes]:
     about = b"".join(field(1, size) for size in dims) + field(2, kind.encode())
     for start in range(0, max(len(content), 1), SLICE):
         piece = content[start:start + SLICE]
         inner = about + opening(3, len(piece))
         value = field(1, tag.encode()) + opening(2, len(inner) + len(piece)) + inner
-        file.write(opening(1, len(value) + len(piece)) + value)
-        file.write(piece)
+        yield opening(1, len(value) + len(piece)) + value
+        yield piece

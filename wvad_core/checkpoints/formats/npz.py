@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ...errors import InputError, one_line
-from ..contents import Contents
+from ..contents import Contents, checked_size
 
 NAME = "NumPy"
 ZIP, ARRAY = b"PK\3\4", ".npy"
@@ -39,17 +39,24 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path) -> Contents:
     """Raises InputError unless the file is whole, each array has as many bytes as its header says, and all are numbers."""
+    most = GROWTH * checked_size(path) + ALLOWANCE
     try:
         with zipfile.ZipFile(path) as archive:
-            entries, most = archive.infolist(), GROWTH * path.stat().st_size + ALLOWANCE
+            entries = archive.infolist()
             if sum(entry.file_size for entry in entries) > most:
                 raise ValueError(f"its arrays have more than {most} bytes, far more than the file")
             if len({entry.filename for entry in entries}) < len(entries):
                 raise ValueError("a member is twice in it")
-            found = {entry.filename: archive.read(entry) for entry in entries}
+            found = {entry.filename: _content(archive, entry) for entry in entries}
         return Contents({_name(member): _array(member, content) for member, content in found.items()}, {})
     except DAMAGE as error:
         raise InputError(f"{path}: not a whole NumPy archive of numbers ({one_line(error)})") from error
+
+
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """A member's bytes, and no more of them unpacked than the archive says there are."""
+    with archive.open(entry) as file:
+        return file.read(entry.file_size)
 
 
 def _name(member: str) -> str:
@@ -71,4 +78,3 @@ def _array(member: str, content: bytes) -> np.ndarray:
         raise ValueError(f"member {ascii(member)[:100]} has {len(content) - file.tell()} bytes, expected {dtype} {shape}")
     values = np.frombuffer(content, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
     return np.array(values, dtype.newbyteorder("="), order="C")
-

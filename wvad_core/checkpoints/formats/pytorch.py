@@ -24,7 +24,7 @@ import numpy as np
 
 from ...errors import InputError, one_line
 from ...files import written_whole
-from ..contents import Contents
+from ..contents import Contents, checked_size
 from ..identification.state_dicts import state_dict
 from ..unpickler import unpickling
 from ..unpickler.storages import DTYPES, STORAGES, Refused, Region, Storages
@@ -67,11 +67,9 @@ def read(path: Path) -> Contents:
     not whole, a pickle that calls for anything but tensors and plain containers, sizes that the file does not have,
     tensors that are sparse, quantised or complex, no state dict or several.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint file")
+    size = checked_size(path)
     try:
         with open(path, "rb") as file:
-            size = path.stat().st_size
             top, metadata = _top(file, size)
             return Contents(_arrays(top, GROWTH * size + ALLOWANCE), metadata)
     except Refused as error:
@@ -136,6 +134,8 @@ def _members(file: BinaryIO, size: int) -> dict[str, Region]:
     and where they have more bytes than the file."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
+    if (said := _said(file)) not in (None, len(entries)):
+        raise Refused(f"an archive of {said} members, of which {len(entries)} are to be seen")
     if any(entry.filename.endswith("/constants.pkl") for entry in entries):
         entries = [entry for entry in entries if not UNREAD.search(entry.filename)]
     members: dict[str, Region] = {}
@@ -151,6 +151,15 @@ def _members(file: BinaryIO, size: int) -> dict[str, Region]:
     if sum(region.size for region in members.values()) > size:
         raise Refused("the members of the archive have more bytes than the file")
     return members
+
+
+def _said(file: BinaryIO) -> int | None:
+    """How many members an archive says it has, at its end; None where that is not there, or is a longer number.
+
+    Where the length of an entry is damaged, zipfile takes the next one for a part of it."""
+    file.seek(-22, io.SEEK_END)
+    signature, count = struct.unpack("<4s6xH10x", file.read(22))
+    return count if signature == b"PK\5\6" and count != 0xFFFF else None
 
 
 def _region(file: BinaryIO, entry: zipfile.ZipInfo) -> Region:

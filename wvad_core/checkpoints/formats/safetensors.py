@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from ...errors import InputError, one_line
 from ...files import written_whole
-from ..contents import Contents
+from ..contents import Contents, checked_size
 
 NAME = "safetensors"
 SUFFIXES = (".safetensors",)
@@ -29,12 +29,13 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path) -> Contents:
     """Raises InputError unless the file is whole. The library bounds the header, and checks all places against the size."""
+    checked_size(path)
     try:
         with safe_open(path, framework="numpy") as file:
             return Contents({name: _ours(file.get_tensor(name)) for name in file.keys()}, file.metadata() or {})
     except AttributeError as error:  # of the numpy module, which has no such dtype
         raise InputError(f"{path}: holds tensors of a type that NumPy lacks ({one_line(error)})") from error
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError, MemoryError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({one_line(error)})") from error
 
 

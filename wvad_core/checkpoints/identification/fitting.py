@@ -94,12 +94,15 @@ def _candidate(method: str, kind: str, prefix: str, start: Config, given: dict[s
 
 
 def aligned(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
-    """A shape without axes of length 1, from the last but one on, until it has `rank`: (out, in, 1, k) -> (out, in, k)."""
-    axes = list(shape)
-    for axis in (*reversed(range(len(shape) - 1)), len(shape) - 1):
-        if len(axes) > rank and shape[axis] == 1:
-            del axes[axis]
-    return tuple(axes)
+    """A shape without as many axes of length 1 as it takes to have `rank`: (out, in, 1, k) -> (out, in, k).
+
+    Those between go first, from the last but one on, then the last, then the first: (1, in, 1, 1) -> (1, in).
+    """
+    if len(shape) <= rank:
+        return shape
+    ones = [axis for axis in (*range(len(shape) - 2, 0, -1), len(shape) - 1, 0) if shape[axis] == 1]
+    dropped = ones[:len(shape) - rank]
+    return tuple(size for axis, size in enumerate(shape) if axis not in dropped)
 
 
 def _prefixes(tensors: Mapping[str, Array]) -> list[str]:

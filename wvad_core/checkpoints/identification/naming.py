@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from ...registry import Published, Specification
 
 Array = np.ndarray
 CANONICAL, PUBLISHED = "this library's", "published"
+BLOCK = 2**18
+"""Numbers that are looked at together, in a processor's cache."""
 
 
 def naming(spec: Specification, config: Config, kind: str) -> Published:
@@ -68,16 +71,31 @@ def squeezed(shape: Sequence[int]) -> list[int]:
     return [size for size in shape if size != 1]
 
 
-def check_kinds(weights: Mapping[str, Array], wanted: Mapping[str, tensors.Parameter], source: str) -> None:
-    """Raise InputError for whole numbers where others belong, and the other way round; precision does not matter."""
+def check_numbers(weights: Mapping[str, Array], wanted: Mapping[str, tensors.Parameter], source: str) -> None:
+    """Raise InputError for whole numbers where others belong, and the other way round, and for numbers that are not finite
+    in the precision that detectors compute in (NaN, infinity, 1e39); precision itself does not matter."""
     for name, value in weights.items():
-        whole = np.dtype(wanted[name].dtype).kind == "i"
-        if np.asarray(value).dtype.kind not in ("iu" if whole else "fV"):  # V: bfloat16
+        value, whole = np.asarray(value), np.dtype(wanted[name].dtype).kind == "i"
+        if value.dtype.kind not in ("iu" if whole else "fV"):  # V: bfloat16
             expected = "whole numbers" if whole else "floating-point numbers"
-            raise InputError(f"{source}: tensor {name} is of type {np.asarray(value).dtype}, expected {expected}")
+            raise InputError(f"{source}: tensor {name} is of type {value.dtype}, expected {expected}")
+        if not whole and (bad := first_not_finite(value, wanted[name].dtype)) is not None:
+            raise InputError(f"{source}: tensor {name} has {value[bad]} at {list(map(int, bad))}, expected numbers that are "
+                             f"finite in {np.dtype(wanted[name].dtype)}")
 
 
-def as_computed(weights: Mapping[str, Array], wanted: Mapping[str, tensors.Parameter], source: str) -> dict[str, Array]:
-    """Weights in the dtypes that detectors compute in: numbers of every precision become float32, counters int64."""
-    check_kinds(weights, wanted, source)
+def first_not_finite(values: Array, dtype: type) -> tuple[Any, ...] | None:
+    """Where the first number is that is not finite in a dtype; None where all are. Block by block, in no memory to speak of."""
+    repeated = tuple(slice(None) if stride else slice(1) for stride in values.strides)  # what is broadcast is looked at once
+    flat = values[repeated].reshape(-1)
+    with np.errstate(over="ignore"):
+        for start in range(0, flat.size, BLOCK):
+            bad = ~np.isfinite(flat[start:start + BLOCK].astype(dtype, copy=False))
+            if bad.any():
+                return np.unravel_index(start + int(bad.argmax()), values[repeated].shape)
+    return None
+
+
+def as_computed(weights: Mapping[str, Array], wanted: Mapping[str, tensors.Parameter]) -> dict[str, Array]:
+    """Weights, checked ones, in the dtypes that detectors compute in: numbers of every precision float32, counters int64."""
     return {name: np.asarray(value).astype(wanted[name].dtype, copy=False) for name, value in weights.items()}

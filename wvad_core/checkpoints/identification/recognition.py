@@ -11,12 +11,12 @@ import numpy as np
 from ...blocks.configuration import Config, configure
 from ...blocks.tensors import COUNTER, check
 from ...errors import InputError, listing
-from ...registry import extractors, list_extractors, list_methods, model_specification, specifications
+from ...registry import Specification, extractors, list_extractors, list_methods, model_specification, specifications
 from .. import assumed
 from ..assumed import Assumed
-from ..contents import Contents, description
+from ..contents import Contents, description, is_hashed
 from .fitting import Candidate, aligned, candidates, check_plausible, nothing_fits, without
-from .naming import CANONICAL, PUBLISHED, absent_parts, as_computed, canonical, check_kinds, naming, of_other_releases
+from .naming import CANONICAL, PUBLISHED, absent_parts, as_computed, canonical, check_numbers, naming, of_other_releases
 from .sizes import Solution, solve
 
 Array = np.ndarray
@@ -74,17 +74,23 @@ def identify(contents: Contents, source: str, method: str | None = None, given: 
         raise InputError(f"{source}: {error}") from error
     check_plausible(spec, vars(config), contents.tensors, source)
     check(contents.tensors, spec.parameters(config), source)
-    check_kinds(contents.tensors, spec.parameters(config), source)
+    check_numbers(contents.tensors, spec.parameters(config), source)
     return Checkpoint(found[0], config, contents.tensors, described=True,
-                      assumed=_described(contents.metadata, config, {*found[1]}, {*given}, source))
+                      assumed=_described(contents, config, {*found[1]}, given, spec, source))
 
 
-def _described(metadata: dict[str, str], config: Config, written: set[str], given: set[str], source: str) -> Assumed:
-    """What the metadata say was assumed, and the settings that they lack, as those of an earlier version may."""
-    found = assumed.read(metadata, config, given, source)
-    lacking = {name: value for name, value in config.as_dict().items() if name not in written | given}
+def _described(contents: Contents, config: Config, written: set[str], given: Mapping[str, Any], spec: Specification,
+               source: str) -> Assumed:
+    """What the metadata say was assumed, and the settings that they lack, as those of an earlier version may; and those that
+    might have been altered, where their hash does not cover them."""
+    found = assumed.read(contents.metadata, config, given, source)
+    lacking = {name: value for name, value in config.as_dict().items() if name not in written | {*given}}
     scored = *found.scored, *(name for name in lacking if name not in config.training_only)
-    return replace(found, settings=found.settings | lacking, scored=scored)
+    unverified: tuple[str, ...] = ()
+    if not is_hashed(contents.metadata):
+        hidden = solve(spec, config, given, {name: np.shape(value) for name, value in contents.tensors.items()}).by_default
+        unverified = tuple(name for name in hidden if name in written - {*given, *config.training_only})
+    return replace(found, settings=found.settings | lacking, scored=scored, unverified=unverified)
 
 
 def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, given: dict[str, Any],
@@ -151,7 +157,7 @@ def _scores(found: Checkpoint) -> Array | None:
     spec = model_specification(found.method)
     if not isinstance(found.config, Config):
         return None
-    weights = as_computed(found.weights, spec.parameters(found.config), found.method)
+    weights = as_computed(found.weights, spec.parameters(found.config))
     crops = np.random.default_rng(0).random((1, 2, 5, found.config.feature_dim), np.float32)
     try:
         return spec.forward(crops, Scope(weights), found.config)
@@ -182,7 +188,7 @@ def _whole(found: Candidate, tensors: Mapping[str, Array], source: str, seed: in
     spec, config, state = model_specification(found.method), found.solution.config, without(found.prefix, tensors)
     wanted, published = spec.parameters(config), naming(spec, config, found.names)
     weights = canonical(state, published, wanted, seed)
-    check_kinds(weights, wanted, source)
+    check_numbers(weights, wanted, source)
     added = set(wanted) - {published.names[name] for name in state if name in published.names}
     parts = absent_parts(state, published)
     fresh = tuple(name for name in wanted if name in added and parts and name.startswith(parts))

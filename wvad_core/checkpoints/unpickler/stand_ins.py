@@ -2,6 +2,8 @@
 
 The functions are called with what the pickle gives them, which may be anything: they look at each argument before they
 use it, copy no more than the file's length in all, and make nothing but descriptions of tensors and plain containers.
+What training scripts save beside the weights (arguments, paths, dates) is INERT: whatever is made of it, or given to it, is
+one object that holds nothing.
 """
 from __future__ import annotations
 
@@ -21,9 +23,10 @@ class Module(dict[str, Any]):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Call:
-    """A name that the pickle may call, and what is called in its place: function(machine, *arguments)."""
+    """A name that the pickle may call, and what is called in its place: function(machine, *arguments); None where nothing is,
+    and OTHER comes of it."""
     name: str
-    function: Callable[..., Any]
+    function: Callable[..., Any] | None
 
 
 class Machine:
@@ -40,10 +43,6 @@ class Machine:
         self.copies_left -= count
         if self.copies_left < 0:
             raise Refused("its pickle copies the same content over and over")
-
-    def other(self, *_: Any) -> object:
-        """Things that no tensor is made of."""
-        return OTHER
 
     def module(self) -> Module:
         """A class of a TorchScript archive's own; the state follows."""
@@ -137,17 +136,38 @@ class Machine:
         return NumpyArray(shape, kind, order == "F", data)
 
 
+PATHS = "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath"
+INERT = {
+    "argparse": "Namespace",
+    "builtins": "set frozenset list tuple int float str bool bytearray complex object slice range long xrange",
+    "collections": "deque UserDict",
+    "copyreg": "_reconstructor", "copy_reg": "_reconstructor",  # objects of classes, before protocol 2
+    "datetime": "date datetime time timedelta timezone",
+    "decimal": "Decimal", "fractions": "Fraction", "uuid": "UUID",
+    "pathlib": PATHS, "pathlib._local": PATHS,
+    "typing": "Any",
+    # settings
+    "addict.addict": "Dict", "easydict": "EasyDict", "yacs.config": "CfgNode",
+    "omegaconf.base": "ContainerMetadata Metadata", "omegaconf.dictconfig": "DictConfig", "omegaconf.listconfig": "ListConfig",
+    "omegaconf.nodes": "AnyNode StringNode IntegerNode FloatNode BooleanNode BytesNode PathNode EnumNode",
+    "pytorch_lightning.utilities.parsing": "AttributeDict", "lightning_fabric.utilities.data": "AttributeDict",
+    "lightning.fabric.utilities.data": "AttributeDict",
+    # states of random generators
+    "random": "Random", "numpy.random._pickle": "__randomstate_ctor __generator_ctor __bit_generator_ctor",
+    "numpy.random.bit_generator": "SeedSequence __pyx_unpickle_SeedSequence", "numpy.random._mt19937": "MT19937",
+    "numpy.random._pcg64": "PCG64 PCG64DXSM", "numpy.random._philox": "Philox", "numpy.random._sfc64": "SFC64",
+    "numpy": "ndarray", "numpy.core.multiarray": "scalar",
+    "torch": "device Tensor", "torch.serialization": "_get_layout",
+    "torch.jit._pickle": "restore_type_tag build_intlist build_doublelist build_boollist build_tensorlist",
+}
+"""Names, by modules, that no tensor is made of and that do no harm; another one ends the reading."""
+
 SCRIPTED = "__torch__."
 """How the names of a TorchScript archive's own classes begin. Their code is not looked at."""
 MODULE = Call("a TorchScript class", Machine.module)
 CALLS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict"),
                     Machine.mapping),
-    **dict.fromkeys([f"builtins.{name}" for name in ("set frozenset list tuple int float str bool bytearray "
-                                                     "complex").split()], Machine.other),
-    **dict.fromkeys(("argparse.Namespace", "torch.device", "torch.Tensor", "numpy.ndarray", "numpy.core.multiarray.scalar",
-                     "torch.serialization._get_layout", "torch.jit._pickle.restore_type_tag",
-                     *(f"torch.jit._pickle.build_{kind}list" for kind in ("int", "double", "bool", "tensor"))), Machine.other),
     **dict.fromkeys(("torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch._utils._rebuild_parameter",
                      "torch._utils._rebuild_parameter_with_state", "torch.autograd.variable.Variable"), Machine.parameter),
     "_codecs.encode": Machine.encode,
@@ -166,6 +186,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "numpy.core.numeric._frombuffer": Machine.numpy_buffer,
 }
 NAMES: dict[str, Call | Kind | object] = {
+    **{name: Call(name, None) for module, names in INERT.items() for name in (f"{module}.{n}" for n in names.split())},
     **{name: Call(name, function) for name, function in CALLS.items()},
     **{f"torch.{name}": kind for name, kind in DTYPES.items()},
     **{f"{module}.{name}": DTYPES[dtype] for module in ("torch", "torch.cuda", "torch.storage")

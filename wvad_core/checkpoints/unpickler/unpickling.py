@@ -24,6 +24,7 @@ VERSION = 1001
 OPCODES_WITHIN = 1000  # of a pickle of one storage, inside another; it has 50
 MEMO = 2**32  # entries are numbered below it
 DEPTH = 1000  # of marks that are open at once; a state dict has 5
+LINE = 64 * 2**20  # bytes; the array of a tensor is one in the oldest protocol
 OPCODES = 2_000_000  # of one pickle: 200 MB of objects at the most, seconds; a state dict has 20 for each tensor
 
 
@@ -59,11 +60,17 @@ def _regions(file: BinaryIO, size: int, keys: list[str], kinds: dict[str, Kind])
 
 
 class _Reader:
-    """A file for genops, which allocates no more than is left of it, whatever length the pickle claims."""
+    """A file for genops, which allocates no more than is left of it, whatever length the pickle claims, and LINE for a line."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
-        self.readline, self.tell = file.readline, file.tell
-        self._read, self._size = file.read, size
+        self.tell = file.tell
+        self._read, self._readline, self._size = file.read, file.readline, size
+
+    def readline(self) -> bytes:
+        line = self._readline(LINE)
+        if len(line) == LINE:
+            raise Refused(f"its pickle has a line of more than {LINE} bytes")
+        return line
 
     def read(self, count: int) -> bytes:
         return self._read(min(count, self._size - self.tell()) if count > 256 else count)
@@ -156,6 +163,9 @@ class Unpickler(Machine):
     def call(self, called: Any, arguments: Any) -> None:
         if not isinstance(called, Call) or not isinstance(arguments, tuple):
             raise Refused(f"its pickle calls {_sort(called)}")
+        if called.function is None:
+            self.push(OTHER)
+            return
         if len(arguments) > ARGUMENTS:
             raise Refused(f"its pickle calls {called.name} with {len(arguments)} arguments")
         self.push(called.function(self, *arguments))
