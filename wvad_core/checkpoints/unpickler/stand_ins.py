@@ -140,7 +140,7 @@ PATHS = "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath"
 INERT = {
     "argparse": "Namespace",
     "builtins": "set frozenset list tuple int float str bool bytearray complex object slice range long xrange",
-    "collections": "deque UserDict",
+    "collections": "deque",
     "copyreg": "_reconstructor", "copy_reg": "_reconstructor",  # objects of classes, before protocol 2
     "datetime": "date datetime time timedelta timezone",
     "decimal": "Decimal", "fractions": "Fraction", "uuid": "UUID",
