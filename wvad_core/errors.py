@@ -26,7 +26,7 @@ class Terminated(BaseException):
 
 
 class AssumedWarning(UserWarning):
-    """A checkpoint was loaded whose scores depend on what it does not say, or its hash does not cover: `detector.assumed` has it."""
+    """A checkpoint was loaded whose scores depend on what it does not say, or its hash leaves out: `detector.assumed` has it."""
 
 
 def listing(lines: list[str], most: int = 10) -> str:

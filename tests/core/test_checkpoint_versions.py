@@ -30,8 +30,8 @@ def test_version_1_is_read_with_a_note(tmp_path, capsys):
     with pytest.warns(wv.AssumedWarning) as caught:
         loaded = wv.load(VERSION_1)
     (warning,) = caught
-    assert str(warning.message) == (f"{VERSION_1}: scores depend on leaky_slope, which its hash does not cover, as in version 1 of "
-                                    "the format; `wvad convert` writes it anew")
+    assert str(warning.message) == (f"{VERSION_1}: scores depend on leaky_slope, which its hash does not cover, as in "
+                                    "version 1 of the format; `wvad convert` writes it anew")
     assert warning.filename == __file__
     made = wv.create("saa", seed=3, **CONFIG)
     assert loaded.config == made.config and digest(loaded.weights()) == digest(made.weights())
@@ -124,7 +124,7 @@ def differences(path: Path, bits) -> list[int]:
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".ckpt"])
 def test_any_flipped_bit_is_refused_or_changes_nothing(tmp_path, suffix, request):
-    """Every bit of a small file (of .pt and .ckpt every few, but for --slow); one that has lost its description is not what it was."""
+    """Every bit of a small file (of .pt and .ckpt every few, but for --slow); one without its description is another."""
     path = tmp_path / f"x{suffix}"
     formats.by_suffix(path).write(path, own("m", {"k": 1}))
     step = 1 if suffix == ".safetensors" or request.config.getoption("--slow") else 7

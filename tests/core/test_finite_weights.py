@@ -44,7 +44,8 @@ def test_refused_on_every_way_in(tmp_path, value, dtype, is_described, backend, 
     message = f"{path}: tensor {NAME} has {shown} at [2, 5, 1], expected numbers that are finite in float32"
     ways = [lambda: wv.load(path, backend=backend)]
     if backend == "numpy":
-        ways += [lambda: inspect.check(path, None, {}), lambda: initial_weights(path, "saa", wv.create("saa", **CONFIG).config, 0),
+        config = wv.create("saa", **CONFIG).config
+        ways += [lambda: inspect.check(path, None, {}), lambda: initial_weights(path, "saa", config, 0),
                  lambda: convert.convert(path, tmp_path / "y.pt", None, {})]
     for way in ways:
         with pytest.raises(wv.InputError) as raised:

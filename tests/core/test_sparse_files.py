@@ -23,7 +23,8 @@ def safetensors_header() -> bytes:
 
 
 HEADS = {"nothing": b"", "safetensors": safetensors_header(), "a long header": struct.pack("<Q", SIZE - 8) + b"{",
-         "a name": b"\x80\x02c", "a text": b"\x80\x04\x8d" + struct.pack("<Q", SIZE - 12), "bytes": b"\x80\x04\x8e" + struct.pack("<Q", SIZE - 12),
+         "a name": b"\x80\x02c", "a text": b"\x80\x04\x8d" + struct.pack("<Q", SIZE - 12),
+         "bytes": b"\x80\x04\x8e" + struct.pack("<Q", SIZE - 12),
          "a dict": b"(dp0\nS'", "an archive": zipped(*GOOD), "arrays": zipped(("a.npy", b"")),
          "a message": opening(1, SIZE - 20) + opening(1, SIZE - 30)}
 SUFFIXES = (".safetensors", ".pt", ".pkl", ".ckpt", ".npz", ".onnx")

@@ -48,8 +48,8 @@ class Assumed:
 
     def altered(self, output: str = "scores") -> str:
         """Which settings might have been altered and nobody would see it, in one line; nothing where there are none."""
-        return (f"{output} depend on {' '.join(self.unverified)}, which its hash does not cover, as in version 1 of the format; "
-                "`wvad convert` writes it anew") if self.unverified else ""
+        return (f"{output} depend on {' '.join(self.unverified)}, which its hash does not cover, as in version 1 of the "
+                "format; `wvad convert` writes it anew") if self.unverified else ""
 
     def warn(self, source: str, output: str = "scores") -> None:
         """An AssumedWarning where scores, or features, depend on it, as from the caller of `load`."""

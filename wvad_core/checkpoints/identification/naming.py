@@ -85,7 +85,7 @@ def check_numbers(weights: Mapping[str, Array], wanted: Mapping[str, tensors.Par
 
 
 def first_not_finite(values: Array, dtype: type) -> tuple[Any, ...] | None:
-    """Where the first number is that is not finite in a dtype; None where all are. Block by block, in no memory to speak of."""
+    """Where the first number is that is not finite in a dtype; None where all are. In blocks, so in little memory."""
     repeated = tuple(slice(None) if stride else slice(1) for stride in values.strides)  # what is broadcast is looked at once
     flat = values[repeated].reshape(-1)
     with np.errstate(over="ignore"):

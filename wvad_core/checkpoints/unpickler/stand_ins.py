@@ -23,8 +23,10 @@ class Module(dict[str, Any]):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Call:
-    """A name that the pickle may call, and what is called in its place: function(machine, *arguments); None where nothing is,
-    and OTHER comes of it."""
+    """A name that the pickle may call, and what is called in its place: function(machine, *arguments).
+
+    None where nothing is called; OTHER comes of it, whatever the arguments.
+    """
     name: str
     function: Callable[..., Any] | None
 

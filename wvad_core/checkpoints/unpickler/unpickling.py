@@ -60,7 +60,7 @@ def _regions(file: BinaryIO, size: int, keys: list[str], kinds: dict[str, Kind])
 
 
 class _Reader:
-    """A file for genops, which allocates no more than is left of it, whatever length the pickle claims, and LINE for a line."""
+    """A file for genops, which allocates no more than is left of it, whatever length the pickle claims, or LINE."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.tell = file.tell
