@@ -376,7 +376,7 @@ def resolved(*overrides):
 
 def everything(folder):
     """All that is in a folder, and when it was changed."""
-    return {str(path): (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
+    return {str(path): (path.lstat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from ..errors import AssumedWarning, Failure, InputError, Terminated
@@ -64,7 +64,8 @@ def _say(error: object) -> None:
 
 def _discard_stdout() -> None:
     """The interpreter flushes it once more at its end, which would complain again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError, ValueError):  # of what is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(*_: Any) -> NoReturn:

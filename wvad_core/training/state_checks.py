@@ -18,7 +18,10 @@ MEMORY = "memory."
 def check_weights(weights: Mapping[str, Array], parameters: Mapping[str, Parameter], source: str) -> None:
     """Raise InputError unless these are the weights of such a network: names, shapes, dtypes, finite values, and no
     variances and counters below 0."""
-    check(weights, parameters, source)
+    try:
+        check(weights, parameters, source)
+    except InputError as error:
+        raise InputError(one_line(error)) from None
     for name, parameter in parameters.items():
         _check_array(weights[name], parameter.shape, parameter.dtype, name.endswith(("running_var", COUNTER)), f"{source}: {name}")
 
