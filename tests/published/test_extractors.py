@@ -15,7 +15,8 @@ from wvad_core.checkpoints.identification.naming import of_other_releases
 from wvad_core.registry import model_specification
 
 CASES = {name: case for name in golden.names() if (case := golden.load(name)).about["method"] in wv.list_extractors()}
-CLIPS = [name for name, case in CASES.items() if "features" in case.outputs and set(case.about["inputs"]) < {"clip", "image"}]
+CLIPS = [name for name, case in CASES.items()
+         if "features" in case.outputs and set(case.about["inputs"]) < {"clip", "image"}]
 
 
 @cache

@@ -1,14 +1,14 @@
 """CLIP's image tower: a vision transformer (Radford et al. 2021, arXiv:2103.00020), which takes each frame by itself.
 
-A frame (3, R, R) is cut into patches of P x P pixels, G x G of them, row by row; a convolution of kernel and stride P makes
-each a token. Behind a token of its own for the whole frame, and with a learned vector added for each place, they pass a
-LayerNorm and `layers` blocks
+A frame (3, R, R) is cut into patches of P x P pixels, G x G of them, row by row; a convolution of kernel and stride P
+makes each a token. Behind a token of its own for the whole frame, and with a learned vector added for each place, they
+pass a LayerNorm and `layers` blocks
 
     x = x + attention(ln_1(x)),     x = x + c_proj(quick_gelu(c_fc(ln_2(x)))),     quick_gelu(x) = x sigmoid(1.702 x)
 
-with softmax attention in heads of 64, q, k and v packed. The features are the first token's, behind a last LayerNorm and a
-product with `proj`; they are not brought to length 1, as the extraction scripts store them. A clip's features are the mean
-over its frames, be it one or a snippet's 16.
+with softmax attention in heads of 64, q, k and v packed. The features are the first token's, behind a last LayerNorm
+and a product with `proj`; they are not brought to length 1, as the extraction scripts store them. A clip's features are the
+mean over its frames, be it one or a snippet's 16.
 
 Published weights are float16, and computed with in float32 here. The text tower beside them is not used.
 """
@@ -39,18 +39,22 @@ FRAMES = 16
 TEXT_BLOCKS = 64
 """Blocks of a text tower whose names are known; published ones have 12 to 32."""
 
-PAPER = Paper(
-    title="Learning Transferable Visual Models From Natural Language Supervision",
-    authors="Radford, Kim, Hallacy, Ramesh, Goh, Agarwal, Sastry, Askell, Mishkin, Clark, Krueger, Sutskever", year=2021,
-    link="https://arxiv.org/abs/2103.00020", results={})
+PAPER = Paper("Learning Transferable Visual Models From Natural Language Supervision", "Radford et al.", 2021,
+              "https://arxiv.org/abs/2103.00020", {})
 
 
 @dataclass(frozen=True)
 class Config(configuration.ExtractorConfig):
     """The sizes and settings of the tower; those of ViT-B/16 are the defaults.
 
-    resolution: R of the frames, R x R pixels. patch: P of the patches. width: channels of the tokens.
-    layers: how many blocks. feature_dim: D of the features. heads: of the attention, width / 64 in every published tower.
+    resolution: R of the frames, R x R pixels.
+    patch: P of the patches.
+    width: channels of the tokens.
+    layers: how many blocks.
+    feature_dim: D of the features.
+    heads: of the attention, width / 64 in every published tower.
+    in_channels: C of the clips.
+    scale: of uint8 frames.
     """
 
     resolution: int = 224

@@ -1,7 +1,7 @@
 """Inception-I3D: the Inception network with filters inflated to clips (Carreira and Zisserman 2017, arXiv:1705.07750).
 
-A unit is a convolution without bias, BatchNorm and ReLU. Convolutions and max pools are padded as TensorFlow's "same", with
-zeros (`blocks.convolution3d.same_padding`). The network is
+A unit is a convolution without bias, BatchNorm and ReLU. Convolutions and max pools are padded as TensorFlow's "same",
+with zeros (`blocks.convolution3d.same_padding`). The network is
 
     7x7x7 / 2, 64     max 1x3x3 / (1, 2, 2)     1x1x1, 64     3x3x3, 192     max 1x3x3 / (1, 2, 2)
     Mixed_3b, 3c      max 3x3x3 / 2             Mixed_4b to 4f               max 2x2x2 / 2            Mixed_5b, 5c
@@ -10,13 +10,14 @@ and a Mixed block is four branches of the same input, side by side:
 
     b0 1x1x1;     b1a 1x1x1, b1b 3x3x3;     b2a 1x1x1, b2b 3x3x3;     max pool 3x3x3 / 1, b3b 1x1x1
 
-Features, D = 1024, are the mean over windows of 2 frames and 7x7 cells: one vector for 9 to 16 frames of 193 to 224 rows and
-columns. Of a longer or larger clip there are several, and their mean is taken.
+Features, D = 1024, are the mean over windows of 2 frames and 7x7 cells: one vector for 9 to 16 frames of 193 to 224
+rows and columns. Of a longer or larger clip there are several, and their mean is taken.
 
-The weights were published with DeepMind's TensorFlow code, and made over into PyTorch twice: pytorch-i3d (rgb_imagenet.pt,
-flow_imagenet.pt, whose names are taken here) and kinetics_i3d_pytorch (model_rgb.pth, model_flow.pth). They are trained with
-a BatchNorm eps of 1e-3, which no tensor shows; an old copy of the latter in UR-DMU's extraction has 1e-5: `norm_eps`. Flow has
-in_channels = 2.
+The weights were published with DeepMind's TensorFlow code, and made over into PyTorch twice: pytorch-i3d
+(rgb_imagenet.pt, flow_imagenet.pt, whose names are taken here) and kinetics_i3d_pytorch (model_rgb.pth, model_flow.pth).
+They are trained with a BatchNorm eps of 1e-3, which no tensor shows; an old copy of the latter in UR-DMU's extraction has
+1e-5: `norm_eps`.
+Flow has in_channels = 2.
 """
 from __future__ import annotations
 
@@ -140,8 +141,12 @@ def parameters(config: Config) -> dict[str, Parameter]:
         if isinstance(layer, Unit):
             tree[name] = _unit_parameters(inputs, layer)
         elif isinstance(layer, Mixed):
-            tree[name] = {branch: _unit_parameters(*unit) for branch, unit in branches(inputs, layer).items()}
+            tree[name] = mixed_parameters(inputs, layer)
     return flatten(tree | {"logits": {"conv3d": conv3d_parameters(config.feature_dim, config.classes, ONE, bias=True)}})
+
+
+def mixed_parameters(inputs: int, widths: Mixed) -> dict:
+    return {branch: _unit_parameters(*unit) for branch, unit in branches(inputs, widths).items()}
 
 
 def _unit_parameters(inputs: int, unit: Unit) -> dict:
@@ -232,7 +237,7 @@ def pooled(clips: Array, p: Scope, config: Config) -> Array:
 
 
 def classify(windows: Array, p: Scope) -> Array:
-    """The logits of the classes of Kinetics, of what `pooled` gives: (B, F', H', W', 1024) -> (B, F', H', W', classes)."""
+    """The logits of classes, of what `pooled` gives: (B, F', H', W', 1024) -> (B, F', H', W', classes)."""
     return conv3d(windows, p["logits.conv3d.weight"], p["logits.conv3d.bias"])
 
 

@@ -89,7 +89,7 @@ class Network(ClipNetwork):
         self.proj, self.product, self.add = zeros(width, config.feature_dim), ops.MatMul(), ops.BiasAdd()
 
     def construct(self, clips: Tensor) -> Tensor:
-        """Features of normalised clips: (B, C, F, R, R) -> (B, D), the mean over the frames; a snippet's frames at a time."""
+        """Features of normalised clips: (B, C, F, R, R) -> (B, D), the mean over the frames, 16 of them at a time."""
         batch, channels, frames, rows, columns = clips.shape
         pictures = clips.transpose(0, 2, 1, 3, 4).reshape(batch * frames, channels, rows, columns)
         some = [self.tower(pictures[i:i + FRAMES]) for i in range(0, batch * frames, FRAMES)]
