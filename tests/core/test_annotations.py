@@ -1,5 +1,6 @@
 """The tables of videos and the ground truth made from them."""
 import csv
+import os
 import re
 
 import numpy as np
@@ -137,10 +138,10 @@ def test_frame_rate_of_xd_violence_is_that_of_the_times_in_its_names():
     assert len(off) > 400 and np.mean(np.array(off) <= 1) > 0.98
 
 
-@pytest.mark.parametrize("rate", ["0", "-30", "30fps", "nan", "1e3"])
+@pytest.mark.parametrize("rate", ["0", "-30", "30fps", "nan", "1e3", "0.0000000000001", "1234567", "\u0663\u0660", "inf", "3\x00"])
 def test_bad_frame_rates(tmp_path, rate):
     path = table(tmp_path, f"a,test,Normal,,,{rate}\n", HEADER.strip() + ",fps\n")
-    with pytest.raises(InputError, match=f"line 2: fps '{rate}', expected frames a second"):
+    with pytest.raises(InputError, match=f"line 2: fps {re.escape(repr(rate))}, expected frames a second"):
         load_table(path)
 
 
@@ -167,6 +168,21 @@ def test_bad_frame_rates(tmp_path, rate):
     (b"video;split\n", "the columns are video;split, expected video,split,category,frames,intervals"),
     (b"video,split,category,frames,intervals,video\n", "columns are video,split,category,frames,intervals,video"),
     (b"", "the columns are missing, expected video,split,category,frames,intervals"),
+    (f"a,test,Abuse,{'1' * 5000},\n", "line 2: frames '1111"), ("a,test,Abuse,1e400,\n", "line 2: frames '1e400'"),
+    ("a,test,Abuse,nan,\n", "line 2: frames 'nan'"), ("a,test,Abuse,\u0661\u0662,\n", "line 2: frames '\u0661\u0662'"),
+    ("a,test,Abuse,\u00b2,\n", "line 2: frames '\u00b2'"), ("a,test,Abuse,1_0,\n", "line 2: frames '1_0'"),
+    (f"a,test,Abuse,,1-{'9' * 5000}\n", "line 2: interval '1-9999"), ("a,test,Abuse,,nan-inf\n", "line 2: interval 'nan-inf'"),
+    ("a,test,Abuse,,\u0661-\u0662\n", "line 2: interval '\u0661-\u0662'"), ("a,test,Abuse,,1-2-3\n", "line 2: interval '1-2-3'"),
+    ("b,test,Normal,,\na\0,test,Normal,,\n", "line 3: video 'a\\x00', expected at most 255 characters, none of control"),
+    ("a,test,Abu\x1b[2Jse,,\n", "line 2: category 'Abu\\x1b[2Jse', expected at most"), ("a,test,Abuse,1\0,\n", "line 2: frames '1\\x00'"),
+    ("a,test,Abuse,,1-2\0\n", "line 2: interval '1-2\\x00'"), ("a,te\0st,Abuse,,\n", "line 2: split 'te\\x00st'"),
+    ("\"a\nb\",test,Normal,,\n", "line 2: video 'a\\nb', expected at most"),
+    ('c,test,Normal,,\n"a,test,Normal,,\nb,test,Normal,,\n', "line 3: not CSV (unexpected end of data)"),
+    ('"a"b,test,Normal,,\n', "line 2: not CSV (',' expected after '\"')"),
+    (f"b,test,Normal,,\n{'a' * 10 ** 7},test,Normal,,\n", "line 3: "),
+    ("a," * 10 ** 6 + "\n", "line 2: 1000001 cells, expected 5"), (f"a,{'t' * 10 ** 5},,,\n", "line 2: split 'ttt"),
+    (f"{'a' * 10 ** 5},test,,,\n", "line 2: video 'aaa"), (f"a,test,{'a' * 256},,\n", "line 2: category 'aaa"), (b"a" * 10 ** 5, "the columns are aaa"),
+    (f"a,test,Normal,,{'1-2 ' * 10 ** 4}\n", "line 2: intervals '1-2 1-2"), (bytes(1 << 24) + b"\n", "17 MB, expected a table of at most 17"),
 ])
 def test_bad_tables_are_named_with_their_line(tmp_path, text, message):
     path = table(tmp_path, text)
@@ -174,7 +190,15 @@ def test_bad_tables_are_named_with_their_line(tmp_path, text, message):
         load_table(path)
     assert str(caught.value).startswith(str(path))
     assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "\0" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_a_table_that_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "zeros.csv").symlink_to("/dev/zero")
+    for name in ("pipe", "zeros"):
+        with pytest.raises(InputError, match=f"{name}.csv: no file that can be read$"):
+            load_table(tmp_path / f"{name}.csv")
 
 
 def test_unknown_datasets(tmp_path):

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 
 SNIPPET = 16
 """Frames in a snippet."""
@@ -36,6 +36,12 @@ FRAME_RATE = "fps"
 SPLITS = ("train", "test")
 TABLES = Path(__file__).with_name("tables")
 TIMELINE = "_test_timeline"
+NUMBER = re.compile("[0-9]{1,15}")
+CONTROL = re.compile("[\x00-\x1f\x7f]")
+LONGEST = 255
+"""Characters of a name: files cannot have longer ones."""
+MOST = 1 << 24
+"""Bytes of a table that is taken: those of a hundred thousand videos."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,10 @@ def load_table(name_or_csv: str | Path) -> tuple[Video, ...]:
     """
     path = _table_path(name_or_csv)
     videos: dict[str, Video] = {}
-    for line, row in _rows(path):
-        video = _video(row, f"{path}, line {line}")
+    for where, row in _rows(path):
+        video = _video(row, where)
         if video.name in videos:
-            raise InputError(f"{path}, line {line}: video {video.name} is there twice, expected each video once")
+            raise InputError(f"{where}: video {_short(video.name)} is there twice, expected each video once")
         videos[video.name] = video
     if not videos:
         raise InputError(f"{path}: no videos, expected one on each line after the first")
@@ -167,55 +173,86 @@ def _table_path(name_or_csv: str | Path) -> Path:
     if path.is_file():
         return path
     if path.suffix == ".csv":
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: " + ("no file that can be read" if path.exists() else "no such file"))
     raise InputError(f"{name_or_csv}: no such dataset, expected {', '.join(tables)} or the path of a CSV file")
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """The table's rows with their line numbers; every row has every column."""
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The table's rows, each with its file and line for messages; every row has every column."""
+    columns: list[str] = []
+    for where, cells in _lines(path):
+        if not columns:
+            columns = cells
+            if sorted(columns) not in (sorted(COLUMNS), sorted((*COLUMNS, FRAME_RATE))):
+                raise InputError(f"{path}: the columns are {_short(','.join(columns))}, expected {','.join(COLUMNS)}")
+        elif len(cells) != len(columns):
+            raise InputError(f"{where}: {len(cells)} cells, expected {len(columns)}: {','.join(columns)}")
+        else:
+            yield where, dict(zip(columns, cells))
+    if not columns:
+        raise InputError(f"{path}: the columns are missing, expected {','.join(COLUMNS)}")
+
+
+def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The lines of a CSV file that are not empty, in cells, each with the file and the number that it begins at."""
+    where = str(path)
     try:
+        if (size := path.stat().st_size) > MOST:
+            raise InputError(f"{path}: {size / 1e6:.0f} MB, expected a table of at most {MOST / 1e6:.0f} MB")
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, cells) for cells in reader if cells]
+            reader = csv.reader(file, strict=True)
+            while True:
+                where = f"{path}, line {reader.line_num + 1}"
+                if (cells := next(reader, None)) is None:
+                    return
+                if cells:
+                    yield where, cells
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except (OSError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    columns = lines[0][1] if lines else []
-    if sorted(columns) not in (sorted(COLUMNS), sorted((*COLUMNS, FRAME_RATE))):
-        raise InputError(f"{path}: the columns are {','.join(columns) or 'missing'}, expected {','.join(COLUMNS)}")
-    for line, cells in lines:
-        if len(cells) != len(columns):
-            raise InputError(f"{path}, line {line}: {len(cells)} cells, expected {len(columns)}: {','.join(columns)}")
-    return [(line, dict(zip(columns, cells))) for line, cells in lines[1:]]
+    except csv.Error as error:
+        raise InputError(f"{where}: not CSV ({error})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _short(text: str) -> str:
+    """What a table has, for a message, which is one line and not as long as a hostile table's."""
+    return one_line(text, 100)
 
 
 def _video(row: dict[str, str], where: str) -> Video:
     name, split, category, frames, intervals = (row[column].strip() for column in COLUMNS)
     if not name:
         raise InputError(f"{where}: no name in the column video")
+    for column, text in (("video", name), ("category", category)):
+        if CONTROL.search(text) or len(text) > LONGEST:
+            raise InputError(f"{where}: {column} {_short(repr(text))}, expected at most {LONGEST} characters, none of control")
     if split not in SPLITS:
-        raise InputError(f"{where}: split {split!r}, expected {' or '.join(SPLITS)}")
-    if frames and not (frames.isdecimal() and int(frames)):
-        raise InputError(f"{where}: frames {frames!r}, expected a whole number above 0, or nothing if not known")
+        raise InputError(f"{where}: split {_short(repr(split))}, expected {' or '.join(SPLITS)}")
+    if frames and not (NUMBER.fullmatch(frames) and int(frames)):
+        raise InputError(f"{where}: frames {_short(repr(frames))}, "
+                         "expected a whole number above 0, or nothing if not known")
     known = int(frames) if frames else None
     video = Video(name, split, category, known, tuple(_interval(text, known, where) for text in intervals.split()),
                   _frame_rate(row.get(FRAME_RATE, "").strip(), where))
     if video.abnormal is False and video.intervals:
-        raise InputError(f"{where}: intervals {intervals!r} in a video of category Normal, expected none")
+        raise InputError(f"{where}: intervals {_short(repr(intervals))} in a video of category Normal, expected none")
     return video
 
 
 def _frame_rate(text: str, where: str) -> float | None:
-    if not re.fullmatch(r"([0-9]+(\.[0-9]+)?)?", text) or (text and not float(text)):
-        raise InputError(f"{where}: fps {text!r}, expected frames a second, a number above 0, or nothing if not known")
+    if not re.fullmatch(r"([0-9]{1,6}(\.[0-9]{1,12})?)?", text) or (text and not float(text)):
+        raise InputError(f"{where}: fps {_short(repr(text))}, "
+                         "expected frames a second, a number above 0, or nothing if not known")
     return float(text) if text else None
 
 
 def _interval(text: str, frames: int | None, where: str) -> tuple[int, int]:
-    if not re.fullmatch("[0-9]+-[0-9]+", text):
-        raise InputError(f"{where}: interval {text!r}, expected start-end in frames, several with a space between")
-    start, end = map(int, text.split("-"))
+    first, _, last = text.partition("-")
+    if not (NUMBER.fullmatch(first) and NUMBER.fullmatch(last)):
+        raise InputError(f"{where}: interval {_short(repr(text))}, "
+                         "expected start-end in frames, several with a space between")
+    start, end = int(first), int(last)
     if start >= end:
         raise InputError(f"{where}: interval {text} starts at its end or after it, expected start < end")
     # The published annotations end up to two frames after the last frame: one snippet of grace.
