@@ -7,7 +7,7 @@ import pytest
 from wvad_core.data import Dataset, Item, TrainingSet
 from wvad_core.data.annotations import bundled_timeline, load_table
 from wvad_core.data.dataset import deal
-from wvad_core.data.features import VideoFeatures
+from wvad_core.data.video_features import VideoFeatures
 from wvad_core.errors import InputError
 
 HEADER = "video,split,category,frames,intervals\n"

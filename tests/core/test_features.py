@@ -1,13 +1,14 @@
 """Feature folders in every published layout, and every way in which they can be wrong."""
+import os
 import pickle
-import threading
-import time
 
 import numpy as np
 import pytest
 
+from wvad_core.data import npy, read_features
 from wvad_core.data.annotations import Video
-from wvad_core.data.features import VideoFeatures, check_finite, open_features
+from wvad_core.data.features import open_features
+from wvad_core.data.video_features import VideoFeatures, check_finite
 from wvad_core.errors import InputError
 
 DIM = 6
@@ -155,26 +156,12 @@ def test_headers_alone_are_read_when_a_folder_is_opened(tmp_path, monkeypatch):
 
     def forbidden(*args, **kwargs):
         raise AssertionError("values were read")
-    monkeypatch.setattr(np, "load", forbidden)
-    monkeypatch.setattr(np, "fromfile", forbidden)
+    monkeypatch.setattr(npy, "fill_bytes", forbidden)
     opened = open_features(tmp_path, [video("a"), video("b")])
     assert opened["a"].shape == (10, 7, DIM)
-    with pytest.raises(AssertionError, match="values were read"):
-        opened["a"].read()
-
-
-@pytest.mark.parametrize("use", [VideoFeatures.read, VideoFeatures.flaw])
-def test_values_are_read_by_memory_map(tmp_path, monkeypatch, use):
-    save_crops(tmp_path, content("a"))
-    features = open_features(tmp_path, [video("a")])["a"]
-    loaded, load = [], np.load
-
-    def spy(file, **options):
-        loaded.append((file.name, options))
-        return load(file, **options)
-    monkeypatch.setattr(np, "load", spy)
-    use(features)
-    assert loaded == [(f"a__{crop}.npy", {"mmap_mode": "r", "allow_pickle": False}) for crop in range(10)]
+    for use in (VideoFeatures.read, VideoFeatures.flaw):
+        with pytest.raises(AssertionError, match="values were read"):
+            use(opened["a"])
 
 
 def test_every_read_is_fresh(tmp_path):
@@ -397,20 +384,142 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
     broken(tmp_path, pickled)
 
 
-def test_no_two_threads_parse_headers_at_once(tmp_path, monkeypatch):
-    """CPython 3.11's parser can fail with a SystemError when two threads are in it."""
-    arrays, parsing, together = content([f"video{i}" for i in range(12)]), threading.Lock(), []
+CHANGES = {
+    "one snippet": (lambda f: np.save(f, np.ones((1, DIM), np.float32)), f"has shape (1, {DIM}), expected (7, {DIM}) as when"),
+    "another D": (lambda f: np.save(f, np.ones((7, 1), np.float32)), f"has shape (7, 1), expected (7, {DIM}) as when"),
+    "two axes swapped": (lambda f: np.save(f, np.ones((DIM, 7), np.float32)), f"has shape ({DIM}, 7), expected"),
+    "integers": (lambda f: np.save(f, np.ones((7, DIM), np.int64)), "holds int64, expected float32"),
+    "objects": (lambda f: np.save(f, np.array([None])), "holds pickled Python objects"),
+    "cut short": (lambda f: os.truncate(f, 200), "is cut short: 200 bytes, expected 296"),
+    "empty": (lambda f: os.truncate(f, 0), "is empty (0 bytes)"),
+    "gone": (lambda f: f.unlink(), "cannot be read (No such file or directory)"),
+    "a pipe": (lambda f: (f.unlink(), os.mkfifo(f)), "cannot be read (a pipe, expected a file)"),
+}
+
+
+@pytest.mark.parametrize("use", [VideoFeatures.read, VideoFeatures.flaw])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changes_after_it_was_opened(tmp_path, use, change):
+    save_crops(tmp_path, content("a"))
+    features, (changed, expected) = open_features(tmp_path, [video("a")])["a"], CHANGES[change]
+    changed(tmp_path / "a__3.npy")
+    with pytest.raises(npy.Unreadable) as caught:
+        use(features)
+    assert str(caught.value).startswith(f"{tmp_path / 'a__3.npy'} {expected}") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("axes", [(1, 0, 2), (0, 1, 2)])
+def test_a_whole_file_whose_axes_change_after_it_was_opened(tmp_path, axes):
+    whole(axes)(tmp_path, content("a"))
+    features = open_features(tmp_path, [video("a")])["a"]
+    np.save(tmp_path / "a.npy", np.load(tmp_path / "a.npy")[:1])
+    with pytest.raises(npy.Unreadable, match=r"a.npy has shape \(1, .*as when it was opened$"):
+        features.read()
+
+
+@pytest.mark.parametrize("use", [VideoFeatures.read, VideoFeatures.flaw])
+@pytest.mark.parametrize("layout", ["crop files", "(T, N, D)"])
+def test_a_file_that_is_cut_while_it_is_read(tmp_path, monkeypatch, use, layout):
+    """A memory map would end the process."""
+    arrays = content("a", lengths=(3000,))
+    LAYOUTS[layout](tmp_path, arrays)
+    features, fill = open_features(tmp_path, [video("a")])["a"], npy.fill
+
+    def cutting(values, file):
+        os.truncate(features.files[-1], 4096)
+        fill(values, file)
+
+    monkeypatch.setattr(npy, "fill", cutting)
+    with pytest.raises(npy.Unreadable, match=r"a(__9)?\.npy (was cut short while it was read|is cut short: 4096 bytes)"):
+        use(features)
+
+
+def test_changed_videos_are_named_all_at_once_and_apart_from_those_that_are_not_finite(tmp_path):
+    arrays = content("abcd")
+    arrays["b"][0, 0, 0] = np.nan
     save_crops(tmp_path, arrays)
-    load = np.load
+    opened = open_features(tmp_path, [video(name) for name in "abcd"])
+    for name in "ac":
+        np.save(tmp_path / f"{name}__0.npy", np.ones((2, DIM), np.float32))
+    with pytest.raises(InputError) as caught:
+        check_finite(opened)
+    first, *lines = str(caught.value).split("\n  ")
+    assert first == "2 of 4 videos have features that cannot be read"
+    assert [line.split(" has shape (2, 6), expected")[0] for line in lines] == [
+        f"{name}: {tmp_path}/{name}__0.npy" for name in "ac"]
 
-    def alone(*given, **options):
-        together.append(not parsing.acquire(blocking=False))
-        time.sleep(1e-3)  # so that another thread would come in
-        if not together[-1]:
-            parsing.release()
-        return load(*given, **options)
 
-    opened = open_features(tmp_path, [video(name) for name in arrays], [], DIM)
-    monkeypatch.setattr(np, "load", alone)
-    check_finite(opened)
-    assert len(together) == 120 and not any(together)
+def test_a_folder_is_entered_once_however_many_links_lead_back(tmp_path):
+    """2 ** 40 ways lead to the last of 40 folders with two links each."""
+    arrays = content("ab")
+    save_crops(tmp_path, arrays, "crops/{name}__{crop}.npy")
+    (tmp_path / "crops" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "other way").symlink_to(tmp_path / "crops", target_is_directory=True)
+    for number in range(40):
+        (tmp_path / str(number)).mkdir()
+        for link in "xy":
+            (tmp_path / str(number) / link).symlink_to(tmp_path / str(number + 1), target_is_directory=True)
+    opened = open_features(tmp_path, [video("a"), video("b")])
+    assert np.array_equal(opened["a"].read(), arrays["a"])
+
+
+def circle(folder):
+    folder.symlink_to(folder)
+
+
+def leading_nowhere(folder):
+    folder.symlink_to(folder.with_name("gone"))
+
+
+@pytest.mark.parametrize("make, flaw", [
+    (circle, "the link crop9 cannot be followed (Too many levels of symbolic links)"),
+    (leading_nowhere, "the link crop9 cannot be followed (No such file or directory)")])
+def test_a_folder_that_may_have_a_video_and_cannot_be_entered_is_named_with_it(tmp_path, make, flaw):
+    save_crops(tmp_path, content("ab", crops=9), "crop{crop}/{name}__{crop}.npy")
+    save(tmp_path / "a__9.npy", np.ones((7, DIM), np.float32))
+    make(tmp_path / "crop9")
+    with pytest.raises(InputError) as caught:
+        open_features(tmp_path, [video("a"), video("b")])
+    assert str(caught.value).split("\n  ")[1:] == [f"b: no file of crop 9, expected crops 0 to 9; {flaw}"]
+    with pytest.raises(InputError, match="none of the .* files is named after a video of the table") as caught:
+        open_features(tmp_path, [video("x")])
+    assert str(caught.value).endswith(f"; {flaw}")
+
+
+def test_a_folder_that_cannot_be_read_is_named_with_the_video(tmp_path, monkeypatch):
+    save_crops(tmp_path, content("ab", crops=10), "crop{crop}/{name}__{crop}.npy")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("crop9"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)  # nothing is closed to root
+    save(tmp_path / "a__9.npy", np.ones((7, DIM), np.float32))
+    with pytest.raises(InputError) as caught:
+        open_features(tmp_path, [video("a"), video("b")])
+    assert str(caught.value).split("\n  ")[1:] == [
+        "b: no file of crop 9, expected crops 0 to 9; the folder crop9 cannot be read (Permission denied)"]
+
+
+def test_a_folder_that_is_named_like_a_file(tmp_path):
+    save_crops(tmp_path, content("a"))
+    (tmp_path / "b.npy").mkdir()
+    with pytest.raises(InputError, match="b: no feature file; b.npy is a folder$"):
+        open_features(tmp_path, [video("a"), video("b")])
+
+
+@pytest.mark.parametrize("make, flaw", [
+    (os.mkfifo, "a pipe, expected a file"), (lambda path: path.symlink_to("/dev/zero"), "a device, expected a file"),
+    (lambda path: path.symlink_to(path), "Too many levels of symbolic links")])
+def test_what_is_no_file_is_named(tmp_path, make, flaw):
+    save_crops(tmp_path, content("ab"))
+    (tmp_path / "b__2.npy").unlink()
+    make(tmp_path / "b__2.npy")
+    with pytest.raises(InputError) as caught:
+        open_features(tmp_path, [video("a"), video("b")])
+    assert str(caught.value).split("\n  ")[1:] == [f"b: b__2.npy cannot be read ({flaw})"]
+    (tmp_path / "b__2.npy").rename(tmp_path / "c.npy")
+    with pytest.raises(InputError, match="c.npy cannot be read"):
+        read_features(tmp_path / "c.npy")

@@ -22,7 +22,7 @@ from cases import CONFIGS, activations, batch, detector
 from wvad_core.backend import find_backend
 from wvad_core.data.annotations import Video
 from wvad_core.data.dataset import Dataset, Item
-from wvad_core.data.features import VideoFeatures
+from wvad_core.data.video_features import VideoFeatures
 from wvad_core.training.options import Options
 from wvad_core.training.recipe import Recipe
 from wvad_core.training.trainer import Trainer

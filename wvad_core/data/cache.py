@@ -1,43 +1,47 @@
-"""Training features that are prepared once and kept on disk: a memory-mapped file for each training set.
+"""Training features that are prepared once and kept on disk: a file for each training set.
 
-    features = cached(cache_folder(), dataset, "200 segments", (V, N, S, D), fill)
+    features = cached(cache_folder(), dataset, "200 segments", shapes, fill)
+    features[7][3]        # crop 3 of video 7, (T, D); features[7][:] are all its crops
 
-A file is NAME-FORM-SET-STATE.npy. SET stands for the files that are read and what is made of them, STATE for these
-files' sizes and times of change as well. So a changed source gives another file, and the one in its place is known by
-its SET and removed; runs that have it open keep it until they close it.
+A file is NAME-FORM-SET-STATE.npy (see cache_file.py). SET stands for the files that are read and what is made of them,
+STATE for these files' sizes, inodes and times of change as well. So a changed source gives another file, and the one in its
+place is known by its SET and removed; runs that have it open keep it until they close it.
 
 A file appears whole or not at all. The run that builds it holds a lock, which ends with its process however that ends;
-others that want the file wait for it. Pages are read when they are used, so that a file may be larger than the memory.
+others that want the file wait for it. Values are read when they are used, so that a file may be larger than the memory;
+what was altered since it was written is not given out: the file is built anew. The folder is the user's alone, and no link
+in it is followed.
 """
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import math
 import os
 import re
 import shutil
+import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
-from .features import PARSING
+from ..errors import Failure, InputError
+from ..files import writing
+from . import cache_file
+from .cache_file import CacheFile, Layout, Shape, Store
 
 if TYPE_CHECKING:
     from .dataset import Dataset
 
 LOGGER = logging.getLogger("wvad")
-FORMAT = 1
+FORMAT = 2
 """To be raised whenever the same sources give other contents, so that no older file is taken for a new one."""
-UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
-"""How a file system says that it cannot reserve space."""
-BLOCK = 1 << 24
-"""Bytes that are written at once where it cannot."""
+Array = np.ndarray
 
 
 def cache_folder() -> Path:
@@ -47,46 +51,192 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "wvad")
 
 
-def cached(folder: str | Path | None, dataset: Dataset, form: str, shape: tuple[int, ...],
-           fill: Callable[[np.ndarray], None], say: Callable[[str], None] = LOGGER.info) -> np.ndarray:
-    """An array of float32, read-only and memory-mapped, that `fill` has written once for all runs.
+def private(folder: Path) -> Path:
+    """The folder, which is made where it is not there, for the user alone.
 
-    folder: where the files are; None keeps the array in memory, and `fill` is called every time.
-    form: what is made of the videos, in words that decide the contents together with the dataset's files.
-    fill: writes all values into the array that it is given. What it raises is raised here, and no file is left.
-    say: takes a line on the size before the file is built, and one when another run is waited for.
-    Raises InputError when the folder cannot be written or has too little space, or when the dataset's files cannot be
-    read or change while they are.
+    Raises InputError where it cannot be made, belongs to somebody else, or can be written to by others.
     """
-    if folder is None:
-        features = np.empty(shape, np.float32)
-        fill(features)
-        return features
-    stem, state = _names(dataset, form)
-    path = Path(folder, f"{stem}-{state}.npy")
-    features = _opened(path, shape)
-    if features is not None:
-        LOGGER.debug("%s: cached before", path)
-        return features
-    with _locked(path.with_name(f".{stem}.lock"), say):
-        if (features := _opened(path, shape)) is None:  # else another run has built it meanwhile
-            _remove(path.parent.glob(f".{stem}-*.part"))  # of runs that were killed: the lock is ours
-            _check_space(path.parent, f"{len(dataset)} videos as {form}", 4 * math.prod(shape), say)
-            with _written(path, shape) as places:
-                fill(places)
-                if _names(dataset, form) != (stem, state):
-                    raise InputError(f"{dataset.name}: the features changed while they were read, expected files that stay")
-            _remove(old for old in path.parent.glob(f"{stem}-*.npy") if old != path)
-            features = _opened(path, shape)
-    if features is None:
-        raise InputError(f"{path}: is gone or damaged as soon as it was written, expected a folder that keeps its files")
-    return features
+    with writing(folder):
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+        state = folder.stat()
+    flaw = None
+    if hasattr(os, "geteuid") and state.st_uid != os.geteuid():
+        flaw = f"belongs to user {state.st_uid}, not {os.geteuid()}"
+    elif os.name == "posix" and state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        flaw = f"can be written to by others (mode {stat.S_IMODE(state.st_mode):o})"
+    if flaw:
+        raise InputError(f"{folder}: {flaw}, expected a folder of your own, mode 700; WVAD_CACHE names another")
+    return folder
 
 
-def parts(flat: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """Views of an array, (sum of their sizes,), one of each shape, end to end."""
-    ends = np.cumsum([math.prod(shape) for shape in shapes])
-    return [values.reshape(shape) for values, shape in zip(np.split(flat, ends[:-1]), shapes)]
+def cached(folder: str | Path | None, dataset: Dataset, form: str, shapes: Sequence[Shape], fill: Callable[[Store], None],
+           say: Callable[[str], None] = LOGGER.info) -> Array | list[Array] | CachedVideos:
+    """The videos of a dataset in float32, as `fill` has made them once for all runs.
+
+    folder: where the files are; None keeps the videos in memory, and `fill` is called every time.
+    form: what is made of the videos, in words that decide the contents together with the dataset's files.
+    shapes: of what is made of each, (N, T, D). Of one shape, those in memory are one array.
+    fill: calls what it is given with each video's number and values. What it raises is raised here, and no file is left.
+    say: takes a line on the size before a file is built, one when another run is waited for, one for a damaged file.
+    Raises InputError when the folder cannot be written, is not the user's own, or has too little space, or when the
+    dataset's files cannot be read or change while they are; Failure when the disk is full.
+    """
+    if folder is not None:
+        return CachedVideos(Path(folder), dataset, form, Layout(shapes), fill, say)
+    alike = len(set(shapes)) == 1
+    made = np.empty((len(shapes), *shapes[0]), np.float32) if alike else [np.empty(shape, np.float32) for shape in shapes]
+
+    def store(video: int, values: Array) -> None:
+        made[video][:] = values
+
+    fill(store)
+    return made
+
+
+def copy_into(target: Array, features: Array | CachedVideo, crops: int | slice) -> None:
+    """Copy one crop or several of a video's features (N, T, D) into a C-contiguous array."""
+    if isinstance(features, CachedVideo):
+        features.read(crops, target)
+    else:
+        target[:] = features[crops]
+
+
+class Room:
+    """Memory that videos are read into one after another: to ask for new memory each time takes as long as to read."""
+
+    def __init__(self) -> None:
+        self._values = np.empty(0, np.float32)
+
+    def taken(self, features: Array | CachedVideo, crops: int | slice) -> Array:
+        """One crop of a video (N, T, D), or all, `slice(None)`; what was read before is overwritten."""
+        if not isinstance(features, CachedVideo):
+            return features[crops]
+        shape = features.shape if isinstance(crops, slice) else features.shape[1:]
+        if self._values.size < (size := math.prod(shape)):
+            self._values = np.empty(size, np.float32)
+        target = self._values[:size].reshape(shape)
+        features.read(crops, target)
+        return target
+
+
+@dataclass(frozen=True)
+class CachedVideo:
+    """A video in a cache, which is read when it is indexed, by a crop's number or a slice of them.
+
+    shape: (N, T, D). digests: the hashes of its crops.
+    """
+    videos: CachedVideos
+    number: int
+
+    @property
+    def shape(self) -> Shape:
+        return self.videos.layout.shapes[self.number]
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        return self.videos.file.digests(self.number)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, crops: int | slice) -> Array:
+        count = () if not isinstance(crops, slice) else (len(range(*crops.indices(len(self)))),)
+        target = np.empty((*count, *self.shape[1:]), np.float32)
+        self.read(crops, target)
+        return target
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self[:].astype(dtype or np.float32, copy=False)
+
+    def read(self, crops: int | slice, target: Array) -> None:
+        """Read one crop, (T, D), or several, into a C-contiguous array. Raises as `CachedVideos.read`."""
+        if isinstance(crops, slice):
+            for crop, own in zip(range(*crops.indices(len(self))), target):
+                self.videos.read(self.number, crop, own)
+        else:
+            self.videos.read(self.number, range(len(self))[crops], target)
+
+
+class CachedVideos(Sequence):
+    """The videos in a file of the cache, which is opened, or built, at once. See `cached`."""
+
+    def __init__(self, folder: Path, dataset: Dataset, form: str, layout: Layout, fill: Callable[[Store], None],
+                 say: Callable[[str], None]) -> None:
+        self.dataset, self.form, self.layout, self.fill, self.say = dataset, form, layout, fill, say
+        self.stem, self.state = _names(dataset, form)
+        self.path = private(folder) / f"{self.stem}-{self.state}.npy"
+        self._renewing = threading.Lock()
+        self.file = self._opened_or_built()
+
+    def __len__(self) -> int:
+        return len(self.layout.shapes)
+
+    def __getitem__(self, video):
+        return CachedVideo(self, range(len(self))[video])
+
+    def __reduce__(self):
+        return list, ([np.asarray(video) for video in self],)
+
+    def read(self, video: int, crop: int, target: Array) -> None:
+        """Read a crop, (T, D); from a file that is built anew where this one was altered.
+
+        Raises InputError where the dataset's files have changed meanwhile, Failure for a folder that keeps no files.
+        """
+        file = self.file
+        if file.read(video, crop, target):
+            return
+        with self._renewing:
+            if self.file is file:
+                self.say(f"{self.path}: {self.dataset[video].video.name} is not as it was cached; it is built anew")
+                self.file = self._opened_or_built(file)
+        if not self.file.read(video, crop, target):
+            raise Failure(f"{self.path}: altered as soon as it was written, expected a folder that keeps its files")
+
+    def _opened_or_built(self, altered: CacheFile | None = None) -> CacheFile:
+        """The file. altered: one that is not to be taken any more."""
+        if altered is None and (file := self._opened(self.say)) is not None:
+            LOGGER.debug("%s: cached before", self.path)
+            return file
+        with _locked(self.path.with_name(f".{self.stem}.lock"), self.say):
+            if altered is not None and altered.is_at(self.path):
+                _remove([self.path])
+            if (file := self._opened()) is not None:  # another run has built it meanwhile
+                return file
+            self._build()
+            _remove(old for old in self.path.parent.glob(f"{self.stem}-*.npy") if old != self.path)
+        if (file := self._opened()) is None:
+            raise Failure(f"{self.path}: is gone or damaged as soon as it was written, "
+                          "expected a folder that keeps its files")
+        return file
+
+    def _opened(self, say: Callable[[str], None] = LOGGER.debug) -> CacheFile | None:
+        """The file; None where there is none, or one that is not whole, of which `say` takes a line."""
+        try:
+            return CacheFile(self.path, self.layout)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, EOFError) as error:
+            what = error.strerror if isinstance(error, OSError) else "not as it was written"
+            say(f"{self.path}: damaged ({what}); it is built anew")
+            return None
+
+    def _build(self) -> None:
+        """Write the file. The lock is ours, so temporary files are those of runs that were killed."""
+        folder, partial = self.path.parent, self.path.with_name(f".{self.path.stem}.part")
+        if _names(self.dataset, self.form) != (self.stem, self.state):
+            raise InputError(f"{self.dataset.name}: the features changed since they were cached, expected files that stay")
+        _remove(folder.glob(f".{self.stem}-*.part"))
+        _check_space(folder, f"{len(self)} videos as {self.form}", self.layout.size, self.say)
+        try:
+            with writing(folder):
+                with cache_file.writing(partial, self.layout) as store:
+                    self.fill(store)
+                if _names(self.dataset, self.form) != (self.stem, self.state):
+                    raise InputError(f"{self.dataset.name}: the features changed while they were read, "
+                                     "expected files that stay")
+                partial.replace(self.path)
+        finally:
+            _remove([partial])
 
 
 def _names(dataset: Dataset, form: str) -> tuple[str, str]:
@@ -97,7 +247,8 @@ def _names(dataset: Dataset, form: str) -> tuple[str, str]:
         stats = [os.stat(file) for _, files in videos for file in files]
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    state = [(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]  # copying with times sets the second
+    # Who writes a file and sets back its time of modification cannot set the third; what takes its place has another inode.
+    state = [(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for stat in stats]
     words = re.sub(r"[^A-Za-z0-9]+", "-", f"{Path(dataset.name).stem}-{form}")
     return f"{words[-80:]}-{_hash(form, videos)}", _hash(FORMAT, layouts, state)
 
@@ -106,26 +257,15 @@ def _hash(*values: object) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
 
 
-def _opened(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The file's array; None where there is no file, or one that is not whole."""
-    try:
-        with PARSING:
-            features = np.lib.format.open_memmap(path, mode="r")
-        whole = path.stat().st_size == features.offset + features.nbytes
-    except (OSError, ValueError):
-        return None
-    fits = (features.shape, features.dtype, features.flags.c_contiguous) == (shape, np.float32, True)
-    return np.asarray(features) if whole and fits else None
-
-
 @contextmanager
 def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a lock that one process has at a time. Its file stays: to remove it would race with those who open it."""
     from filelock import FileLock, Timeout  # imports much that nothing else needs
 
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise InputError(f"{path}: is no file, expected one that only this library makes; remove it")
     lock = FileLock(path)
-    with _writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path.parent):
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -147,45 +287,6 @@ def _check_space(folder: Path, what: str, size: int, say: Callable[[str], None])
 
 def _amount(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
-
-
-@contextmanager
-def _written(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """Give an array to fill; it is the file's when the block ends well, and gone when it does not."""
-    partial = path.with_name(f".{path.stem}.part")
-    try:
-        with _writing(path.parent):
-            features = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
-            _reserve(partial, features.offset, features.nbytes)
-        yield np.asarray(features)
-        with _writing(path.parent):
-            features.flush()  # to the disk, else a crash may leave a whole file of zeros
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _reserve(path: Path, offset: int, size: int) -> None:
-    """Claim the space of the values: a disk that is full when a memory map is written ends the process by a signal."""
-    with open(path, "r+b") as file:
-        try:
-            return os.posix_fallocate(file.fileno(), offset, size)
-        except AttributeError:
-            pass  # a system that has no such call
-        except OSError as error:
-            if error.errno not in UNSUPPORTED:
-                raise
-        file.seek(offset)
-        for start in range(0, size, BLOCK):
-            file.write(bytes(min(BLOCK, size - start)))
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
 def _remove(paths: Iterable[Path]) -> None:

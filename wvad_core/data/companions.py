@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, one_line
-from .features import read_array
+from .npy import read_array
 
 Array = np.ndarray
 

@@ -13,8 +13,10 @@ from ..blocks.configuration import Config
 from ..errors import InputError, listing
 from .annotations import SPLITS, Video, abnormal_fraction, bundled_timeline, load_table, split_timeline
 from .companions import read_companions
-from .features import VideoFeatures, check_finite, open_features, read_array
+from .features import open_features
+from .npy import read_array
 from .prefetch import ahead
+from .video_features import VideoFeatures, check_finite
 
 LOGGER = logging.getLogger("wvad")
 

@@ -21,7 +21,7 @@ from ..progress import progress_bar
 from ..registry import module_name
 from . import demo_scenes
 from .annotations import COLUMNS, Video
-from .cache import cache_folder
+from .cache import cache_folder, private
 from .demo_scenes import CROPS, crop_features, demo_videos, patch_features
 
 Array = np.ndarray
@@ -107,7 +107,7 @@ def demo_table() -> str:
 def _cache(layout: str) -> Path:
     """A folder named after the generator's hash, so that a changed one never meets the files of an older one."""
     sources = b"".join(Path(file).read_bytes() for file in (__file__, demo_scenes.__file__))
-    return cache_folder() / f"demo-{layout}-{hashlib.sha256(sources).hexdigest()[:8]}"
+    return private(cache_folder()) / f"demo-{layout}-{hashlib.sha256(sources).hexdigest()[:8]}"
 
 
 def _is_complete(folder: Path, layout: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .dataset import Dataset
-from .features import READERS
+from .video_features import READERS
 
 BLOCK = 1 << 14
 """Bytes of a sample."""

@@ -12,25 +12,21 @@ In a file of three axes the crop axis is the one of size 10. Where both are, the
 (T, N, D), the more common layout. Where most files have no axis of 10 (crops with patches are 16, 31 or 59 together),
 the size that most of them share takes its place.
 
-Opening a folder reads headers only. Values (float16, float32, float64) are read by memory map; nothing is unpickled.
+Opening a folder reads headers only. Values are float16, float32 or float64; nothing is unpickled. A file that changes after
+its folder was opened is looked at again whenever it is read: its shape and type, and that its values are finite.
 """
 from __future__ import annotations
 
 import math
 import os
 import re
-import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from ..errors import InputError, listing
+from ..errors import InputError, listing, one_line
 from .annotations import SNIPPET, Video
-from .arrays import first_not_finite
+from .video_features import Header, VideoFeatures, header
 
 LAYOUTS = "NAME__0.npy, NAME__1.npy ... or NAME_0.npy, NAME_1.npy ... (a crop each) or NAME.npy (a video each)"
 SUFFIXES = ("", "_x264", "_i3d", "_x264_i3d")
@@ -39,64 +35,12 @@ CROPS = 10
 """Crops in a file that holds all of a video's."""
 GRACE = 2
 """Snippets by which the features and the table's frames may disagree: the ways to count the last ones differ."""
-READERS = 2
-"""Threads: one waits for the disk while the other computes; more get in each other's way."""
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-PARSING = threading.Lock()
-"""Held while NumPy reads a header: CPython 3.11's parser, at work in two threads, can end with a SystemError (gh-106905)."""
-Header = tuple[int, ...] | str
-"""The shape that a file's header gives, or else what is wrong with the file."""
 Files = dict[int | None, list[Path]]
 """A video's files by crop; None stands for a file that holds the whole video."""
 
 
-@dataclass(frozen=True)
-class VideoFeatures:
-    """The features of one video on disk.
-
-    files: one for each crop, or one for all.
-    shape: (N, T, D), from the headers.
-    crop_axis: the axis of the crops in a file that holds them all; None where every crop has its own file.
-    """
-
-    files: tuple[Path, ...]
-    shape: tuple[int, int, int]
-    crop_axis: int | None = None
-
-    def read(self) -> np.ndarray:
-        """The features, (N, T, D) float32, C-contiguous, read from disk at every call.
-
-        Raises InputError, which names the file and the snippet, when they contain NaN or infinity.
-        """
-        features = self._copy()
-        if flaw := self._first_not_finite(features):
-            raise InputError(f"{self.files[0].parent}: {flaw}")
-        return features
-
-    def flaw(self) -> str | None:
-        """Where the features are first not finite: "a__3.npy has nan in snippet 7 (crop 3)"; None where nowhere."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            if all(np.isfinite(values.sum(dtype=np.float32)) for values in self._maps()):
-                return None
-        return self._first_not_finite(self._copy())
-
-    def _maps(self) -> Iterator[np.ndarray]:
-        return map(_mapped, self.files)
-
-    def _copy(self) -> np.ndarray:
-        features = np.empty(self.shape, np.float32)
-        targets = {None: features, 0: [features], 1: [features.swapaxes(0, 1)]}[self.crop_axis]
-        with np.errstate(over="ignore"):
-            for target, values in zip(targets, self._maps()):
-                np.copyto(target, values)
-        return features
-
-    def _first_not_finite(self, features: np.ndarray) -> str | None:
-        if (flaw := first_not_finite(features)) is None:
-            return None
-        crop, snippet, value = flaw
-        file = self.files[crop if self.crop_axis is None else 0]
-        return f"{file.name} has {value} in snippet {snippet} (crop {crop})"
+class Missing(InputError):
+    """A file that is not there."""
 
 
 def open_features(folder: str | Path, videos: Sequence[Video], others: Collection[Video] = (),
@@ -110,7 +54,7 @@ def open_features(folder: str | Path, videos: Sequence[Video], others: Collectio
     that the table's frames do not make.
     """
     folder = Path(folder)
-    found = _find_files(folder, {video.name for video in (*videos, *others)})
+    found, remark = _find_files(folder, {video.name for video in (*videos, *others)})
     headers = {file: header(file) for video in videos for files in found[video.name].values() for file in files}
     conventions = _conventions([found[video.name] for video in videos], headers)
     opened: dict[str, VideoFeatures] = {}
@@ -119,7 +63,7 @@ def open_features(folder: str | Path, videos: Sequence[Video], others: Collectio
         try:
             opened[video.name] = open_video(found[video.name], headers, *conventions)
         except InputError as error:
-            flaws[video.name] = str(error)
+            flaws[video.name] = str(error) + (remark if isinstance(error, Missing) else "")
     dims = Counter(features.shape[2] for features in opened.values())
     dim = max(dims, key=dims.__getitem__, default=feature_dim)
     for video in videos:
@@ -133,36 +77,56 @@ def open_features(folder: str | Path, videos: Sequence[Video], others: Collectio
     return opened
 
 
-def check_finite(features: Mapping[str, VideoFeatures], progress: Callable[[Iterable], Iterable] = iter) -> None:
-    """Read all the features once, as fast as the disk gives them.
-
-    progress: wraps the videos' names as they are done, e.g. tqdm.
-    Raises InputError with every video that has NaN or infinity, and where.
-    """
-    with ThreadPoolExecutor(READERS) as pool:
-        flaws = pool.map(lambda video: video.flaw(), features.values())
-        lines = [f"{name}: {flaw}" for name, flaw in zip(progress(features), flaws) if flaw]
-    if lines:
-        raise InputError(f"{len(lines)} of {len(features)} videos have features that are not finite"
-                         f"\n  {listing(lines)}")
-
-
-def _find_files(folder: Path, names: set[str]) -> dict[str, Files]:
-    """The files of every name, {} where there are none."""
+def _find_files(folder: Path, names: set[str]) -> tuple[dict[str, Files], str]:
+    """The files of every name, {} where there are none; and what might hold more and could not be read, "" where nothing."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, expected a folder of features")
     found: dict[str, Files] = {name: {} for name in names}
-    paths = sorted(Path(root, file) for root, _, files in os.walk(folder, followlinks=True)
-                   for file in files if file.endswith(".npy"))
+    paths, closed = _walk(folder)
+    remark = one_line("".join(f"; {flaw}" for flaw in closed[:2])) + (f" (and {len(closed) - 2} more)" if closed[2:] else "")
     for path in paths:
         if match := _match(path.stem, names):
             name, crop = match
             found[name].setdefault(crop, []).append(path)
     if not any(found.values()):
-        seen = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+        seen = one_line(", ".join(path.name for path in paths[:3])) + (", ..." if len(paths) > 3 else "")
         raise InputError(f"{folder}: none of the {len(paths)} .npy files is named after a video of the table "
-                         f"(found {seen or 'nothing'}; a video of the table is {min(names)}), expected {LAYOUTS}")
-    return found
+                         f"(found {seen or 'nothing'}; a video of the table is {min(names)}), expected {LAYOUTS}{remark}")
+    return found, remark
+
+
+def _walk(folder: Path) -> tuple[list[Path], list[str]]:
+    """The .npy files in a folder and its subfolders, each of which is entered once, and those that cannot be; links too."""
+    files, closed, entered, folders = [], [], set(), [folder]
+    while folders:
+        current = folders.pop()
+        if (real := os.path.realpath(current)) in entered:
+            continue  # a link back, or a second way
+        entered.add(real)
+        try:
+            with os.scandir(current) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
+                    _sort(entry, files, folders, closed, folder)
+        except OSError as error:
+            closed.append(f"the folder {current.relative_to(folder)} cannot be read ({error.strerror})")
+    return sorted(files), sorted(closed)
+
+
+def _sort(entry: os.DirEntry, files: list[Path], folders: list[Path], closed: list[str], folder: Path) -> None:
+    path, named = Path(entry.path), entry.name.endswith(".npy")
+    try:
+        if entry.is_dir():
+            folders.append(path)
+            closed.extend([f"{path.relative_to(folder)} is a folder"] if named else [])
+        elif named:
+            files.append(path)
+        elif entry.is_symlink():
+            path.stat()
+    except OSError as error:  # of a link: whatever it was to lead to
+        if named:
+            files.append(path)
+        else:
+            closed.append(f"the link {path.relative_to(folder)} cannot be followed ({error.strerror})")
 
 
 def _match(stem: str, names: Collection[str]) -> tuple[str, int | None] | None:
@@ -175,33 +139,6 @@ def _match(stem: str, names: Collection[str]) -> tuple[str, int | None] | None:
             if base.removesuffix(suffix) in names:
                 return base.removesuffix(suffix), crop
     return None
-
-
-def _mapped(path: Path) -> np.ndarray:
-    with PARSING:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def header(path: Path) -> Header:
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            with PARSING:
-                shape, _, dtype = HEADERS[np.lib.format.read_magic(file)](file)
-            expected = file.tell() + math.prod(shape) * dtype.itemsize
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    except (ValueError, KeyError):
-        return "is not a .npy file" if size else "is empty (0 bytes)"
-    if dtype.hasobject:
-        return "holds pickled Python objects, which are never loaded, expected an array of float32"
-    if dtype.kind != "f":
-        return f"holds {dtype}, expected float32, float16 or float64"
-    if len(shape) not in (2, 3) or 0 in shape:
-        return f"has shape {shape}, expected (T, D), (T, N, D) or (N, T, D) without a 0"
-    if size < expected:
-        return f"is cut short: {size} bytes, expected {expected}"
-    return shape
 
 
 def _conventions(videos: Sequence[Files], headers: Mapping[Path, Header]) -> tuple[int, int]:
@@ -227,7 +164,7 @@ def most_crops(files: Files) -> int:
 def open_video(files: Files, headers: Mapping[Path, Header], crops: int, crop_axis: int) -> VideoFeatures:
     """Put one video together. Raises InputError without the video's name."""
     if not files:
-        raise InputError("no feature file")
+        raise Missing("no feature file")
     for same in files.values():
         if len(same) > 1:
             raise InputError(f"{same[0]} and {same[1]} are both there, expected one of them")
@@ -257,7 +194,7 @@ def _open_whole(file: Path, shape: tuple[int, ...], crops: int, crop_axis: int) 
 def _open_crops(files: Mapping[int, Path], shapes: Mapping[int, tuple[int, ...]], crops: int) -> VideoFeatures:
     missing = [str(crop) for crop in range(crops) if crop not in files]
     if missing:
-        raise InputError(f"no file of crop {', '.join(missing)}, expected crops 0 to {crops - 1}")
+        raise Missing(f"no file of crop {', '.join(missing)}, expected crops 0 to {crops - 1}")
     if max(files) >= crops:
         raise InputError(f"{files[max(files)].name} is too many, expected crops 0 to {crops - 1} as elsewhere")
     common = Counter(shapes.values()).most_common(1)[0][0]
@@ -276,18 +213,3 @@ def _disagreement(video: Video, shape: tuple[int, int, int], dim: int | None) ->
     if video.frames and abs(snippets - (due := math.ceil(video.frames / SNIPPET))) > GRACE:
         return f"T = {snippets}, expected {due} (give or take {GRACE}) for the table's {video.frames} frames"
     return None
-
-
-def read_array(path: str | Path, source: str, expected: str = "") -> np.ndarray:
-    """The array of a .npy file. source: what messages call it; expected: what it is to hold.
-
-    Raises InputError for a file that cannot be read, or is none.
-    """
-    try:
-        with open(path, "rb") as file:
-            with PARSING:
-                return np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read ({error.strerror})") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{source}: not a .npy file of numbers{expected and ', expected ' + expected}") from error

@@ -1,13 +1,15 @@
 """The features of one video, read from disk without a table."""
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from .features import CROP, CROPS, Files, Header, header, most_crops, open_video
+from .features import CROP, CROPS, Files, most_crops, open_video
+from .video_features import Header, header
 
 COUNTS = (CROPS, 5, 1, 16, 31, 59)
 """What a crop axis may have, the likeliest first: crops, and 10 crops with the patches of one, two or three sizes."""
@@ -26,7 +28,7 @@ def read_features(path: str | Path, crops: int | None = None) -> np.ndarray:
     Raises InputError, which names the file, for what a folder of features is refused for.
     """
     path = Path(path)
-    files: Files = {None: [path]} if path.is_file() else _of_crops(path)
+    files: Files = {None: [path]} if os.path.lexists(path) and not path.is_dir() else _of_crops(path)
     headers = {file: header(file) for same in files.values() for file in same}
     try:
         video = open_video(files, headers, _count(files, headers, crops), 1)

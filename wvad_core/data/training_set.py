@@ -1,7 +1,6 @@
 """The training videos of a dataset, and the batches drawn from them: the same in every framework for the same seed."""
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, listing
+from ..errors import InputError
+from .arrays import first_not_finite
 from .batches import Batch
-from .cache import cached, parts
+from .cache import CachedVideo, CachedVideos, Room, cached, copy_into
+from .cache_file import Shape, Store
 from .draws import BATCHES, DRAWS
-from .features import READERS
+from .npy import Unreadable
 from .sampling import BUILT_IN, Sampler
+from .video_features import READERS, refuse
 
 if TYPE_CHECKING:
     from .dataset import Dataset, Item
@@ -29,11 +31,12 @@ CROPS = ("random", "all", "each")
 class TrainingSet:
     """The training videos, each brought to S = `size` snippets, or at most S, by a sampler; by default averaged.
 
-    features: (V, N, S, D) float32, 4 V N S D bytes; of a sampler that draws anew a list of (N, T, D), each video whole.
+    features: (V, N, S, D) float32, 4 V N S D bytes; of a sampler that draws anew a list of (N, T, D), each video whole. With a
+        cache a sequence of such videos, each of which is read when it is indexed.
     labels: (V,), 0 normal, 1 abnormal, LEFT_OUT. names: the videos'.
     classes: for each video the places of its categories among `class_names`; None without these.
     companions: the dataset's, which every batch has.
-    cache: the folder of a file that the features are kept in and mapped from (see cache.py); None for memory.
+    cache: the folder of a file that the features are kept in and read from (see cache.py); None for memory.
 
     Raises InputError with every video that has NaN or infinity or that cannot be sampled; with one whose category is
     not among the class names; when there are no normal or no abnormal videos.
@@ -51,16 +54,14 @@ class TrainingSet:
         self._lengths: dict[tuple[int, object], int] = {}
 
     def _read_all(self, dataset: Dataset, progress: Callable[[Iterable], Iterable],
-                  cache: str | Path | None) -> Array | list[Array]:
+                  cache: str | Path | None) -> Array | list[Array] | CachedVideos:
         form, once = self.sampler.form(self.size), self.sampler.once
-        form, cache = form or "", cache if form else None
-        if once is None:
-            shapes = [item.features.shape for item in dataset]
-            return parts(cached(cache, dataset, form, (sum(map(math.prod, shapes)),),
-                                lambda flat: fill(parts(flat, shapes), dataset, np.asarray, progress)), shapes)
-        crops, _, dim = dataset[0].features.shape
-        return cached(cache, dataset, form, (len(dataset), crops, self.size, dim), lambda places: fill(
-            places, dataset, lambda features: once(features, self.size), progress))
+        shapes = [item.features.shape for item in dataset]
+        if once is not None:
+            crops, _, dim = shapes[0]
+            shapes = [(crops, self.size, dim)] * len(dataset)
+        return cached(cache if form else None, dataset, form or "", shapes, lambda store: fill(
+            store, shapes, dataset, np.asarray if once is None else lambda features: once(features, self.size), progress))
 
     def batch(self, step: int, size: int, seed: int, crops: str = "random", rank: int = 0, ranks: int = 1,
               batches: str = "halves", draw: str = "packs") -> Batch:
@@ -100,9 +101,10 @@ class TrainingSet:
 
     def contradictions(self) -> list[tuple[str, str]]:
         """The names of a normal and an abnormal video that have the same features, for each such pair."""
-        alike: dict[bytes, list[int]] = {}
+        alike: dict[object, list[int]] = {}
         for video, features in enumerate(self.features):
-            alike.setdefault(features[0, 0].tobytes(), []).append(video)
+            key = features.digests if isinstance(features, CachedVideo) else features[0, 0].tobytes()
+            alike.setdefault(key, []).append(video)
         return [(self.names[one], self.names[other]) for videos in alike.values()
                 for one in videos for other in videos if (self.labels[one], self.labels[other]) == (0, 1)
                 and np.array_equal(self.features[one], self.features[other])]
@@ -133,16 +135,32 @@ class TrainingSet:
 
     def _read(self, videos: Array, picks: list, rngs: list[np.random.Generator], longest: int) -> Batch:
         """The batch of these videos, with the crop or the crops picked of each."""
-        whole, lengths = [self.features[video][pick] for video, pick in zip(videos, picks)], None
+        crops, _, dim = self.features[0].shape
+        features = np.empty((len(videos), *(crops,) * isinstance(picks[0], slice), self.size, dim), np.float32)
+        lengths = None
         if self.sampler.anew is not None:
-            whole, lengths = zip(*(self.sampler.anew(features, self.size, self.labels[video] == 1, rng)
-                                   for features, video, rng in zip(whole, videos, rngs)))
-        elif self.sampler.length is not None:
-            lengths = [self._length(video, pick) for video, pick in zip(videos, picks)]
-        features = np.stack([one[..., :longest, :] for one in whole])
+            lengths = self._draw_anew(features, videos, picks, rngs)
+        else:
+            for own, video, pick in zip(features, videos, picks):
+                copy_into(own, self.features[video], pick)
+            features = np.ascontiguousarray(features[..., :longest, :])
+            if self.sampler.length is not None:
+                lengths = [self._length(video, pick) for video, pick in zip(videos, picks)]
         classes = None if self.classes is None else [self.classes[video] for video in videos]
         return Batch(features, self.labels[videos], None if lengths is None else np.array(lengths), videos, classes,
                      self.companions)
+
+    def _draw_anew(self, targets: Array, videos: Array, picks: list, rngs: list[np.random.Generator]) -> list[int]:
+        """Sample whole videos, or the crops picked of them, into a row each; gives their lengths."""
+        assert self.sampler.anew is not None
+        lengths, room = [], Room()
+        for target, video, pick, rng in zip(targets, videos, picks, rngs):
+            sampled, length = self.sampler.anew(room.taken(self.features[video], pick), self.size, self.labels[video] == 1, rng)
+            if sampled.shape != target.shape:
+                raise InputError(f"{self.names[video]}: sampled to shape {sampled.shape}, expected {target.shape}")
+            target[:] = sampled
+            lengths.append(length)
+        return lengths
 
 
 def labels_of(dataset: Dataset) -> Array:
@@ -169,29 +187,32 @@ def indices_of_classes(dataset: Dataset, class_names: Sequence[str]) -> tuple[tu
     return tuple(tuple(dict.fromkeys(known[name] for name in item.video.categories)) for item in dataset)
 
 
-def fill(places: Sequence[Array] | Array, dataset: Dataset, prepare: Callable[[Array], Array],
+def fill(store: Store, shapes: Sequence[Shape], dataset: Dataset, prepare: Callable[[Array], Array],
          progress: Callable[[Iterable], Iterable]) -> None:
-    """Read the features of all videos, (N, T, D), into an array for each, as `prepare` makes them.
+    """Read the features of all videos, (N, T, D), and store them in their shapes as `prepare` makes them.
 
-    Raises InputError with every video whose features are not finite, or cannot be prepared.
+    Raises InputError with every video whose features cannot be read, are not finite, or cannot be prepared.
     """
-    def read(place: Array, item: Item) -> tuple[str, str] | None:
+    def read(number: int, item: Item) -> tuple[str, str] | None:
         try:
             features = item.features.read()
+        except Unreadable as error:
+            return "cannot be read", str(error)
         except InputError as error:
             return "are not finite", str(error)
         try:
-            made = prepare(features)
+            with np.errstate(over="ignore", invalid="ignore"):
+                made = prepare(features)
         except InputError as error:
             return "cannot be sampled", str(error)
-        if made.shape != place.shape:
-            return "cannot be sampled", f"{features.shape} became {made.shape}, expected {place.shape}"
-        place[:] = made
+        if made.shape != shapes[number]:
+            return "cannot be sampled", f"{features.shape} became {made.shape}, expected {shapes[number]}"
+        if first_not_finite(made):
+            return "cannot be sampled", "finite values became others, expected smaller ones"
+        store(number, made)
         return None
 
     with ThreadPoolExecutor(READERS) as pool:
-        filled = pool.map(read, places, dataset)
+        filled = pool.map(read, range(len(dataset)), dataset)
         flaws = [(flaw[0], f"{item.video.name}: {flaw[1]}") for item, flaw in zip(progress(dataset), filled) if flaw]
-    for kind in dict.fromkeys(kind for kind, _ in flaws):
-        lines = [line for of, line in flaws if of == kind]
-        raise InputError(f"{len(lines)} of {len(dataset)} videos have features that {kind}\n  {listing(lines)}")
+    refuse(flaws, len(dataset))

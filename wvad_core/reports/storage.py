@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -19,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from ..data.features import PARSING
 from ..errors import InputError
 from ..files import write_json, written_whole
 
@@ -27,6 +27,8 @@ Array = np.ndarray
 
 REPORT, SCORES = "report.json", "scores.npz"
 FORMAT = 1
+PARSING = threading.Lock()
+"""Held while NumPy reads a header: CPython 3.11's parser, at work in two threads, can end with a SystemError (gh-106905)."""
 
 
 def write(folder: Path, values: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:

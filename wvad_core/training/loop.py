@@ -128,7 +128,7 @@ def read_training_set(dataset: Dataset, recipe: Recipe, method: str, config: Con
     """The training videos as the recipe's `sampling` brings them to its number of segments, or of snippets at most, with the
     places of their categories among the classes of the method, where it has classes.
 
-    cache: the folder that they are kept in and mapped from; None for memory.
+    cache: the folder that they are kept in and read from; None for memory.
     """
     sampler = find_sampler(recipe.sampling, specification(method).SAMPLERS)
     return TrainingSet(dataset, recipe.segments, progress, cache, sampler, specification(method).classes(config))
