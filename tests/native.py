@@ -32,10 +32,19 @@ def to_numpy(value) -> np.ndarray:
 
 def tensors(detector: wv.Detector) -> dict[str, Any]:
     """{canonical name: native tensor}, of which no copy is made."""
-    network = detector.network
-    if detector.backend_name == "numpy":
-        return network.weights
-    return network.state_dict() if hasattr(network, "state_dict") else dict(network.parameters_and_names())
+    return detector.network.weights if detector.backend_name == "numpy" else layer_tensors(detector.network)
+
+
+def layer_tensors(layer) -> dict[str, Any]:
+    """{name: native tensor} of a native layer or network, of which no copy is made."""
+    return layer.state_dict() if hasattr(layer, "state_dict") else dict(layer.parameters_and_names())
+
+
+def of_clips(framework: str, layer, clips: np.ndarray) -> np.ndarray:
+    """What a native layer makes of clips, (N, F, H, W, C) -> (N, F', H', W', C')."""
+    blocks = importlib.import_module(f"wvad_{framework}.blocks.convolution3d")
+    made = layer(blocks.channels_last(to_native(framework, np.moveaxis(clips, -1, 1))))
+    return np.moveaxis(to_numpy(made), {"torch": 1, "mindspore": -1}[framework], -1)
 
 
 def moving(detector: wv.Detector) -> dict[str, np.ndarray]:

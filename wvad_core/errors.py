@@ -5,7 +5,14 @@ import difflib
 from collections.abc import Iterable
 
 
-class InputError(ValueError):
+class _Message:
+    """A mixin: what an exception says, fit for a terminal, whatever names and values of files it has in it."""
+
+    def __str__(self) -> str:
+        return "\n  ".join(_printable(line) for line in super().__str__().split("\n  "))
+
+
+class InputError(_Message, ValueError):
     """Bad input: a file, a video, a name or a setting that cannot be used as it is.
 
     The message is one line for the person at the keyboard: which file or video, what was found, what was expected.
@@ -13,7 +20,7 @@ class InputError(ValueError):
     """
 
 
-class Failure(RuntimeError):
+class Failure(_Message, RuntimeError):
     """Work that cannot go on although its input is right: a disk that is full, a loss that is not finite.
 
     The message is one line, as an InputError's. The tools print it without a traceback and leave with exit status 1.
@@ -27,6 +34,13 @@ class Terminated(BaseException):
 
 class AssumedWarning(UserWarning):
     """A checkpoint was loaded whose scores depend on what it does not say, or its hash leaves out: `detector.assumed` has it."""
+
+
+def _printable(line: str, most: int = 2000) -> str:
+    """A line with what would move a cursor escaped, as `ascii` has it, and its middle left out where it is too long."""
+    if len(line) > most:
+        line = f"{line[:most // 2]} ... {line[-most // 4:]}"
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def listing(lines: list[str], most: int = 10) -> str:

@@ -135,7 +135,12 @@ def test_mindspore_reads_what_is_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(mindspore, "SLICE", 5)
     mindspore.write(tmp_path / "x.ckpt", Contents({n: v for n, v in TENSORS.items() if n != "empty"}, METADATA))
-    found = ms.load_checkpoint(str(tmp_path / "x.ckpt"))
+    content = (tmp_path / "x.ckpt").read_bytes()
+    (tmp_path / "y.ckpt").write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    with pytest.raises(ValueError) as raised:
+        ms.load_checkpoint(str(tmp_path / "y.ckpt"), crc_check=True)
+    assert "the crc check is failed" in str(raised.value.__cause__)
+    found = ms.load_checkpoint(str(tmp_path / "x.ckpt"), crc_check=True)
     assert isinstance(found.pop("wvad"), str)
     for name, parameter in found.items():
         same = np.asarray(parameter.asnumpy())

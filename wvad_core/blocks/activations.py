@@ -8,6 +8,8 @@ from scipy.special import erf, expit
 
 from .tensors import Array
 
+QUICK_GELU = 1.702
+
 
 def relu(x: Array) -> Array:
     return np.maximum(x, 0)
@@ -20,6 +22,11 @@ def leaky_relu(x: Array, slope: float) -> Array:
 def gelu(x: Array) -> Array:
     """x * Phi(x) with the exact normal distribution function (Hendrycks and Gimpel 2016), not the tanh formula."""
     return x * (0.5 * (1 + erf(x * math.sqrt(0.5))))
+
+
+def quick_gelu(x: Array) -> Array:
+    """x * sigmoid(1.702 x), which stands for the GELU in CLIP."""
+    return x * expit(QUICK_GELU * x)
 
 
 def sigmoid(x: Array) -> Array:

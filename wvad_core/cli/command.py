@@ -49,6 +49,8 @@ def program() -> NoReturn:
 
 def main(argv: Sequence[str]) -> None:
     """Do what the words behind `wvad` say. Raises InputError, and all that the subcommands raise."""
+    if word := next((word for word in argv if "\0" in word), None):
+        raise InputError(f"{word!r}: has a NUL in it, expected what can be a name")
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP.format(commands="\n".join(f"  {name:<10}{summary}" for name, summary in COMMANDS.items())))
     elif argv[0] == "--version":

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import InputError
 
@@ -18,10 +18,17 @@ FRAMEWORKS = ("torch", "mindspore")
 DEFAULT_BACKEND = "the first installed of torch, mindspore, numpy"
 
 
+class Parser(argparse.ArgumentParser):
+    """One whose errors show words as an InputError does."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(str(InputError(message)))
+
+
 def parser(prog: str, description: str, examples: str, **named: Any) -> argparse.ArgumentParser:
-    """An ArgumentParser with -v and -q. `%(prog)s` in the texts stands for what the command is called by."""
-    made = argparse.ArgumentParser(prog, description=description, epilog=examples,
-                                   formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=26), **named)
+    """A Parser with -v and -q. `%(prog)s` in the texts stands for what the command is called by."""
+    made = Parser(prog, description=description, epilog=examples,
+                  formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=26), **named)
     how_much = made.add_mutually_exclusive_group()
     how_much.add_argument("-v", "--verbose", action="store_true", help="say more of what is done, on stderr")
     how_much.add_argument("-q", "--quiet", action="store_true", help="print the result alone, without a progress bar")

@@ -1,6 +1,7 @@
 """How a command begins and ends: the process's environment, what is shown of logs and warnings, the exit status."""
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -28,11 +29,13 @@ def start(main: Callable[[Sequence[str]], None], environment: Mapping[str, str] 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Call `main(argv)`, argv being the words behind the program's name, and leave with an exit status.
 
-    0: done. 2: bad input, with the message of its InputError on stderr. 1: a failure, with that of its Failure, or with
-    the system's where a disk is full. 130: interrupted from the keyboard. 143: told to end by SIGTERM. 141: nobody reads the
+    0: done. 2: bad input, with the message of its InputError on stderr, or the system's of a file. 1: a failure, with that of
+    its Failure, or with the system's where a disk is full. 130: interrupted from the keyboard. 143: told to end by SIGTERM. 141: nobody reads the
     output any more (as in `| head`). Other exceptions go through: a traceback, status 1. What the library logs, and what a
     checkpoint leaves open, is a line each on stderr.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of names of files that are no text, as stderr has them
     try:
         with warnings.catch_warnings(), logs_on_stderr(), on_sigterm(_end):
             warnings.simplefilter("always", AssumedWarning)
@@ -48,12 +51,12 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         _discard_stdout()
         sys.exit(141)
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in FULL and error.filename is None:
             raise
         if error.filename is None:
             _discard_stdout()
-        _say(error.strerror if error.filename is None else f"{error.filename}: {error.strerror}")
-        sys.exit(1)
+        _say(error.strerror if error.filename is None else InputError(f"{error.filename}: {error.strerror}"))
+        sys.exit(1 if error.errno in FULL else 2)
     sys.exit(0)
 
 

@@ -92,6 +92,6 @@ def _parsed(value: str) -> Any:
     for text in (value, f"[{value}]") if value else ():
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return None if value.lower() == "none" else value

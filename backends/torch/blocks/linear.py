@@ -12,4 +12,9 @@ class Linear(nn.Linear):
     """x (..., I) -> (..., O)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return kernels.product(x, self.weight, self.bias) if eager_cpu(x) else F.linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b. x (..., I), weight (O, I) -> (..., O)."""
+    return kernels.product(x, weight, bias) if eager_cpu(x) else F.linear(x, weight, bias)

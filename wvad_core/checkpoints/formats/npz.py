@@ -38,7 +38,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Contents:
-    """Raises InputError unless the file is whole, each array has as many bytes as its header says, and all are numbers."""
+    """Raises InputError unless the file is whole, and each array is of numbers and has the bytes that its header says."""
     most = GROWTH * checked_size(path) + ALLOWANCE
     try:
         with zipfile.ZipFile(path) as archive:

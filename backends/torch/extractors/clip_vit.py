@@ -1,0 +1,104 @@
+"""CLIP's image tower in PyTorch. The formulas are in `wvad_core.extractors.clip_vit`."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from wvad_core.extractors.clip_vit import FRAMES, MLP, Config
+
+from ..blocks.activations import quick_gelu
+from ..blocks.attention import softmax_attention
+from ..blocks.linear import Linear, linear
+from ..blocks.normalisation import LayerNorm
+from ..network import ClipNetwork
+
+
+class Patches(nn.Conv2d):
+    """The convolution whose kernel is a patch, as a product. (B, C, R, R) -> (B, G * G, width), row by row."""
+
+    def __init__(self, channels: int, width: int, size: int):
+        super().__init__(channels, width, size, size, bias=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        size = self.stride[0]
+        cut = pictures.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (B, C, G, P, G, P)
+        return linear(cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2), self.weight.flatten(1))
+
+
+class Attention(nn.Module):
+    """Multi-head softmax attention, q, k and v packed. (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
+        self.out_proj = Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, _ = x.shape
+        qkv = linear(x, self.in_proj_weight, self.in_proj_bias).view(batch, tokens, 3, self.heads, -1)
+        together = softmax_attention(*qkv.permute(2, 0, 3, 1, 4))
+        return self.out_proj(together.transpose(1, 2).reshape(batch, tokens, -1))
+
+
+class FeedForward(nn.Module):
+    """Two layers with the quick GELU between them. (..., C) -> (..., C)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.c_fc, self.c_proj = Linear(width, MLP * width), Linear(MLP * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(quick_gelu(self.c_fc(x)))
+
+
+class ResidualBlock(nn.Module):
+    """x + attention(ln_1(x)), then x + mlp(ln_2(x)). (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.ln_1, self.attn = LayerNorm(width), Attention(width, heads)
+        self.ln_2, self.mlp = LayerNorm(width), FeedForward(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class Transformer(nn.Module):
+    """The blocks one after another."""
+
+    def __init__(self, width: int, layers: int, heads: int):
+        super().__init__()
+        self.resblocks = nn.Sequential(*(ResidualBlock(width, heads) for _ in range(layers)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resblocks(x)
+
+
+class Network(ClipNetwork):
+    def build_layers(self, config: Config) -> None:
+        width = config.width
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty(config.grid**2 + 1, width))
+        self.conv1 = Patches(config.in_channels, width, config.patch)
+        self.ln_pre, self.ln_post = LayerNorm(width), LayerNorm(width)
+        self.transformer = Transformer(width, config.layers, config.heads)
+        self.proj = nn.Parameter(torch.empty(width, config.feature_dim))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Features of normalised clips: (B, C, F, R, R) -> (B, D), the mean over the frames.
+
+        On the CPU a snippet's frames at a time: more of them take memory, and no less time each.
+        """
+        frames = clips.transpose(1, 2).flatten(0, 1)
+        some = frames.split(FRAMES) if clips.device.type == "cpu" else [frames]
+        features = torch.cat([self.tower(pictures) for pictures in some])
+        return features.view(clips.shape[0], -1, self.config.feature_dim).mean(1)
+
+    def tower(self, pictures: Tensor) -> Tensor:
+        """Features of pictures (B, C, R, R) -> (B, D)."""
+        x = self.conv1(pictures)
+        first = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
+        x = self.transformer(self.ln_pre(torch.cat([first, x], 1) + self.positional_embedding))
+        return self.ln_post(x[:, 0]) @ self.proj
