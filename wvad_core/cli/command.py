@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "score the bundled demo set: in seconds, without a download",
     "test": "score a test set, and report its metrics",
     "train": "train a detector by a recipe, or go on with a run",
+    "extract": "extract features of videos, for the other commands",
     "compare": "set the reports of several runs side by side",
     "convert": "convert a checkpoint: published ones, and any format into any other",
     "inspect": "say what a checkpoint is and what it holds",

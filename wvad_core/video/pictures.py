@@ -53,6 +53,13 @@ def picture_folder(folder: Path, frame_rate: float | None = None) -> Pictures:
     return Pictures(str(folder), _grouped(folder, files), frame_rate)
 
 
+def is_picture_folder(folder: Path) -> bool:
+    """Whether a folder holds pictures, or the two folders of a flow's pictures."""
+    entries = list(folder.iterdir())
+    axes = {_axis(entry.name)[1] for entry in entries if entry.is_dir()}
+    return bool(_pictures(entries)) or axes == {0, 1}
+
+
 def natural(path: Path) -> list[tuple[int, str]]:
     """The key by which frame_2 comes before frame_10."""
     return [(int(part), "") if re.fullmatch("[0-9]+", part) else (-1, part) for part in re.split("([0-9]+)", path.name)]

@@ -1,0 +1,97 @@
+"""`wvad extract`: features of videos, into a folder that training and scoring read."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import wvad_core as wv
+
+from ..errors import Failure, listing
+from ..extraction.extracting import Outcome, extract, origin, versions
+from ..extraction.feature_folder import DTYPES, LAYOUTS, FeatureFolder
+from ..extraction.videos import find_videos
+from ..models import load_extractor
+from ..registry import EXTRACTORS
+from ..video.recipe import PUBLISHED, Recipe, find_recipe
+from . import options
+
+DESCRIPTION = """Extract snippet features of videos, into a folder that `wvad train` and `wvad test` read.
+
+A recipe says how frames become what the network takes: that of published features, or one of your
+own in a file (docs/video.md). The default is the first that the extractor has."""
+
+EXAMPLES = """
+examples:
+  %(prog)s videos --extractor i3d-resnet50 --checkpoint i3d_r50.pth --output i3d
+  %(prog)s a.mp4 b.mp4 --recipe roc-ng --checkpoint rgb_imagenet.pt --output i3d
+  %(prog)s videos --recipe own.toml --checkpoint c3d.pickle --output c3d --dtype float16
+
+VIDEO is a file, a folder of videos, a folder of pictures, or an address. The output folder gets
+NAME.npy, (snippets, crops, D), of each video, or NAME__0.npy ... of each crop, and features.json:
+extractor, weights, recipe, frames. Files are whole or absent: a run that was stopped goes on when
+it is started again, and several that write into one folder share the videos. A bad video is named
+and left out. Exit status: 2 for bad input, 1 where a video is left out or the disk is full."""
+
+
+def main(argv: Sequence[str], prog: str = "wvad extract") -> None:
+    arguments = parser(prog).parse_args(argv)
+    options.set_log_level(arguments)
+    name, recipe = chosen_recipe(arguments.extractor, arguments.recipe)
+    layout = chosen_layout(arguments.layout, recipe)
+    videos = find_videos(arguments.videos)
+    options.check_writable(arguments.output)
+    extractor = load_extractor(arguments.checkpoint, arguments.backend or options.default_backend("numpy"), arguments.device,
+                               arguments.precision, method=recipe.extractor, **{**recipe.settings, "scale": recipe.scale})
+    folder = FeatureFolder(arguments.output, origin(extractor, recipe, name, layout, arguments.dtype), versions(extractor))
+    if not arguments.quiet:
+        print(f"{extractor}\nrecipe {name}, {len(videos)} videos", flush=True)
+    report(extract(videos, extractor, recipe, folder), arguments.output)
+
+
+def report(outcome: Outcome, folder: Path) -> None:
+    """Say what came of it. Raises Failure where a video is left out."""
+    there = f", {len(outcome.there)} were there" if outcome.there else ""
+    speed = f"; {outcome.frames} frames in {outcome.seconds:.1f} s" if outcome.extracted else ""
+    print(f"extracted {len(outcome.extracted)} videos{there}{speed}: {folder}")
+    if outcome.failed:
+        total = sum(map(len, (outcome.extracted, outcome.there, outcome.failed)))
+        lines = [f"{name}: {error}" for name, error in outcome.failed.items()]
+        raise Failure(f"{len(lines)} of {total} videos could not be extracted\n  {listing(lines, len(lines))}")
+
+
+def chosen_recipe(extractor: str | None, name: str | None) -> tuple[str, Recipe]:
+    """The recipe and what it is called. Raises InputError where neither is given, or one is not of the other."""
+    if extractor:
+        EXTRACTORS.check_name(extractor)
+    if name is None:
+        name = next((name for name, values in PUBLISHED.items() if values["extractor"] == extractor), None)
+        if name is None:
+            raise wv.InputError("--recipe is missing" + (f": no published one is of {extractor}" if extractor else ""))
+    recipe = find_recipe(name)
+    if extractor not in (None, recipe.extractor):
+        raise wv.InputError(f"--recipe {name} is of {recipe.extractor}, expected one of --extractor {extractor}")
+    return Path(name).stem, recipe
+
+
+def chosen_layout(layout: str | None, recipe: Recipe) -> str:
+    """One file a video where its crop axis is known again: of 1 or 10 crops; else a file a crop."""
+    if layout == "video" and recipe.count not in (1, 10):
+        raise wv.InputError(f"--layout video with {recipe.count} crops, expected 1 or 10: other files of three axes may be read in "
+                            "another order")
+    return layout or ("video" if recipe.count in (1, 10) else "crops")
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    parser = options.parser(prog, DESCRIPTION, EXAMPLES, usage="%(prog)s VIDEO ... --checkpoint FILE --output DIR [OPTION ...]")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="a file, a folder or an address")
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the extractor's, in any format")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the features")
+    parser.add_argument("--extractor", metavar="NAME", help="default: the recipe's")
+    parser.add_argument("--recipe", metavar="NAME", help=f"{', '.join(PUBLISHED)}, or a file; default: the extractor's first")
+    parser.add_argument("--layout", choices=LAYOUTS, help="a file a video, or a crop; default: a video where it has 1 or 10 crops")
+    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help=f"of the numbers; default: {DTYPES[0]}")
+    parser.add_argument("--backend", metavar="NAME", help=f"default: {options.DEFAULT_BACKEND}")
+    parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
+    parser.add_argument("--precision", default="float32", metavar="NAME", help="float32, or bf16 where the backend has it")
+    return parser
