@@ -1,7 +1,9 @@
 """Reports that are saved and loaded again: the same in every number; what is no report, or a damaged one, in one line."""
 import dataclasses
+import hashlib
 import json
 import math
+import os
 import shutil
 
 import numpy as np
@@ -100,7 +102,7 @@ def test_what_is_no_report(saved, text):
 
 def test_a_later_format(saved):
     change(saved, lambda values: values.update(format=7))
-    assert "report.json: format 7, expected 1" in refused(saved)
+    assert "report.json: format 7, expected 2" in refused(saved)
 
 
 def test_every_changed_byte_of_the_scores_is_seen(saved):
@@ -119,11 +121,46 @@ def test_the_files_of_two_reports(tmp_path, saved):
     assert "scores.npz: not the scores that report.json was written with" in refused(saved)
 
 
-def change(folder, edit):
+def change(folder, edit, hashed=True):
+    """Edit report.json, and give it its right hash, or leave the old one."""
     path = folder / "report.json"
     values = json.loads(path.read_text())
     edit(values)
+    old = values.pop("sha256")
+    new = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(values | {"sha256": new if hashed else old}))
+
+
+def test_a_changed_value_is_seen(saved):
+    def edit(values):
+        values["metrics"]["auc"] = math.nextafter(values["metrics"]["auc"], 2)
+
+    change(saved, edit, hashed=False)
+    assert "report.json: does not have the hash that it was written with" in refused(saved)
+
+
+def test_a_report_of_format_1(saved):
+    """Which had no hash of its values."""
+    loaded, path = Report.load(saved), saved / "report.json"
+    values = json.loads(path.read_text()) | {"format": 1}
     path.write_text(json.dumps(values))
+    assert "report.json: does not have the hash" in refused(saved)
+    del values["sha256"]
+    path.write_text(json.dumps(values))
+    assert same(Report.load(saved), loaded)
+
+
+@pytest.mark.parametrize("name", ["report.json", "scores.npz"])
+def test_files_that_cannot_be_read(saved, name):
+    whole = (saved / name).read_bytes()
+    os.truncate(saved / name, 200 * 10**9)
+    assert f"{name}: has 200000000000 bytes, expected at most 268435456" in refused(saved)
+    (saved / name).unlink()
+    os.mkfifo(saved / name)
+    assert f"{name}: cannot be read (a pipe, expected a file)" in refused(saved)
+    (saved / name).unlink()
+    (saved / name).write_bytes(whole)
+    Report.load(saved)
 
 
 @pytest.mark.parametrize("edit", [
@@ -136,7 +173,7 @@ def test_a_report_that_was_altered(saved, edit):
     assert "report.json: damaged, not what Report.save writes" in refused(saved)
 
 
-@pytest.mark.parametrize("scores", [np.ones((2, 2)), np.ones(0), np.array([1, 2]), np.array([np.nan]), np.array(["a"])])
+@pytest.mark.parametrize("scores", [np.ones((2, 2)), np.ones(0), np.array([1, 2]), np.array([np.nan])])
 def test_arrays_that_are_no_scores(tmp_path, scores):
     good = videos(NAMES[:3])
     summarise(good, {}, 2).save(tmp_path)
