@@ -12,6 +12,7 @@ import wvad_core as wv
 from test_pytorch_security import GOOD, zipped
 from wvad_core.checkpoints import contents, formats
 from wvad_core.checkpoints.formats.protobuf import opening
+from wvad_core.checkpoints.unpickler import unpickling
 
 SIZE = 200 * 10**9
 
@@ -81,3 +82,19 @@ def test_arrays_that_unpack_to_more_than_the_archive_says(tmp_path):
         formats.read(tmp_path / "x.npz")
     assert tracemalloc.get_traced_memory()[1] < 2e7
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("piece", [b"X" + struct.pack("<I", 2**31 - 1), b"V" + b"x" * 900_000 + b"\n",
+                                   b"B" + struct.pack("<I", 900_000) + bytes(900_000)], ids=["a text", "lines", "pieces"])
+def test_the_texts_of_a_pickle_are_bounded_together(tmp_path, monkeypatch, piece):
+    """In a file whose size alone is one that a checkpoint may have."""
+    monkeypatch.setattr(unpickling, "CONTENT", 2 * 2**20)
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x03" + (piece + b"0") * 4)
+    os.truncate(tmp_path / "x.pkl", 3 * 10**9)
+    tracemalloc.start()
+    try:
+        with pytest.raises(wv.InputError, match="x.pkl: its pickle has more than 2097152 bytes of texts and arrays"):
+            formats.read(tmp_path / "x.pkl")
+        assert tracemalloc.get_traced_memory()[1] < 6e6
+    finally:
+        tracemalloc.stop()

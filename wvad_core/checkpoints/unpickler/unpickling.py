@@ -25,6 +25,7 @@ OPCODES_WITHIN = 1000  # of a pickle of one storage, inside another; it has 50
 MEMO = 2**32  # entries are numbered below it
 DEPTH = 1000  # of marks that are open at once; a state dict has 5
 LINE = 64 * 2**20  # bytes; the array of a tensor is one in the oldest protocol
+CONTENT = 400 * 2**20  # bytes of texts and arrays that lie in the pickle itself, all together: those of NumPy alone
 OPCODES = 2_000_000  # of one pickle: 200 MB of objects at the most, seconds; a state dict has 20 for each tensor
 
 
@@ -60,20 +61,30 @@ def _regions(file: BinaryIO, size: int, keys: list[str], kinds: dict[str, Kind])
 
 
 class _Reader:
-    """A file for genops, which allocates no more than is left of it, whatever length the pickle claims, or LINE."""
+    """A file for genops, which allocates no more than is left of it, whatever length the pickle claims, or LINE, and no more
+    than CONTENT in all."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.tell = file.tell
-        self._read, self._readline, self._size = file.read, file.readline, size
+        self._read, self._readline, self._size, self._left = file.read, file.readline, size, CONTENT
+
+    def _spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise Refused(f"its pickle has more than {CONTENT} bytes of texts and arrays")
 
     def readline(self) -> bytes:
         line = self._readline(LINE)
+        self._spend(len(line))
         if len(line) == LINE:
             raise Refused(f"its pickle has a line of more than {LINE} bytes")
         return line
 
     def read(self, count: int) -> bytes:
-        return self._read(min(count, self._size - self.tell()) if count > 256 else count)
+        if count > 256:
+            count = min(count, self._size - self.tell())
+            self._spend(count)
+        return self._read(count)
 
 
 class _Unknown(Exception):
