@@ -16,6 +16,7 @@ from typing import Any
 
 import devices
 import numpy as np
+from told_to_end import told_to_end
 
 import wvad_core as wv
 from cases import CONFIGS, activations, batch, detector
@@ -126,5 +127,6 @@ if __name__ == "__main__":
     rank, size = find_backend(sys.argv[1]).join("cpu")
     assert size > 1, "the launcher has not started several processes"
     found = everything(sys.argv[1], Path(sys.argv[2]), rank, size)
+    found["told to end"] = told_to_end(sys.argv[1], rank)
     print(f"what process {rank} prints")
     (Path(sys.argv[2]) / f"{rank}.pickle").write_bytes(pickle.dumps(found))

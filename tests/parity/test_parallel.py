@@ -101,6 +101,18 @@ def test_dropout_differs_between_processes_and_their_weights_do_not(launched, fr
     assert max(error(first[name], value) for name, value in half["weights"].items()) > 10 * TRAINED
 
 
+def test_what_one_process_is_told_all_do_and_each_goes_on_with_its_own_random_numbers(launched, framework):
+    """SIGTERM reaches processes apart: they stop at the same step, and no process waits for one that is gone."""
+    rounding = 0 if framework == "torch" else 1e-3
+    for found in (results["told to end"] for results in launched(framework)):
+        assert found["message"] == "training ur-dmu: told to end, after step 2; all is saved"
+        assert len(found["random"]) == 2 and found["random"][0] != found["random"][1]
+        for line, whole in zip(found["history"], found["whole"], strict=True):
+            assert line == pytest.approx(whole, rel=rounding, abs=rounding)
+        for name, value in found["expected"].items():
+            assert np.allclose(found["weights"][name], value, rounding, rounding), name
+
+
 @pytest.mark.parametrize("kind", ["all videos", "one video"])
 def test_shared_evaluation_gives_the_report_of_one_process(launched, framework, kind, tmp_path):
     expected = parallel_worker.evaluations(framework, tmp_path)[kind]

@@ -1,15 +1,15 @@
 """What a trainer goes on from, on both frameworks: nothing is taken that does not fit; runs that are told to end go on."""
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from told_to_end import Kept, run
 
-from cases import CONFIGS, batch, detector, video
+from cases import CONFIGS, batch, detector
 from wvad_core.errors import InputError, Terminated
 from wvad_core.registry import specification
-from wvad_core.training.loop import Journal, Saved, Stop, train
+from wvad_core.training.loop import Stop
 from wvad_core.training.overrides import resolve
 from wvad_core.training.recipe import Recipe
 from wvad_core.training.state_checks import check_weights
@@ -89,35 +89,6 @@ def test_what_a_trainer_keeps_is_taken_again(framework, optimiser):
     assert not any(".embedding." in name for name in state) and other.updates == trainer.updates == [2, 1, 0]
     assert all(np.array_equal(value, other.state()[name]) for name, value in state.items())
     check_weights(made.weights(), specification(method).parameters(made.config), "weights")
-
-
-class Kept(Journal):
-    """A journal that keeps what was saved last, and asks to stop at a step."""
-
-    def __init__(self, saved=None, best=None, stop=None, at=None):
-        super().__init__()
-        self.kept, self.best, self.stop, self.at = saved, best, stop, at
-
-    def saved(self):
-        return self.kept
-
-    def record(self, line):
-        super().record(line)
-        if self.stop is not None and line["step"] == self.at:
-            self.stop.asked = True
-
-    def save(self, position, detector, trainer, random=()):
-        self.kept = Saved(position, detector.weights(), trainer.state(), random)
-
-
-def run(method, framework, journal, stop=None):
-    config = CONFIGS[method][-1]
-    found = resolve(dataclasses.asdict(RECIPE) | {"settings": {}}, specification(method).Config, config | {
-        "save_every": 3}, method)
-    training_set = SimpleNamespace(features=[video(method, config, 20)],
-                                   batch=lambda step, *_: batch(method, config, 20, seed=step))
-    return train(method, found.config, training_set, found.recipe, framework, journal=journal,
-                 options=found.options, stop=stop)
 
 
 @pytest.mark.parametrize("name, method", [

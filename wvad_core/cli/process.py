@@ -23,16 +23,21 @@ def start(main: Callable[[Sequence[str]], None], environment: Mapping[str, str] 
     """`run`, for a process that is this command's alone. environment: variables that are set where they are not."""
     for name, value in environment.items():
         os.environ.setdefault(name, value)
-    run(main)
+    try:
+        run(main)
+    except SystemExit as end:
+        if end.code == 143:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever says it again finds the process at its end
+        raise
 
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Call `main(argv)`, argv being the words behind the program's name, and leave with an exit status.
 
     0: done. 2: bad input, with the message of its InputError on stderr, or the system's of a file. 1: a failure, with that of
-    its Failure, or with the system's where a disk is full. 130: interrupted from the keyboard. 143: told to end by SIGTERM. 141: nobody reads the
-    output any more (as in `| head`). Other exceptions go through: a traceback, status 1. What the library logs, and what a
-    checkpoint leaves open, is a line each on stderr.
+    its Failure, or with the system's where a disk is full. 130: interrupted from the keyboard. 143: told to end by SIGTERM.
+    141: nobody reads the output any more (as in `| head`). Other exceptions go through: a traceback, status 1. What the
+    library logs, and what a checkpoint leaves open, is a line each on stderr.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # of names of files that are no text, as stderr has them

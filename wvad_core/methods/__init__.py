@@ -21,7 +21,8 @@ and, where what `wvad_core.registry.MethodSpecification` takes for them by defau
                                             default; where it is none, no report has what is taken at the score 0.5
     postprocess(scores, config)             what becomes of a video's scores (T,), crops averaged; else they stay as they are
     memory(config)                          what training remembers besides the weights: an object with state() ->
-                                            {name: array} and restore(state), that `losses` finds as p.memory; else None
+                                            {name: array} and restore(state), which raises InputError for what state() does
+                                            not give, that `losses` finds as p.memory; else None
     stages(config) and                      the configurations that lead to this one, which is the last; else it alone
     next_stage(weights, config, seed)       the weights that a stage starts from, made of those that the one before ended with
     classes(config)                         the categories that it trains with, as tables name them: `Batch.classes` are their
