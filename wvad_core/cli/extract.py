@@ -13,7 +13,7 @@ from ..extraction.feature_folder import DTYPES, LAYOUTS, FeatureFolder
 from ..extraction.videos import find_videos
 from ..models import load_extractor
 from ..registry import EXTRACTORS
-from ..video.recipe import PUBLISHED, Recipe, find_recipe
+from ..video.recipe import Recipe, find_recipe, recipes
 from . import options
 
 DESCRIPTION = """Extract snippet features of videos, into a folder that `wvad train` and `wvad test` read.
@@ -65,7 +65,7 @@ def chosen_recipe(extractor: str | None, name: str | None) -> tuple[str, Recipe]
     if extractor:
         EXTRACTORS.check_name(extractor)
     if name is None:
-        name = next((name for name, values in PUBLISHED.items() if values["extractor"] == extractor), None)
+        name = next((name for name, recipe in recipes().items() if recipe.extractor == extractor), None)
         if name is None:
             raise wv.InputError("--recipe is missing" + (f": no published one is of {extractor}" if extractor else ""))
     recipe = find_recipe(name)
@@ -88,7 +88,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the extractor's, in any format")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the features")
     parser.add_argument("--extractor", metavar="NAME", help="default: the recipe's")
-    parser.add_argument("--recipe", metavar="NAME", help=f"{', '.join(PUBLISHED)}, or a file; default: the extractor's first")
+    parser.add_argument("--recipe", metavar="NAME", help=f"{', '.join(recipes())}, or a file; default: the extractor's first")
     parser.add_argument("--layout", choices=LAYOUTS, help="a file a video, or a crop; default: a video where it has 1 or 10 crops")
     parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help=f"of the numbers; default: {DTYPES[0]}")
     parser.add_argument("--backend", metavar="NAME", help=f"default: {options.DEFAULT_BACKEND}")

@@ -28,7 +28,7 @@ def snippets(source: Source | str | Path | Iterable[Any],
 
     source: a `Source`, or what `open` makes one of. recipe: a `Recipe`, the name of a published one, or a file.
 
-        for clip in wv.video.snippets("Abuse028.mp4", "rtfm"):
+        for clip in wv.video.snippets("Abuse028.mp4", "roc-ng"):
             rows.append(extractor.features(clip))
 
     One clip is made in the background while the caller works on the one before; memory does not grow with the video.

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ FILTERS = ("opencv-linear", "bilinear", "bicubic", "lanczos")
 CHOICES = {"filter": FILTERS, "mirror": ("none", "frame", "crop"), "centre": ("floor", "round"),
            "sampling": ("all", "first"), "tail": ("drop", "repeat", "drop-last", "partial")}
 """What a recipe's words may be."""
+PUBLISHED = Path(__file__).with_name("recipes.json")
 MOST_SIDE = 8192
 SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})|short side ([1-9][0-9]{0,4})|none")
 
@@ -91,30 +93,14 @@ class Recipe:
         return dataclasses.asdict(self) | {"crops": list(self.crops), "settings": dict(self.settings)}
 
 
-STRETCH = {"resize": "340x256", "filter": "lanczos", "crops": ("tl", "tr", "c", "bl", "br"), "mirror": "frame",
-           "scale": "symmetric"}
-ROC_NG = {"extractor": "i3d-inception", "settings": {"norm_eps": 1e-3}, "scale": "symmetric", "resize": "short side 256",
-          "filter": "opencv-linear", "centre": "round", "crops": ("c", "tl", "tr", "bl", "br")}
-PUBLISHED: dict[str, dict[str, Any]] = {
-    # RTFM, SSRL and MGFN on UCF-Crime and ShanghaiTech, as RTFM's author says
-    "rtfm": {"extractor": "i3d-resnet50", "scale": "kinetics", "resize": "short side 256", "filter": "bilinear",
-             "centre": "round", "crops": ("tl", "tr", "bl", "br", "c"), "mirror": "frame", "tail": "repeat"},
-    # UR-DMU, BN-WVAD, ADPLG and SAA on UCF-Crime, as Roc-Ng says; XD-Violence's are five of them
-    "roc-ng": {**ROC_NG, "mirror": "crop", "tail": "drop"},
-    "roc-ng-xd": {**ROC_NG, "mirror": "none", "tail": "drop-last"},
-    # UR-DMU's own extractor, but for its way through JPEG
-    "ur-dmu": {**STRETCH, "extractor": "i3d-inception", "settings": {"norm_eps": 1e-5}, "tail": "repeat"},
-    # the re-extraction for RTFM by GowthamGottimukkala, but for its way through JPEG
-    "gowtham": {**STRETCH, "extractor": "i3d-resnet50", "tail": "drop"},
-    "vadclip": {"extractor": "clip-vit", "scale": "clip", "resize": "340x256", "filter": "opencv-linear",
-                "crops": ("c", "tl", "tr", "bl", "br"), "mirror": "crop", "tail": "partial"},
-}
-"""The published recipes. What of them is not certain: docs/video.md."""
+@cache
+def _published() -> dict[str, Recipe]:
+    return {name: from_dict(values, name) for name, values in _read(PUBLISHED).items()}
 
 
 def recipes() -> dict[str, Recipe]:
-    """The published recipes by name: whose features they make."""
-    return {name: Recipe(**values) for name, values in PUBLISHED.items()}
+    """The published recipes by name: whose features they make. What of them is not certain: docs/video.md."""
+    return dict(_published())
 
 
 def find_recipe(name_or_file: str | Path) -> Recipe:
@@ -122,12 +108,12 @@ def find_recipe(name_or_file: str | Path) -> Recipe:
 
     Raises InputError for a name that is none, with those that come near, and for a file that holds no recipe.
     """
-    if str(name_or_file) in PUBLISHED:
-        return Recipe(**PUBLISHED[str(name_or_file)])
-    path = Path(name_or_file)
+    known, path = _published(), Path(name_or_file)
+    if str(name_or_file) in known:
+        return known[str(name_or_file)]
     if path.suffix not in (".toml", ".json"):
-        raise InputError(f"unknown recipe {str(name_or_file)!r}{did_you_mean(name_or_file, PUBLISHED)}; the recipes "
-                         f"are {', '.join(PUBLISHED)}, or a file of your own, .toml or .json")
+        raise InputError(f"unknown recipe {str(name_or_file)!r}{did_you_mean(name_or_file, known)}; the recipes "
+                         f"are {', '.join(known)}, or a file of your own, .toml or .json")
     return from_dict(_read(path), str(path))
 
 
