@@ -61,7 +61,8 @@ def _padded(x: Tensor, padding: Padding) -> tuple[Tensor, tuple[int, ...]]:
 def max_pool3d(x: Tensor, kernel: Sizes, stride: Sizes, padding: Padding | None = NONE) -> Tensor:
     """The largest value of each window of x, which is not negative where it is padded; padding None: "same"."""
     x, around = _padded(x, padding or same_padding(x.shape[2:], kernel, stride))
-    return F.max_pool3d(x, kernel, stride, around)
+    with torch.autocast(x.device.type, enabled=False):  # which would compute in float32, to the same end
+        return F.max_pool3d(x, kernel, stride, around)
 
 
 def mean_pool3d(x: Tensor, kernel: Sizes) -> Tensor:

@@ -48,7 +48,7 @@ class Bottleneck(nn.Module):
         if self.projected:
             convolution, norm = self.downsample
             x = convolution.normalised(x, norm)
-        y = F.relu(x + y, inplace=True)
+        y = F.relu(y.add_(x), inplace=True)
         return y if self.nl is None else self.nl(y)
 
 
