@@ -15,8 +15,8 @@ from .tensors import Array, Scope, affine
 
 Sizes = tuple[int, int, int]
 Padding = Sequence[tuple[int, int]]
-BLOCK = 2**23
-"""Numbers of what the outputs see of a clip that are laid out at once."""
+BLOCK = 2**21
+"""Numbers of what outputs see of frames that are laid out at once."""
 NONE = ((0, 0),) * 3
 
 
@@ -38,36 +38,52 @@ def conv3d(x: Array, weight: Array, bias: Array | None = None, stride: Sizes = (
     """y_p = b + sum_k W_k x_(stride p + k), zeros outside (cross-correlation, as in PyTorch).
 
     x (N, F, H, W, I), weight (O, I, KF, KH, KW), bias (O,) -> (N, F', H', W', O), F' = (F + padding - KF) // stride + 1.
-    It is a product of matrices: what each output sees, laid out in rows, some frames at a time, and the weights.
+    For each frame of the kernel it is a product of matrices: what outputs see of a frame, laid out in rows, and weights.
     """
-    seen = windows(padded(x, padding), weight.shape[2:], stride)
-    matrix = np.ascontiguousarray(weight.transpose(2, 3, 4, 1, 0).reshape(-1, len(weight)), x.dtype)
-    y = np.empty((*seen.shape[:4], len(weight)), x.dtype)
-    for block in blocks(seen):
-        y[block] = (seen[block].reshape(-1, len(matrix)) @ matrix).reshape(y[block].shape)
-    return y if bias is None else y + bias.astype(x.dtype)
+    x, kernel = padded(x, padding), weight.shape[2:]
+    taps = np.ascontiguousarray(weight.transpose(2, 3, 4, 1, 0), x.dtype).reshape(kernel[0], -1, len(weight))
+    y = np.empty((len(x), *outputs(x.shape[1:4], kernel, stride), len(weight)), x.dtype)
+    for block, seen in rows_of(x, kernel, stride):
+        product = seen[0] @ taps[0]
+        for rows, tap in zip(seen[1:], taps[1:]):
+            product += rows @ tap
+        y[block] = product.reshape(y[block].shape)
+    if bias is not None:
+        y += bias.astype(x.dtype)
+    return y
+
+
+def outputs(sizes: Sequence[int], kernel: Sequence[int], stride: Sizes) -> tuple[int, ...]:
+    """(F', H', W') of what is padded already to (F, H, W)."""
+    return tuple((n - k) // s + 1 for n, k, s in zip(sizes, kernel, stride))
+
+
+def rows_of(x: Array, kernel: Sequence[int], stride: Sizes) -> Iterator[tuple[tuple[slice, slice], list[Array]]]:
+    """What outputs see of x, padded already, some frames of a clip at a time.
+
+    Yields (clip and frames of the output, the rows that it sees of each of the kernel's frames, (R, KH KW C) each, with R =
+    frames H' W'). A frame is laid out once for all outputs of a block that see it; where the kernel is 1 x 1, it is as it is.
+    """
+    seen = sliding_window_view(x, tuple(kernel[1:]), axis=(2, 3))[:, :, ::stride[1], ::stride[2]]
+    seen = np.moveaxis(seen, 4, -1)  # (N, F, H', W', KH, KW, C)
+    size, step, taps = math.prod(seen.shape[4:]), stride[0], kernel[0]
+    frames, _, _ = outputs(x.shape[1:4], kernel, stride)
+    most = max(1, (BLOCK // math.prod(seen.shape[2:]) - taps) // step + 1)
+    for n in range(len(x)):
+        for first in range(0, frames, most):
+            count = min(most, frames - first)
+            part = seen[n, first * step:(first + count - 1) * step + taps]
+            rows = np.ascontiguousarray(part).reshape(len(part), -1, size)
+            together = count if step == 1 else 1  # rows of frames that are apart would be laid out once more
+            for i in range(0, count, together):
+                yield ((slice(n, n + 1), slice(first + i, first + i + together)),
+                       [rows[i * step + k:i * step + k + together].reshape(-1, size) for k in range(taps)])
 
 
 def conv3d_norm(x: Array, convolution: Scope, norm: Scope, eps: float, stride: Sizes = (1, 1, 1),
                 padding: Padding = NONE) -> Array:
     """A convolution and the BatchNorm behind it, in evaluation: folded into one."""
     return conv3d(x, *folded(convolution, norm, eps, x.dtype), stride, padding)
-
-
-def windows(x: Array, kernel: Sequence[int], stride: Sizes) -> Array:
-    """What each output sees, (N, F', H', W', KF, KH, KW, C): a view."""
-    seen = sliding_window_view(x, tuple(kernel), axis=(1, 2, 3))[:, ::stride[0], ::stride[1], ::stride[2]]
-    return np.moveaxis(seen, 4, -1)
-
-
-def blocks(seen: Array) -> Iterator[tuple[slice, slice]]:
-    """Clips and frames of what outputs see that have at most BLOCK numbers, or are one frame."""
-    clips, frames = seen.shape[:2]
-    frame = math.prod(seen.shape[2:])
-    step, frame_step = max(1, BLOCK // (frame * frames)), max(1, min(BLOCK // frame, frames))
-    for n in range(0, clips, step):
-        for f in range(0, frames, frame_step):
-            yield slice(n, n + step), slice(f, f + frame_step)
 
 
 def padded(x: Array, padding: Padding, value: float = 0) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mindspore import Parameter, Tensor, nn, ops
-from wvad_core.blocks import convolution3d as specification
+from wvad_core.blocks import convolution3d as specification, normalisation
 from wvad_core.blocks.convolution3d import NONE, Padding, Sizes, same_padding
 from wvad_core.blocks.normalisation import BATCH_NORM_EPS
 
@@ -31,29 +31,40 @@ class Conv3d(nn.Cell):
         self.bias = zeros(outputs) if bias else None
         self.kernel, self.stride, self.around = kernel, stride, padding
         self.native, _ = routes.native(routes.taken().clip)
-        self.product, self.add = ops.MatMul(transpose_b=True), ops.BiasAdd()
+        self.product = ops.MatMul(transpose_b=True)
 
-    def construct(self, x: Tensor) -> Tensor:
-        return self.convolved(x, self.weight, self.bias)
+    def construct(self, x: Tensor, relu: bool = False) -> Tensor:
+        return self.convolved(x, self.weight, self.bias, relu)
 
-    def normalised(self, x: Tensor, norm: BatchNorm3d) -> Tensor:
-        """norm(self(x)), folded into one convolution, of the weights as they are at this moment."""
-        return self.convolved(x, *folded(self, norm))
+    def normalised(self, x: Tensor, norm: BatchNorm3d, relu: bool = False) -> Tensor:
+        """norm(self(x)), folded into one convolution, of the weights as they are at this moment; with a ReLU behind it, or not."""
+        return self.convolved(x, *folded(self, norm), relu)
 
-    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
         """This convolution with other weights."""
         around = self.around or same_padding(x.shape[1:4], self.kernel, self.stride)
         if self.native:
             x = ops.pad(x.transpose(0, 4, 1, 2, 3), [size for pair in reversed(around) for size in pair])
-            return ops.conv3d(x, weight, bias, self.stride).transpose(0, 2, 3, 4, 1)
-        windows = specification.windows(specification.padded(x.asnumpy(), around), self.kernel, self.stride)
-        rows = weight.transpose(0, 2, 3, 4, 1).reshape(weight.shape[0], -1)
-        y = np.empty((*windows.shape[:4], weight.shape[0]), np.float32)
-        for block in specification.blocks(windows):
-            seen = Tensor.from_numpy(np.ascontiguousarray(windows[block].reshape(-1, rows.shape[1])))
-            part = self.product(seen, rows)
-            y[block] = (part if bias is None else self.add(part, bias)).asnumpy().reshape(y[block].shape)
-        return Tensor.from_numpy(y)
+            y = ops.conv3d(x, weight, bias, self.stride).transpose(0, 2, 3, 4, 1)
+            return ops.relu(y) if relu else y
+        return Tensor.from_numpy(self.by_products(specification.padded(x.asnumpy(), around), weight.asnumpy(),
+                                                  None if bias is None else bias.asnumpy(), relu))
+
+    def by_products(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, relu: bool) -> np.ndarray:
+        """Products of what outputs see of each of the kernel's frames, as in the specification."""
+        taps = np.ascontiguousarray(weight.transpose(2, 0, 3, 4, 1)).reshape(self.kernel[0], len(weight), -1)
+        tensors = [Tensor.from_numpy(tap) for tap in taps]
+        y = np.empty((len(x), *specification.outputs(x.shape[1:4], self.kernel, self.stride), len(weight)), np.float32)
+        for block, seen in specification.rows_of(x, self.kernel, self.stride):
+            target = y[block].reshape(-1, len(weight))  # a view: frames that follow one another
+            for i, (rows, tap) in enumerate(zip(seen, tensors)):
+                part = self.product(Tensor.from_numpy(rows), tap).asnumpy()
+                np.add(target, part, out=target) if i else np.copyto(target, part)
+            if bias is not None:
+                target += bias
+            if relu:
+                np.maximum(target, 0, out=target)
+        return y
 
 
 class BatchNorm3d(nn.Cell):
@@ -72,10 +83,11 @@ class BatchNorm3d(nn.Cell):
 
 
 def folded(convolution: Conv3d, norm: BatchNorm3d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution and the BatchNorm behind it, as one convolution."""
-    scale = norm.weight / ops.sqrt(norm.running_var + norm.eps)
-    shift = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
-    return convolution.weight * scale.reshape(-1, 1, 1, 1, 1), norm.bias + shift * scale
+    """Weight and bias of a convolution and the BatchNorm behind it, as one convolution; by NumPy, since MindSpore's products with
+    a row are slow."""
+    tensors = [{name: p.asnumpy() for name, p in cell.parameters_and_names()} for cell in (convolution, norm)]
+    weight, bias = normalisation.folded(*tensors, norm.eps, np.dtype(np.float32))
+    return Tensor.from_numpy(weight), Tensor.from_numpy(bias)
 
 
 def max_pool3d(x: Tensor, kernel: Sizes, stride: Sizes, padding: Padding | None = NONE) -> Tensor:

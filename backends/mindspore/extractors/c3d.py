@@ -25,7 +25,7 @@ class Network(ClipNetwork):
         x = channels_last(clips)
         for number, names in enumerate(STAGES, 1):
             for name in names:
-                x = ops.relu(getattr(self, name)(x))
+                x = getattr(self, name)(x, relu=True)
             x = max_pool3d(x, *pool(number))
         x = x.transpose(0, 4, 1, 2, 3)
         return ops.relu(self.fc6(x.reshape(x.shape[0], -1)))

@@ -19,7 +19,7 @@ class Unit(nn.Cell):
         self.bn = BatchNorm3d(outputs, eps)
 
     def construct(self, x: Tensor) -> Tensor:
-        return ops.relu(self.conv3d.normalised(x, self.bn))
+        return self.conv3d.normalised(x, self.bn, relu=True)
 
 
 class Pool(nn.Cell):
@@ -49,7 +49,7 @@ class Mixed(nn.Cell):
     def of_one_input(self, x: Tensor) -> tuple[Tensor, ...]:
         """b0, b1a and b2a: one convolution of 1x1x1, by the weights of all three."""
         weights, biases = zip(*(folded(unit.conv3d, unit.bn) for unit in (self.b0, self.b1a, self.b2a)))
-        y = ops.relu(self.b0.conv3d.convolved(x, ops.cat(weights), ops.cat(biases)))
+        y = self.b0.conv3d.convolved(x, ops.cat(weights), ops.cat(biases), relu=True)
         return ops.split(y, [bias.shape[0] for bias in biases], -1)
 
 

@@ -43,8 +43,8 @@ class Bottleneck(nn.Cell):
         self.projected = block.projected
 
     def construct(self, x: Tensor) -> Tensor:
-        y = ops.relu(self.conv1.normalised(x, self.bn1))
-        y = ops.relu(self.conv2.normalised(y, self.bn2))
+        y = self.conv1.normalised(x, self.bn1, relu=True)
+        y = self.conv2.normalised(y, self.bn2, relu=True)
         y = self.conv3.normalised(y, self.bn3)
         if self.projected:
             convolution, norm = self.downsample
@@ -66,7 +66,7 @@ class Network(ClipNetwork):
 
     def construct(self, clips: Tensor) -> Tensor:
         """Features of normalised clips: (B, C, F, H, W) -> (B, 2048)."""
-        x = ops.relu(self.conv1.normalised(channels_last(clips), self.bn1))
+        x = self.conv1.normalised(channels_last(clips), self.bn1, relu=True)
         x = max_pool3d(x, (2, 3, 3), (2, 2, 2))
         for block in self.layer1:
             x = block(x)

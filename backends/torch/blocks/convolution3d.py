@@ -24,17 +24,22 @@ class Conv3d(nn.Conv3d):
         super().__init__(inputs, outputs, kernel, stride, bias=bias)
         self.around = padding
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.convolved(x, self.weight, self.bias)
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+        return self.convolved(x, self.weight, self.bias, relu)
 
-    def normalised(self, x: Tensor, norm: BatchNorm3d) -> Tensor:
-        """norm(self(x)); in evaluation folded into one convolution, of the weights as they are at this moment."""
-        return norm(self(x)) if norm.training else self.convolved(x, *folded(self, norm))
+    def normalised(self, x: Tensor, norm: BatchNorm3d, relu: bool = False) -> Tensor:
+        """norm(self(x)); in evaluation folded into one convolution, of the weights as they are at this moment; with a ReLU behind
+        it, or not."""
+        if norm.training:
+            y = norm(self(x))
+            return F.relu(y) if relu else y
+        return self.convolved(x, *folded(self, norm), relu)
 
-    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
         """This convolution with other weights."""
         x, around = _padded(x, self.around or same_padding(x.shape[2:], self.kernel_size, self.stride))
-        return F.conv3d(x, weight, bias, self.stride, around)
+        y = F.conv3d(x, weight, bias, self.stride, around)
+        return F.relu(y, inplace=True) if relu else y
 
 
 class BatchNorm3d(nn.BatchNorm3d):

@@ -25,7 +25,7 @@ class Network(ClipNetwork):
         x = channels_last(clips)
         for number, names in enumerate(STAGES, 1):
             for name in names:
-                x = F.relu(getattr(self, name)(x), inplace=True)
+                x = getattr(self, name)(x, relu=True)
             x = max_pool3d(x, *pool(number))
         return F.relu(self.fc6(x.contiguous().flatten(1)))
 

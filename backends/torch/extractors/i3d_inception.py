@@ -21,7 +21,7 @@ class Unit(nn.Module):
         self.bn = BatchNorm3d(outputs, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv3d.normalised(x, self.bn), inplace=True)
+        return self.conv3d.normalised(x, self.bn, relu=True)
 
 
 class Pool(nn.Module):
@@ -52,7 +52,7 @@ class Mixed(nn.Module):
         """b0, b1a and b2a in evaluation: one convolution of 1x1x1, by the weights of all three."""
         units = (self.b0, self.b1a, self.b2a)
         weights, biases = zip(*(folded(unit.conv3d, unit.bn) for unit in units))
-        y = F.relu(self.b0.conv3d.convolved(x, torch.cat(weights), torch.cat(biases)), inplace=True)
+        y = self.b0.conv3d.convolved(x, torch.cat(weights), torch.cat(biases), relu=True)
         return [channels_last(part) for part in y.split([len(bias) for bias in biases], 1)]
 
 

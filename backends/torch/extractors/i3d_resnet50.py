@@ -42,8 +42,8 @@ class Bottleneck(nn.Module):
         self.projected = block.projected
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.conv1.normalised(x, self.bn1), inplace=True)
-        y = F.relu(self.conv2.normalised(y, self.bn2), inplace=True)
+        y = self.conv1.normalised(x, self.bn1, relu=True)
+        y = self.conv2.normalised(y, self.bn2, relu=True)
         y = self.conv3.normalised(y, self.bn3)
         if self.projected:
             convolution, norm = self.downsample
@@ -65,7 +65,7 @@ class Network(ClipNetwork):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Features of normalised clips: (B, C, F, H, W) -> (B, 2048)."""
-        x = F.relu(self.conv1.normalised(channels_last(clips), self.bn1), inplace=True)
+        x = self.conv1.normalised(channels_last(clips), self.bn1, relu=True)
         x = max_pool3d(x, (2, 3, 3), (2, 2, 2))
         for block in self.layer1:
             x = block(x)
