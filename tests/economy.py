@@ -1,6 +1,6 @@
 """How a test run spends cores and memory: a core for each process, what is shared together, the longest first.
 
-With `pytest --numprocesses N` the unit of work is a file, or, of the published cases, whose networks are large, a method.
+With `pytest --numprocesses N` the unit of work is a file, or, of the published cases, whose networks are large, a model.
 """
 from __future__ import annotations
 
@@ -57,27 +57,26 @@ def case_of(nodeid: str) -> str:
 
 
 @cache
-def methods() -> tuple[str, ...]:
-    """As file names have them."""
+def models() -> tuple[str, ...]:
+    """Methods and extractors, as file names have them."""
     import wvad_core as wv
-    from wvad_core.registry import module_name
 
-    return tuple(map(module_name, wv.list_methods()))
+    return tuple(name.replace("-", "_") for name in (*wv.list_methods(), *wv.list_extractors()))
 
 
 def unit(nodeid: str) -> str:
-    """What runs in one process: what tests/published has of a method, or a file."""
+    """What runs in one process: what tests/published has of a model, or a file."""
     path = Path(nodeid.partition("::")[0])
     name = case_of(nodeid) or path.stem.removeprefix("test_")
-    of_method = [method for method in methods() if f"{name}_".startswith(f"{method}_")]
-    return of_method[0] if of_method and path.parent.name == "published" else path.stem
+    of_model = [model for model in models() if f"{name}_".startswith(f"{model}_")]
+    return of_model[0] if of_model and path.parent.name == "published" else path.stem
 
 
 def order(item: pytest.Item) -> tuple[int, int, int]:
-    """The longest units first; in one of a method, case by case from the largest on, and backend by backend."""
+    """The longest units first; in one of a model, case by case from the largest on, and backend by backend."""
     name, given = unit(item.nodeid), getattr(item, "callspec", None)
     rank = FIRST.index(name) if name in FIRST else len(FIRST)
-    if name not in methods():
+    if name not in models():
         return rank, 0, 0
     backend = given and (given.params.get("backend") or given.params.get("framework"))
     case = case_of(item.nodeid)

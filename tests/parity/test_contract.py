@@ -20,7 +20,7 @@ FILES = {name: {str(path.relative_to(folder).with_suffix("")).replace("/", ".") 
 OWN_FILES = {
     "torch": {"kernels", "precision"},                                    # oneDNN's, and bf16 on the processors that have it
     "mindspore": {"any_length", "requirements",                           # graphs for any length; numpy < 2
-                  "blocks.activations", "blocks.head_axes", "blocks.parameters"},  # its own, see below
+                  "blocks.head_axes", "blocks.parameters"},  # its own, see below
 }
 FAST = {"routes", "blocks.minimal_filtering"}  # which kernels are fast, and how: each its own
 MODULES = sorted((FILES["torch"] & FILES["mindspore"]) - FAST)
@@ -33,6 +33,7 @@ ONLY = {
     ("blocks.attention", "torch"): {"softmax_attention", "decay_attention", "windowed_attention"},   # functions suffice
     ("isolation", "torch"): {"full_float32", "on_cpu_by_default"},                # what MindSpore has one of
     ("blocks.losses", "mindspore"): {"log_sigmoid"},                              # it has none
+    ("blocks.activations", "mindspore"): {"gelu"},                               # its own approximates
     ("parallel", "mindspore"): {"averaged"},                                     # the mean of the gradients itself
     ("parallel", "torch"): {"averaging", "gradients", "local_rank"},             # DistributedDataParallel makes it
     ("training", "torch"): {"optimiser"},                                        # PyTorch's own classes of them

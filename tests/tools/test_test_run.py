@@ -124,7 +124,7 @@ def test_each_of_several_processes_has_a_core_and_a_thread(number):
 
 def test_the_units_begun_first_are_there():
     files = {path.stem for path in (ROOT / "tests").glob("*/test_*.py")}
-    assert set(economy.FIRST) <= files | set(economy.methods())
+    assert set(economy.FIRST) <= files | set(economy.models())
 
 
 LARGE = """
