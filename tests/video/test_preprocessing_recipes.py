@@ -5,6 +5,8 @@ import sys
 import pytest
 
 import wvad_core as wv
+from wvad_core.blocks.configuration import configure
+from wvad_core.registry import model_specification
 from wvad_core.video.recipe import from_dict
 
 RTFM = {"extractor": "i3d-resnet50", "scale": "kinetics", "resize": "short side 256", "filter": "bilinear", "centre": "round",
@@ -23,6 +25,16 @@ def test_what_a_recipe_says_of_itself_makes_it_again(name, tmp_path):
     recipe = wv.video.find_recipe(name)
     (tmp_path / "own.json").write_text(json.dumps(recipe.as_dict()))
     assert wv.video.find_recipe(tmp_path / "own.json") == recipe == from_dict(recipe.as_dict())
+
+
+@pytest.mark.parametrize("name", wv.video.recipes())
+def test_a_recipes_extractor_takes_its_settings_and_clips(name):
+    """A last clip of fewer frames too, where the recipe may give one."""
+    recipe = wv.video.find_recipe(name)
+    spec = model_specification(recipe.extractor)
+    config = configure(spec.Config, {**recipe.settings, "scale": recipe.scale}, recipe.extractor)
+    for frames in (16, 1 if recipe.tail == "partial" else 16):
+        spec.clip_sizes(config).check((frames, recipe.crop, recipe.crop), recipe.extractor)
 
 
 def test_ones_own_in_toml(tmp_path):
