@@ -18,7 +18,7 @@ from wvad_core import registry
 from wvad_core.cli import extract as command
 from wvad_core.data.demo import default_method, demo_checkpoint
 from wvad_core.data.video_features import header
-from wvad_core.errors import Failure
+from wvad_core.errors import Failure, Terminated
 from wvad_core.extraction import extracting
 from wvad_core.extraction.feature_folder import FeatureFolder
 from wvad_core.extraction.growing_array import GrowingArray
@@ -231,6 +231,23 @@ def test_a_full_disk_ends_it_at_once_and_leaves_no_part(world, monkeypatch):
     with pytest.raises(Failure, match=r"v0.npy: cannot be written \(No space left on device\)$"):
         world.run()
     assert set(world.files()) == {"features.json"}
+
+
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt, Terminated])
+def test_an_interrupted_extraction_leaves_no_part_and_goes_on(stopped, world, monkeypatch):
+    def interrupted(self, clips):
+        taken.append(None)
+        if len(taken) == 4:  # the second snippet of the second video
+            raise stopped
+        return features(self, clips)
+
+    taken, features, before = [], wv.Extractor.features, set(threading.enumerate())
+    with monkeypatch.context() as patched, pytest.raises(stopped):
+        patched.setattr(wv.Extractor, "features", interrupted)
+        world.run()
+    assert set(world.files()) == {"v0.npy", "features.json"} and set(threading.enumerate()) == before
+    world.run()
+    assert np.array_equal(np.load(world.output / "v1.npy"), expected(world, "v1"))
 
 
 def test_a_folder_of_pictures_and_a_file_give_the_same_features(world, tmp_path):

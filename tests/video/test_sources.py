@@ -1,7 +1,6 @@
 """Frames of files, folders of pictures, iterables and addresses: which, in which order, how often, and what is counted."""
 import http.server
 import threading
-import time
 from contextlib import contextmanager
 
 import drawn
@@ -197,16 +196,14 @@ def test_a_stream_that_stops_answering_is_told_and_what_came_is_given(tmp_path):
     def half(handler):
         sending(content[:len(content) // 2], len(content))(handler)
         handler.wfile.flush()
-        asleep.wait(20)
+        asleep.wait(60)
 
     content, asleep = drawn.write(tmp_path / "a.ts", drawn.frames(40, 96, 128)).read_bytes(), threading.Event()
     with served(half) as address:
-        source = containers.stream(address, patience=0.5)
-        begun = time.monotonic()
+        source = containers.stream(address, patience=1.5)
         given = len(list(source))
         asleep.set()
-        assert time.monotonic() - begun < 15 and 4 < given < 40
-        assert source.remarks() == ["1 damaged packet", "ends early: no answer within 0.5 s"]
+        assert 4 < given < 40 and source.remarks() == ["1 damaged packet", "ends early: no answer within 1.5 s"]
 
 
 @pytest.mark.parametrize("address, why", [("http://127.0.0.1:1/a.mp4", "Connection refused"), ("rtsp://127.0.0.1:1/a", "Connection refused"),

@@ -30,7 +30,7 @@ class Pictures(Source):
         for index, group in enumerate(self.files):
             planes = [_read(file, "RGB" if len(group) == 1 else "L") for file in group]
             if len({plane.shape for plane in planes}) > 1:
-                raise InputError(f"{group[0]} and {group[1].name} differ in size, expected the flow of one frame")
+                raise InputError(f"{group[0]} and {group[-1].name} differ in size, expected the flow of one frame")
             yield planes[0] if len(planes) == 1 else np.stack(planes, axis=2), time_of(index, self.frame_rate)
 
 

@@ -143,7 +143,7 @@ def _read(path: Path) -> Any:
         if path.suffix == ".json":
             return json.loads(text)
         try:
-            import tomllib
+            import tomllib  # type: ignore[import-not-found]
         except ImportError:  # Python 3.10
             import tomli as tomllib  # type: ignore[no-redef,import-not-found]
         return tomllib.loads(text)

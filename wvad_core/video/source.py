@@ -42,7 +42,8 @@ class Source:
         self.frames = self.damaged = 0
         self.sizes, self.early_end = {}, ""
         for frame, time in self._frames():
-            self.sizes.setdefault(frame.shape[:2], self.frames)
+            height, width, _ = frame.shape
+            self.sizes.setdefault((height, width), self.frames)
             self.frames += 1
             yield frame, time
         if not self.frames:
