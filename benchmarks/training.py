@@ -138,11 +138,15 @@ def published_batch(folder: Path, segments: int, crops: int) -> Array:
 
 
 def loading(method: str, rounds: int) -> None:
-    """Print a line on the loading of a batch, from files that the system holds in memory; the cache has been built."""
+    """Print a line on the loading of a batch, from files that the system holds in memory.
+
+    The cache has been built and its values have been read once, which is when their checksums are compared.
+    """
     recipe, dim = recipe_of(method, False), specification(method).Config().feature_dim
     with tempfile.TemporaryDirectory() as folder:
         table = random_videos.write(Path(folder), {"train": 2 * LOADED}, SNIPPETS, CROPS, dim)
         training_set = TrainingSet(Dataset.open(table, folder, "train"), recipe.segments, cache=Path(folder, "cache"))
+        training_set.batch(0, LOADED, 0, "all")
         count, crops = itertools.count(), CROPS if recipe.crops == "all" else 1
         seconds = in_turn({"published": lambda: published_batch(Path(folder), recipe.segments, crops),
                            "ours": lambda: training_set.batch(next(count), LOADED, 0, recipe.crops)},

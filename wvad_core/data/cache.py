@@ -123,7 +123,7 @@ class Room:
 class CachedVideo:
     """A video in a cache, which is read when it is indexed, by a crop's number or a slice of them.
 
-    shape: (N, T, D). digests: the hashes of its crops.
+    shape: (N, T, D). checksums: those of its crops.
     """
     videos: CachedVideos
     number: int
@@ -133,8 +133,8 @@ class CachedVideo:
         return self.videos.layout.shapes[self.number]
 
     @property
-    def digests(self) -> tuple[bytes, ...]:
-        return self.videos.file.digests(self.number)
+    def checksums(self) -> tuple[bytes, ...]:
+        return self.videos.file.checksums(self.number)
 
     def __len__(self) -> int:
         return self.shape[0]

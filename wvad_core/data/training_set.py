@@ -103,7 +103,7 @@ class TrainingSet:
         """The names of a normal and an abnormal video that have the same features, for each such pair."""
         alike: dict[object, list[int]] = {}
         for video, features in enumerate(self.features):
-            key = features.digests if isinstance(features, CachedVideo) else features[0, 0].tobytes()
+            key = features.checksums if isinstance(features, CachedVideo) else features[0, 0].tobytes()
             alike.setdefault(key, []).append(video)
         return [(self.names[one], self.names[other]) for videos in alike.values()
                 for one in videos for other in videos if (self.labels[one], self.labels[other]) == (0, 1)
