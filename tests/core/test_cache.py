@@ -500,7 +500,7 @@ def test_a_killed_builder_is_in_nobodys_way(source, tmp_path):
 def test_too_little_space_is_refused_before_anything_is_written(source, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**12, 10**12 - 10**9, 10**9))
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(Failure) as caught:
         cached(tmp_path / "cache", opened(source), "200 segments", [(10, 200, 1024)] * 1610, pytest.fail, pytest.fail)
     assert str(caught.value) == (f"{tmp_path / 'cache'}: caching 1610 videos as 200 segments needs 13.2 GB and 1.0 GB are "
                                  "free, expected as much or another folder")

@@ -8,6 +8,7 @@ import pytest
 import wvad_core as wv
 from wvad_core.data import Dataset, TrainingSet, demo, demo_scenes, load_table
 from wvad_core.data.annotations import TABLES
+from wvad_core.errors import Failure
 from wvad_core.registry import specification
 
 AUC = {"adplg": 0.94661, "ar-net": 0.96871, "bn-wvad": 0.97199, "rtfm": 0.96985, "saa": 0.95235, "ssrl": 0.95176,
@@ -134,7 +135,7 @@ def test_an_empty_folder_is_filled(tmp_path):
 
 
 @pytest.mark.parametrize("raised, seen", [(KeyboardInterrupt(), KeyboardInterrupt), (RuntimeError(), RuntimeError),
-                                          (OSError(28, "No space left on device"), wv.InputError)])
+                                          (OSError(28, "No space left on device"), Failure)])
 def test_whole_or_not_at_all(tmp_path, monkeypatch, raised, seen):
     saved, save = [], np.save
 

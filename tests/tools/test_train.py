@@ -1,7 +1,6 @@
 """tools/train.py on a small dataset: what a run leaves, what it says, and what it refuses."""
 import json
 import re
-import shutil
 import sys
 
 import numpy as np
@@ -458,58 +457,6 @@ def test_a_run_killed_while_it_is_told_to_go_on_is_told_again(stopped, capsys, m
     assert "its recipe.steps is 9, that of this one 6" in ends(2, ["--resume", "run"], capsys)
     ends(0, ["--resume", "run", "steps=9"], capsys)
     same_run(stopped, stopped.parent / "whole")
-
-
-def rewritten(path, **values):
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def with_recipe(folder, **values):
-    rewritten(folder / "recipe.json", recipe=json.loads((folder / "recipe.json").read_text())["recipe"] | values)
-
-
-def of_another_run(folder, name, *more):
-    with pytest.raises(SystemExit):
-        process.run(tool.main, words(*more, output="other"))
-    shutil.copy(folder.parent / "other" / name, folder / name)
-
-
-SPOILED = {
-    "no state": (lambda run: (run / STATE).unlink(), "run: has no state.safetensors to go on from"),
-    "state cut": (lambda run: (run / STATE).write_bytes((run / STATE).read_bytes()[:-8]), STATE),
-    "state no state": (lambda run: shutil.copy(run / BEST, run / STATE), "not a state that this library has written"),
-    "state of another run": (lambda run: of_another_run(run, STATE, "channels=32"),
-                             "the state of another run, its recipe.settings.channels is 32, that of this one 16"),
-    "state of other steps": (lambda run: of_another_run(run, STATE, "evaluate_every=1", "steps=3"),
-                             "the state of another run, its recipe.steps is 3, that of this one 6"),
-    "no recipe": (lambda run: (run / "recipe.json").unlink(), "recipe.json: cannot be read"),
-    "recipe cut": (lambda run: (run / "recipe.json").write_text("{"), "recipe.json: not JSON"),
-    "recipe a list": (lambda run: (run / "recipe.json").write_text("[]"), "recipe.json: not what a training run writes"),
-    "recipe a number": (lambda run: rewritten(run / "recipe.json", recipe=3), "recipe.json: not what a training run writes"),
-    "recipe of no method": (lambda run: rewritten(run / "recipe.json", method="bn"), "recipe.json: not what"),
-    "recipe with a number for a name": (lambda run: rewritten(run / "recipe.json", features=3), "recipe.json: not what"),
-    "recipe out of range": (lambda run: with_recipe(run, steps=0), "recipe.json: not what a training run writes (setting steps"),
-    "recipe of another run": (lambda run: with_recipe(run, steps=9),
-                              f"{STATE}: the state of another run, its recipe.steps is 6, that of this one 9"),
-    "history cut": (lambda run: (run / HISTORY).write_text(""), f"{HISTORY}: has 0 bytes, expected the"),
-    "history altered": (lambda run: (run / HISTORY).write_text((run / HISTORY).read_text().replace("1", "2")),
-                        f"{HISTORY}: not the history that {STATE} was written with"),
-    "best cut": (lambda run: (run / BEST).write_bytes(b"{"), f"{BEST}: not a whole safetensors file"),
-    "best of another run": (lambda run: of_another_run(run, BEST, "channels=32"),
-                            f"{BEST}: not the weights of this run; without that file, --resume writes it anew")}
-
-
-@pytest.mark.parametrize("spoil, message", SPOILED.values(), ids=SPOILED)
-def test_a_run_that_cannot_go_on_says_so_in_a_line_and_changes_nothing(stopped, capsys, spoil, message):
-    spoil(stopped)
-    capsys.readouterr()
-    before = everything(stopped)
-    with pytest.raises(SystemExit) as end:
-        process.run(tool.main, ["--resume", "run"])
-    printed = capsys.readouterr().err
-    assert end.value.code == 2 and printed.startswith("error: ") and len(printed.splitlines()) == 1
-    assert message in printed
-    assert everything(stopped) == before
 
 
 def test_fine_tuning_says_what_is_taken_and_what_is_fresh(videos, capsys):

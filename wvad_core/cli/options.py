@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import InputError
+from ..files import cannot_write
 
 FRAMEWORKS = ("torch", "mindspore")
 """The backends that are looked for where none is named, each by the package that it is named after."""
@@ -74,9 +75,10 @@ def setting(word: str) -> tuple[str, Any]:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise InputError unless files can be written into `folder`, which need not exist yet. Nothing is left behind."""
+    """Raise InputError, or Failure on a full disk, unless files can be written into `folder`, which need not exist yet.
+    Nothing is left behind."""
     try:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise cannot_write(folder, error) from error

@@ -78,8 +78,8 @@ def cached(folder: str | Path | None, dataset: Dataset, form: str, shapes: Seque
     shapes: of what is made of each, (N, T, D). Of one shape, those in memory are one array.
     fill: calls what it is given with each video's number and values. What it raises is raised here, and no file is left.
     say: takes a line on the size before a file is built, one when another run is waited for, one for a damaged file.
-    Raises InputError when the folder cannot be written, is not the user's own, or has too little space, or when the
-    dataset's files cannot be read or change while they are; Failure when the disk is full.
+    Raises InputError when the folder cannot be written, or is not the user's own, or when the dataset's files cannot be read
+    or change while they are; Failure when the disk is full, or has too little space.
     """
     if folder is not None:
         return CachedVideos(Path(folder), dataset, form, Layout(shapes), fill, say)
@@ -280,8 +280,8 @@ def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
 def _check_space(folder: Path, what: str, size: int, say: Callable[[str], None]) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise InputError(f"{folder}: caching {what} needs {_amount(size)} and {_amount(free)} are free, "
-                         "expected as much or another folder")
+        raise Failure(f"{folder}: caching {what} needs {_amount(size)} and {_amount(free)} are free, "
+                      "expected as much or another folder")
     say(f"caching {what}: {_amount(size)} in {folder}")
 
 

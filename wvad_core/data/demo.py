@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..files import cannot_write
 from ..progress import progress_bar
 from ..registry import module_name
 from . import demo_scenes
@@ -57,7 +58,7 @@ def demo_features(folder: str | Path | None = None, layout: str = "crops") -> Pa
     layout: what a video's features are: "crops", "single" or "patches" (see `LAYOUTS`).
     folder: by default one in the user's cache (see cache.py), of this version of the demo set.
     The folder appears whole or not at all; several processes may ask for it at once.
-    Raises InputError when it cannot be written, or holds other files without the demo set's.
+    Raises InputError when it cannot be written, or holds other files without the demo set's; Failure on a full disk.
     """
     folder = Path(folder) if folder is not None else _cache(layout)
     if _is_complete(folder, layout):
@@ -74,7 +75,7 @@ def demo_features(folder: str | Path | None = None, layout: str = "crops") -> Pa
         temporary.rename(folder)
     except OSError as error:
         if not _is_complete(folder, layout):  # else another process was first
-            raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+            raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
