@@ -18,7 +18,7 @@ from .checkpoints import formats
 from .checkpoints.assumed import Assumed
 from .checkpoints.contents import describe
 from .errors import InputError, one_line
-from .registry import EXTRACTORS, ExtractorSpecification
+from .registry import ExtractorSpecification, extractor_specification
 
 Array = np.ndarray
 C = TypeVar("C", bound=ExtractorConfig, covariant=True)
@@ -67,7 +67,7 @@ class Extractor(Generic[C]):
     @property
     def specification(self) -> ExtractorSpecification:
         """That of the extractor."""
-        return EXTRACTORS.specification(self.name)
+        return extractor_specification(self.name)
 
     @property
     def clip_sizes(self) -> ClipSizes:

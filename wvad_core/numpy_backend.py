@@ -12,7 +12,7 @@ from .blocks.configuration import Config, ExtractorConfig, Settings
 from .blocks.tensors import Scope
 from .data.batches import Batch
 from .errors import InputError
-from .registry import EXTRACTORS, ExtractorSpecification, MethodSpecification, specification
+from .registry import ExtractorSpecification, MethodSpecification, extractor_specification, specification
 
 Array = np.ndarray
 
@@ -55,7 +55,7 @@ class ClipNetwork:
     @property
     def specification(self) -> ExtractorSpecification:
         """That of the extractor. Looked up, since no module can be copied or pickled."""
-        return EXTRACTORS.specification(self.name)
+        return extractor_specification(self.name)
 
     def __call__(self, clips: Array) -> Array:
         """Features in evaluation mode: (B, C, F, H, W) -> (B, D)."""

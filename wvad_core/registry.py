@@ -56,10 +56,11 @@ class Paper:
 class Specification:
     """What the specification module of any model offers: `wvad_core.methods` says what each part is.
 
-    Parts without a default are required. module: the one that they are from. KIND: what a model of the kind is called;
-    OUTPUT: what it computes, in words; CONFIG: what its Config is derived from.
+    Parts without a default are required. module: the one that they are from. KIND: what a model of the kind is called,
+    LABEL: what its name is the name of; OUTPUT: what it computes, in words; CONFIG: what its Config is derived from.
     """
     KIND: ClassVar[str] = "model"
+    LABEL: ClassVar[str] = "model"
     OUTPUT: ClassVar[str] = "outputs"
     CONFIG: ClassVar[type[configuration.Settings]] = configuration.Settings
     name: str
@@ -82,7 +83,7 @@ class Specification:
 @dataclass(eq=False, kw_only=True)
 class MethodSpecification(Specification):
     """What the specification module of a method offers."""
-    KIND, OUTPUT, CONFIG = "detector", "scores", configuration.Config
+    KIND, LABEL, OUTPUT, CONFIG = "detector", "method", "scores", configuration.Config
     losses: Callable[..., dict[str, Any]]
     loss_weights: Callable[[Any], Mapping[str, float]] = lambda config: {}
     PROBABILITIES: bool = True
@@ -101,7 +102,7 @@ class MethodSpecification(Specification):
 @dataclass(eq=False, kw_only=True)
 class ExtractorSpecification(Specification):
     """What the specification module of an extractor offers."""
-    KIND, OUTPUT, CONFIG = "extractor", "features", configuration.ExtractorConfig
+    KIND, LABEL, OUTPUT, CONFIG = "extractor", "extractor", "features", configuration.ExtractorConfig
     clip_sizes: Callable[[Any], ClipSizes]
 
 
@@ -243,6 +244,11 @@ def models_named(name: str) -> Models:
 def model_specification(name: str) -> Specification:
     """The specification of a method or an extractor. Raises InputError as `specification`."""
     return models_named(name).specification(name)
+
+
+def extractor_specification(name: str) -> ExtractorSpecification:
+    """The specification of an extractor. Raises InputError as `specification`."""
+    return EXTRACTORS.specification(name)
 
 
 def extractors() -> Iterator[tuple[str, ExtractorSpecification]]:

@@ -5,11 +5,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import mean_colour
 import numpy as np
 import pytest
 
 import wvad_core as wv
-from wvad_core import extractor, numpy_backend, registry
+from wvad_core import registry
 from wvad_core.checkpoints.contents import Contents
 from wvad_core.checkpoints.identification.recognition import identify
 from wvad_core.cli.methods import main as list_methods
@@ -239,48 +240,20 @@ def test_a_backend_without_a_network_says_so(methods, install, framework):
         f"method dot-product has no network for the {framework} backend")
 
 
-EXTRACTOR = """
-    from dataclasses import dataclass
-    from wvad_core.blocks import configuration
-    from wvad_core.blocks.clips import ClipSizes
-    from wvad_core.blocks.tensors import Parameter
-
-    @dataclass(frozen=True)
-    class Config(configuration.ExtractorConfig):
-        in_channels: int = 3
-        scale: str = configuration.one_of("raw", "symmetric")
-
-        @property
-        def feature_dim(self):
-            return self.in_channels
-
-    def parameters(config):
-        return {"weight": Parameter((config.in_channels,), value=2.0)}
-
-    def clip_sizes(config):
-        return ClipSizes(published=(4, 8, 8), least=(2, 1, 1))
-
-    def forward(clips, p, config):
-        return clips.mean((2, 3, 4)) * p["weight"]
-
-    class Network:
-        pass
-    """
+EXTRACTOR = Path(mean_colour.__file__).read_text()
 
 
 def test_extractors_are_found_in_the_same_way(install, monkeypatch):
     extractors = Models("extractors", ExtractorSpecification)
     monkeypatch.setattr(registry, "EXTRACTORS", extractors)
-    monkeypatch.setattr(extractor, "EXTRACTORS", extractors)
-    monkeypatch.setattr(numpy_backend, "EXTRACTORS", extractors)
     install("others", {"wvad.extractors": ["mean-colour = others_mean"], "wvad.extractors.abacus": ["mean-colour = others_mean"]},
-            {"others_mean": EXTRACTOR})
+            {"others_mean": EXTRACTOR + "\n\nclass Network:\n    pass\n"})
     assert "mean-colour" in wv.list_extractors() and "mean-colour" not in wv.list_methods()
     assert registry.network_module("mean-colour", "abacus", "wvad_core").Network
     made = wv.create("mean-colour")
     assert type(made) is wv.Extractor and made.config.feature_dim == 3
     clips = np.random.default_rng(0).integers(0, 256, (5, 2, 3, 4, 3)).astype(np.uint8)
-    assert np.allclose(made.features(clips), 2 * clips.mean((1, 2, 3)))
+    assert np.allclose(made.features(clips), 2 * clips.mean((1, 2, 3)) / 127.5 - 2)
     assert refusal(wv.create, "mean-color").startswith("unknown extractor 'mean-color' (did you mean mean-colour?); the extractors")
     assert refusal(extractors.specification, "mean").startswith("unknown extractor 'mean'")
 

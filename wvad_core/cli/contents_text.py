@@ -16,6 +16,7 @@ from ..checkpoints.contents import Contents, completed
 from ..checkpoints.identification.recognition import Checkpoint
 from ..data.companions import parse_companions, read_companions
 from ..errors import one_line
+from ..registry import model_specification
 
 WIDTH = 110
 ROWS = 40
@@ -34,19 +35,20 @@ def about_file(source: Path, format_name: str) -> list[str]:
 
 
 def about(checkpoint: Checkpoint, contents: Contents) -> list[str]:
-    """The method, its configuration, and what of the tensors is used."""
+    """The model, its configuration, and what of the tensors is used."""
     behind = f" behind {checkpoint.prefix}" if checkpoint.prefix else ""
     how = f"by its metadata, written by version {one_line(contents.metadata['version'], 20)}" if checkpoint.described else (
         f"by its tensors, which have {checkpoint.names} names{behind}")
     assumed = checkpoint.assumed
     shown = {name: value for name, value in checkpoint.config.as_dict().items() if name not in assumed.settings}
-    lines = [line("method", f"{checkpoint.method}, {how}"), line("settings", settings(shown)),
+    spec = model_specification(checkpoint.method)
+    lines = [line(spec.LABEL, f"{checkpoint.method}, {how}"), line("settings", settings(shown)),
              line("by default", settings(assumed.settings) + "; no tensor shows these" if assumed.settings else ""),
              line("or", "; ".join(assumed.alternatives) + ", whose scores are the same" if assumed.alternatives else ""),
              line("tensors", counted(contents.tensors)), line("not used", some(checkpoint.dropped)),
              line("zeros", some(assumed.zeros) + ", which the file does not have" if assumed.zeros else ""),
              line("fresh", some(assumed.fresh) + ", a part that the file does not have" if assumed.fresh else ""),
-             line("note", f"scores depend on what the file does not say: {assumed.in_scores()}" if assumed.scored else ""),
+             line("note", f"{spec.OUTPUT} depend on what the file does not say: {assumed.in_scores()}" if assumed.scored else ""),
              line("note", assumed.altered())]
     return [text for text in lines if text]
 
