@@ -74,6 +74,8 @@ HOSTILE = {
     "no tuple": (file(described("'(2, 3)'")), NONE), "no order": (file(described(order="'True'")), NONE),
     "digits of another script": (file(described("(\u0662, \u0663)").encode(), 3), NONE),
     "no ASCII": (file(described().replace("descr", "d\xe9scr")), NONE),
+    "blanks of another script": (file(described().replace(", }", ",\xa0}")), NONE),
+    "a vertical tab": (file(described().replace(", }", ",\x0b}")), NONE),
     "a key twice": (file("{'shape': (2, 3), 'shape': (2, 3), 'shape': (2, 3)}"), NONE),
     "a key more": (file(described().replace("}", "'a': True}")), NONE), "a key less": (file("{'shape': (2, 3)}"), NONE),
     "words behind": (file(described() + "'a'"), NONE),

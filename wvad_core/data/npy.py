@@ -29,10 +29,10 @@ MOST = 1 << 34
 """Bytes of values that are taken: several times those of the longest videos, with all their crops."""
 BLOCK = 1 << 20
 """Bytes that are read at once where they are converted; as much as a processor's cache holds."""
-VALUE = r"'[^']{1,40}'|True|False|\([0-9L,\s]*\)"
-ENTRY = re.compile(rf"'(\w+)'\s*:\s*({VALUE})")
-HEADER = re.compile(rf"\{{(?:\s*'\w+'\s*:\s*(?:{VALUE})\s*(?:,|(?=\}}))){{3}}\s*\}}\s*")
-RECORDS = re.compile(r"\{\s*'descr'\s*:\s*[\[(]")
+VALUE = r"'[^']{1,40}'|True|False|\([0-9L, \t\n]*\)"
+ENTRY = re.compile(rf"'(\w+)'[ \t\n]*:[ \t\n]*({VALUE})")
+HEADER = re.compile(rf"\{{(?:[ \t\n]*'\w+'[ \t\n]*:[ \t\n]*(?:{VALUE})[ \t\n]*(?:,|(?=\}}))){{3}}[ \t\n]*\}}[ \t\n]*")
+RECORDS = re.compile(r"\{[ \t\n]*'descr'[ \t\n]*:[ \t\n]*[\[(]")
 DTYPE = re.compile(r"[<>|=]?[?biufcmMOSUV][0-9]{0,6}(\[[0-9a-zA-Z]{1,9}\])?")
 KINDS = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device"}
 
