@@ -155,6 +155,14 @@ def old_format(run):
     safetensors.write(run / STATE, dataclasses.replace(state, metadata=metadata))
 
 
+def stale(key, value):
+    """A state with other metadata, and the hash that it had."""
+    def spoil(run):
+        state = safetensors.read(run / STATE)
+        safetensors.write(run / STATE, dataclasses.replace(state, metadata=state.metadata | {key: value}))
+    return spoil
+
+
 NESTED = b"[" * 10**5 + b"]" * 10**5
 CRAFTED = {
     "moment of another shape": (tensor("trainer", "moment1.", lambda m: m[..., None]), "bias is float32 (16, 1), expected float32 (16,)"),
@@ -206,6 +214,8 @@ CRAFTED = {
     "another format": (old_format, f"{STATE}: a state in format 1, expected 2; another version of wvad wrote it"),
     "bit of the state": (bit_flip(STATE), "not a state that this library has written, or altered since"),
     "bit of the metadata": (bit_flip(STATE, 30), STATE),
+    "other digests of data": (stale("data", "{}"), f"{STATE}: not a state that this library has written, or altered since"),
+    "another position": (stale("position", "{}"), f"{STATE}: not a state that this library has written, or altered since"),
     "bit of best": (bit_flip(BEST), f"{BEST}: metadata and tensors do not have the hash"),
     "bit of last": (bit_flip(LAST), f"{LAST}: metadata and tensors do not have the hash"),
     "last no checkpoint": (lambda run: (run / LAST).write_bytes(b"x" * 100), f"{LAST}: not a whole safetensors file"),
