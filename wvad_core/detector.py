@@ -15,6 +15,7 @@ from .blocks.configuration import PUBLISHED_CROPS, Config
 from .checkpoints import formats
 from .checkpoints.assumed import Assumed
 from .checkpoints.contents import describe
+from .checkpoints.threshold import Threshold
 from .data.arrays import as_features
 from .data.batches import Batch
 from .errors import Failure, InputError
@@ -36,6 +37,7 @@ class Detector(Generic[C]):
     crops: how many crops videos have, where that is known: any other number is an error. Where it is not, a number that is
         not from 1 to 10 is (`Config.crops_of`); `dataclasses.replace(detector, crops=20)` takes more.
     assumed: what the file that it was loaded from does not say.
+    threshold: from which score on it raises an alarm, and what that is known from; None where that is not known (`wvad calibrate`).
     """
     method: str
     config: C
@@ -46,6 +48,7 @@ class Detector(Generic[C]):
     later: int = 0
     crops: int | None = None
     assumed: Assumed = Assumed()
+    threshold: Threshold | None = None
 
     @property
     def name(self) -> str:
@@ -67,7 +70,7 @@ class Detector(Generic[C]):
     def __reduce__(self) -> tuple[Any, ...]:
         built = (self.method, self.config, self.weights(), self.backend_name, self.backend.device(self.network),
                  self.precision)
-        rest = {name: getattr(self, name) for name in ("later", "crops", "assumed")}
+        rest = {name: getattr(self, name) for name in ("later", "crops", "assumed", "threshold")}
         return _unpickled, (built, rest, self.backend.random_state(self.network), memory_state(self.network.memory))
 
     def score(self, features: Any, raw: bool = False) -> Array:
@@ -137,7 +140,7 @@ class Detector(Generic[C]):
         other, before anything is written.
         """
         kind = formats.by_suffix(Path(path))
-        kind.write(Path(path), describe(self.weights(), self.method, self.config.as_dict(), self.assumed))
+        kind.write(Path(path), describe(self.weights(), self.method, self.config.as_dict(), self.assumed, self.threshold))
 
     def _check_batch(self, features: Array) -> None:
         self._check_width(features)

@@ -81,7 +81,8 @@ def from_checkpoint(checkpoint: Checkpoint, source: str, backend: str = "numpy",
     checkpoint.check_whole(source, allow_fresh)
     weights = as_computed(checkpoint.weights, model_specification(checkpoint.method).parameters(checkpoint.config))
     made = from_weights(checkpoint.method, checkpoint.config, weights, backend, device, precision, seed)
-    return replace(made, assumed=checkpoint.assumed)
+    known = {"threshold": checkpoint.threshold} if isinstance(made, Detector) else {}
+    return replace(made, assumed=checkpoint.assumed, **known)
 
 
 def from_published(name: str, state: Mapping[str, Array], backend: str = "numpy", device: str = "auto",
@@ -127,6 +128,8 @@ def export(model: Detector[Any] | Extractor[Any], path: str | Path) -> None:
                          f"{', '.join(known)}")
     metadata = {"method": model.name, "config": json.dumps(model.config.as_dict()), "version": version("wvad")}
     metadata |= model.assumed.metadata()
+    if threshold := getattr(model, "threshold", None):
+        metadata |= threshold.metadata()
     if hasattr(spec.module, "postprocess"):
         metadata["scores"] = "raw"
     try:

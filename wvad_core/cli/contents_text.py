@@ -45,6 +45,7 @@ def about(checkpoint: Checkpoint, contents: Contents) -> list[str]:
     lines = [line(spec.LABEL, f"{checkpoint.method}, {how}"), line("settings", settings(shown)),
              line("by default", settings(assumed.settings) + "; no tensor shows these" if assumed.settings else ""),
              line("or", "; ".join(assumed.alternatives) + ", whose scores are the same" if assumed.alternatives else ""),
+             line("threshold", checkpoint.threshold.text() if checkpoint.threshold else ""),
              line("tensors", counted(contents.tensors)), line("not used", some(checkpoint.dropped)),
              line("zeros", some(assumed.zeros) + ", which the file does not have" if assumed.zeros else ""),
              line("fresh", some(assumed.fresh) + ", a part that the file does not have" if assumed.fresh else ""),

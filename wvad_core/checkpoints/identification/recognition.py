@@ -12,9 +12,10 @@ from ...blocks.configuration import Config, configure
 from ...blocks.tensors import COUNTER, check
 from ...errors import InputError, listing
 from ...registry import Specification, extractors, list_extractors, list_methods, model_specification, specifications
-from .. import assumed
+from .. import assumed, threshold
 from ..assumed import Assumed
 from ..contents import Contents, description, is_hashed
+from ..threshold import Threshold
 from .fitting import Candidate, aligned, candidates, check_plausible, nothing_fits, without
 from .naming import CANONICAL, PUBLISHED, absent_parts, as_computed, canonical, check_numbers, naming, of_other_releases
 from .sizes import Solution, solve
@@ -30,6 +31,7 @@ class Checkpoint:
     network does not use. assumed: what neither metadata nor tensors show and nobody gave, and the weights that the file
     lacks, as a release may: a part that is published in a file of its own has fresh weights. Counters of training forwards
     that it lacks begin at 0, and are not listed. absent: the parts it lacks that scores are computed from.
+    threshold: that of a calibrated detector, unless settings are given that change its scores.
     """
     method: str
     config: Config
@@ -40,6 +42,7 @@ class Checkpoint:
     dropped: tuple[str, ...] = ()
     assumed: Assumed = Assumed()
     absent: tuple[str, ...] = ()
+    threshold: Threshold | None = None
 
     def check_whole(self, source: str, allow_fresh: bool) -> None:
         """Raise InputError where scores would be random and that is not allowed."""
@@ -76,7 +79,17 @@ def identify(contents: Contents, source: str, method: str | None = None, given: 
     check(contents.tensors, spec.parameters(config), source)
     check_numbers(contents.tensors, spec.parameters(config), source)
     return Checkpoint(found[0], config, contents.tensors, described=True,
-                      assumed=_described(contents, config, {*found[1]}, given, spec, source))
+                      assumed=_described(contents, config, {*found[1]}, given, spec, source),
+                      threshold=_threshold(contents, config, found[1], given, source))
+
+
+def _threshold(contents: Contents, config: Config, written: Mapping[str, Any], given: Mapping[str, Any],
+               source: str) -> Threshold | None:
+    """The threshold that the metadata have, where the scores are those that it was chosen by."""
+    found = threshold.read(contents.metadata, source)
+    as_written = configure(type(config), {**config.as_dict(), **written}, source)
+    changed = [name for name in given if name not in config.training_only and getattr(config, name) != getattr(as_written, name)]
+    return None if changed else found
 
 
 def _described(contents: Contents, config: Config, written: set[str], given: Mapping[str, Any], spec: Specification,
