@@ -64,3 +64,13 @@ def test_runs_on_other_videos(capsys, world, runs):
     fewer.save(world.root / "fewer")
     assert refused(capsys, runs[0], str(world.root / "fewer")) == (
         2, f"error: {world.root}/fewer: not of the same videos as {runs[0]}; not in {world.root}/fewer: {report.videos[0].name}\n")
+
+
+def test_a_page_is_written_where_it_is_asked_for(capsys, world, runs):
+    assert not list(world.root.rglob("comparison*"))
+    command.main(["compare", *runs, "--replicates", "10", "--output", str(world.root / "comparison")])
+    assert capsys.readouterr().out.endswith(f"\n\nwritten to {world.root}/comparison: report.html\n")
+    text = (world.root / "comparison" / "report.html").read_text()
+    assert "Comparison of 2 runs" in text and "Riot01" in text
+    code, message = refused(capsys, *runs, "--output", str(world.root / "own.csv"))
+    assert code == 2 and message.startswith(f"error: {world.root}/own.csv: cannot be written")

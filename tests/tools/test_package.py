@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"wvad_core": "wvad_core", "wvad_torch": "backends/torch", "wvad_mindspore": "backends/mindspore"}
-FILES = (".py", ".csv", ".safetensors", ".typed", ".html", ".css", ".js")
+FILES = (".py", ".csv", ".safetensors", ".typed", ".html", ".css", ".js", ".json")
 
 
 @pytest.fixture(scope="module")

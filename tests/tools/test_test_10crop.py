@@ -55,7 +55,7 @@ def test_output_on_the_terminal(capsys, world):
     assert f"{world.root}/features\n" in out
     assert f"{world.root}/weights.safetensors (sha256 {reference.about['weights_sha256'][:12]})\n" in out
     assert f"\n\n{reference.table()}\n\nscored in " in out
-    assert out.endswith(f"written to {world.root}/results: report.json, scores.npz and 8 pictures\n")
+    assert out.endswith(f"written to {world.root}/results: report.json, scores.npz, report.html and 8 pictures\n")
 
 
 def test_report(capsys, world):
@@ -90,8 +90,9 @@ def test_without_matplotlib(capsys, world, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     out = run(capsys, world)
-    assert out.endswith("report.json, scores.npz; no pictures, matplotlib is not installed: pip install matplotlib\n")
-    assert sorted(path.name for path in (world.root / "results").iterdir()) == ["report.json", "scores.npz"]
+    assert out.endswith("report.json, scores.npz, report.html; no pictures, matplotlib is not installed: pip install matplotlib\n")
+    assert sorted(path.name for path in (world.root / "results").iterdir()) == [
+        "report.html", "report.json", "scores.npz"]
 
 
 def test_without_output_nothing_is_written(capsys, world):
@@ -129,12 +130,12 @@ def test_one_class_only(capsys, world):
 
 
 def test_a_second_run_gives_the_same_bytes(capsys, world):
-    """All but the seconds."""
+    """All but the seconds, and the hash of what they are among."""
     found = []
     for _ in range(2):
         run(capsys, world)
         files = {path.name: path.read_bytes() for path in (world.root / "results").rglob("*") if path.is_file()}
-        files["report.json"] = re.sub(rb'"seconds": .*', b"", files["report.json"])
+        files["report.json"] = re.sub(rb'"(seconds|sha256)": .*', b"", files["report.json"])
         found.append(files)
     assert found[0] == found[1]
 

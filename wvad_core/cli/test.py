@@ -16,7 +16,7 @@ from ..data.companions import parse_companions
 from ..data.demo import DEMO
 from ..models import load_detector
 from ..registry import module_name
-from ..reports import pictures
+from ..reports import page, pictures, report_pages
 from ..scoring import evaluation
 from . import options
 
@@ -34,6 +34,7 @@ examples:
 
 An output folder gets report.json, scores.npz (NAME/scores and NAME/abnormal_fraction of each video,
 a number for each 16 frames: the anomaly score, and the fraction of the frames that is abnormal),
+report.html, a page that opens in a browser: the metrics, and the curve of each video;
 roc.png, precision_recall.png, videos.png (all on a sheet, the worst first) and scores/NAME.png.
 Pictures need matplotlib. wvad compare takes such folders. Exit status: 2 bad input, 1 a failure."""
 
@@ -89,7 +90,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
     parser.add_argument("--precision", default="float32", metavar="NAME",
                         help="float32, or bf16 where the backend has it; default: float32")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the report, the scores and pictures")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the report, its page, the scores and pictures")
     return parser
 
 
@@ -121,8 +122,9 @@ def heading(about: dict[str, Any], arguments: argparse.Namespace) -> str:
 def save(report: wv.Report, folder: Path) -> str:
     """Write a report into a folder; what is there then, in words."""
     report.save(folder)
+    page.write(folder / page.PAGE, report_pages.of_report(report))
     try:
         drawn = f" and {pictures.draw(report, folder)} pictures"
     except ImportError as error:
         drawn = f"; no pictures, {error}"
-    return f"written to {folder}: report.json, scores.npz{drawn}"
+    return f"written to {folder}: report.json, scores.npz, {page.PAGE}{drawn}"

@@ -51,7 +51,7 @@ class Comparison:
         lines = [f"{number:<5}{name}{_subject(report)}"
                  for number, name, report in zip(numbers, self.names, self.reports)]
         lines += ["", f"{'':<42}" + "".join(f"{number:>26}" for number in numbers)]
-        lines += [f"{text.TITLES[key]:<42}" + "".join(f"{_cell(report, key):>26}" for report in self.reports)
+        lines += [f"{text.TITLES[key]:<42}" + "".join(f"{cell(report, key):>26}" for report in self.reports)
                   for key in text.TITLES if any(key in report.metrics for report in self.reports)]
         lines += ["", f"{'difference from [1]':<28}{'':<6}{'percent':>9}   {'95 % interval':<20}better in"]
         for number, differences in zip(numbers[1:], self.differences):
@@ -127,7 +127,8 @@ def _check_alike(first: dict[str, VideoScores], first_name: str, other: dict[str
                              f"{np.flatnonzero(ours != theirs)[0]} on")
 
 
-def _cell(report: Report, key: str) -> str:
+def cell(report: Report, key: str) -> str:
+    """A metric in percent, with its interval in brackets where it has one; a dash where the report lacks it."""
     if key not in report.metrics:
         return "-"
     interval = f" ({text.span(report.intervals[key])})" if key in report.intervals else ""

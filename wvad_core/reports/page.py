@@ -1,7 +1,7 @@
 """report.html: one file for people to look at, that opens offline in any browser and asks no server for anything.
 
-A `Page` says what is on it; `write` puts it, as JSON, into page_files/page.html with its style and its scripts. Whatever
-a name holds is text there and nothing else: JSON is written in ASCII and without < > &, scripts set texts and never
+A `Page` says what is on it; `write` puts it, as JSON, into page_files/page.html with its style and its scripts. What a
+name holds is text there and nothing else: JSON is written in ASCII and without < > &, scripts set texts and never
 markup, links are percent-encoded, and the page forbids itself (Content-Security-Policy) every script but its own and
 every address but that of a video's file.
 """
@@ -54,7 +54,7 @@ class PageVideo:
 
     seconds: (T,), rising, where the snippet of each score begins. scores: (T,), finite.
     duration: seconds at which the last snippet ends; without it the last is as long as the one before it.
-    events: in any order. truth: ((start, end), ...) in seconds, anomalous by annotation; None where that is not known.
+    events: in any order. truth: ((start, end), ...) in seconds, anomalous by annotation.
     media: the video's file, as a path; the page links to it, from its own folder.
     thumbnails: ((seconds, bytes of a JPEG file), ...).
     category: what is known about it, "Fight" or "Normal".
@@ -67,7 +67,7 @@ class PageVideo:
     scores: ArrayLike
     duration: float | None = None
     events: Sequence[PageEvent] = ()
-    truth: Sequence[tuple[float, float]] | None = None
+    truth: Sequence[tuple[float, float]] = ()
     media: str | Path | None = None
     thumbnails: Sequence[tuple[float, bytes]] = ()
     category: str | None = None
@@ -157,9 +157,8 @@ def _json(values: dict[str, Any]) -> str:
 
 
 def _text(text: str) -> str:
-    """A text as HTML; what is no letter or digit is written by its number, a half surrogate as U+FFFD."""
-    return "".join(c if c.isascii() and c.isalnum() else f"&#{ord(c) if not 0xD800 <= ord(c) < 0xE000 else 0xFFFD};"
-                   for c in text)
+    """A text as HTML, all but plain letters and digits by their numbers; what cannot be printed is U+FFFD."""
+    return "".join(c if c.isascii() and c.isalnum() else f"&#{ord(c) if c.isprintable() else 0xFFFD};" for c in text)
 
 
 def _limits(page: Page) -> list[float] | None:
@@ -182,7 +181,7 @@ def _video(video: PageVideo, folder: str) -> dict[str, Any]:
     values = {"name": video.name, "seconds": _times(seconds), "scores": _rounded(scores), "in_frames": video.in_frames,
               "duration": round(float(seconds[-1] + last if video.duration is None else video.duration), 3),
               "events": [_event(event) for event in sorted(video.events, key=lambda event: event.start)],
-              "truth": None if video.truth is None else [[round(float(end), 3) for end in ends] for ends in video.truth],
+              "truth": [[round(float(end), 3) for end in ends] for ends in video.truth],
               "media": None if video.media is None else _link(video.media, folder),
               "thumbnails": [[round(float(time), 3), base64.b64encode(jpeg).decode()]
                              for time, jpeg in sorted(video.thumbnails)],
@@ -213,7 +212,7 @@ def _event(event: PageEvent) -> list[Any]:
 
 
 def _link(media: str | Path, folder: str) -> str:
-    """A file's address relative to the page's folder, percent-encoded; an absolute one where there is no way from there."""
+    """A file's address relative to the page's folder, percent-encoded; an absolute one where that does not exist."""
     file = os.path.abspath(media)
     try:
         return quote(os.fsencode(os.path.relpath(file, folder).replace(os.sep, "/")))

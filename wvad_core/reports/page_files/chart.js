@@ -4,18 +4,20 @@ const CURVE = {height: 240, left: 52, right: 12, top: 14, bottom: 26};
 const TIME_STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
 
 class Chart {
-  /** video: of the page's data, prepared by page.js. seek(time) is called where somebody clicks, drags or presses an arrow. */
+  /** video: of the page's data, as page.js prepares it. seek(time): what a click, or a finger that drags, asks for. */
   constructor(page, video, seek) {
     Object.assign(this, {page, video, seek, time: 0});
     this.relative = !page.limits;
     const all = [video.scores, ...video.others].flat();
     const low = all.reduce((a, b) => Math.min(a, b)), high = all.reduce((a, b) => Math.max(a, b));
-    [this.low, this.high] = this.relative ? [low, high] : [Math.min(page.limits[0], low), Math.max(page.limits[1], high)];
+    const [lowest, highest] = page.limits || [low, high];
+    [this.low, this.high] = [Math.min(lowest, low), Math.max(highest, high)];
     if (!(this.high > this.low)) this.high = this.low + 1;
     this.tip = make("div", {class: "tip", hidden: true});
     this.drawing = draw("svg", {"aria-hidden": "true"});
-    this.element = make("div", {class: "curve", id: "curve", tabindex: "0", role: "slider", "aria-label": "Position in the video",
-      "aria-valuemin": "0", "aria-valuemax": video.duration}, this.drawing, this.tip);
+    this.element = make("div", {class: "curve", id: "curve", tabindex: "0", role: "slider",
+      "aria-label": "Position in the video", "aria-valuemin": "0", "aria-valuemax": video.duration},
+      this.drawing, this.tip);
     this.listen();
     this.observer = new ResizeObserver(() => this.redraw());
     this.observer.observe(this.element);
@@ -38,7 +40,9 @@ class Chart {
       if (this.dragging) this.seek(at(event));
       this.hover(at(event));
     });
-    for (const end of ["pointerup", "pointercancel"]) this.element.addEventListener(end, () => { this.dragging = false; });
+    for (const end of ["pointerup", "pointercancel"]) {
+      this.element.addEventListener(end, () => { this.dragging = false; });
+    }
     this.element.addEventListener("pointerleave", () => { this.tip.hidden = true; });
   }
 
@@ -94,7 +98,7 @@ class Chart {
     const top = CURVE.top, bottom = CURVE.height - CURVE.bottom;
     const box = (start, end, kind, y, height) => draw("rect", {class: kind, x: this.x(start), y,
       width: Math.max(this.x(Math.min(end, this.video.duration)) - this.x(start), 1.5), height});
-    return [...(this.video.truth || []).map(([start, end]) => box(start, end, "truth", top, bottom - top)),
+    return [...this.video.truth.map(([start, end]) => box(start, end, "truth", top, bottom - top)),
       ...this.video.events.flatMap(event => [box(event.start, event.end, "event", top, bottom - top),
         box(event.start, event.end, "event-bar", top - 6, 5)])];
   }
@@ -121,16 +125,18 @@ class Chart {
   /** A step for each snippet, as long as it is. */
   path(scores) {
     const ends = [...this.video.seconds.slice(1), this.video.duration];
-    return scores.map((score, i) => `${i ? "L" : "M"}${this.x(this.video.seconds[i]).toFixed(2)} ${this.y(score).toFixed(2)}`
-      + `H${this.x(ends[i]).toFixed(2)}`).join("");
+    const at = time => this.x(time).toFixed(2);
+    return scores.map((score, i) => `${i ? "L" : "M"}${at(this.video.seconds[i])} ${this.y(score).toFixed(2)}`
+      + `H${at(ends[i])}`).join("");
   }
+
+  line(d, k) { return draw("path", {class: `line run${k % 6}`, d}); }
 
   curves() {
     const path = this.path(this.video.scores), bottom = CURVE.height - CURVE.bottom;
     const area = `${path}V${bottom}H${this.x(this.video.seconds[0]).toFixed(2)}Z`;
     return [...this.video.others.length ? [] : [draw("path", {class: "area", d: area})],
-      ...this.video.others.map((scores, k) => draw("path", {class: `line run${(k + 1) % 6}`, d: this.path(scores)})),
-      draw("path", {class: "line run0", d: path})];
+      ...this.video.others.map((scores, k) => this.line(this.path(scores), k + 1)).reverse(), this.line(path, 0)];
   }
 
   threshold() {
@@ -138,7 +144,8 @@ class Chart {
     if (value === null) return [];
     const y = this.y(value), right = CURVE.left + this.width;
     return [draw("line", {class: "threshold", x1: CURVE.left, x2: right, y1: y, y2: y}),
-      draw("text", {class: "threshold-name", x: right - 2, y: y - 5, "text-anchor": "end"}, `threshold ${number(value)}`)];
+      draw("text", {class: "threshold-name", x: right - 2, y: y - 5, "text-anchor": "end"},
+        `threshold ${number(value)}`)];
   }
 }
 

@@ -3,35 +3,38 @@
 const COLUMNS = [
   {key: "name", title: "video", text: video => video.name, first: 1},
   {key: "peak", title: "peak", text: video => number(video.peak), first: -1, tip: "highest score"},
-  {key: "count", title: "events", text: video => String(video.count), first: -1, when: videos => videos.some(video => video.count)},
-  {key: "misranked", title: "wrong", first: -1, tip: "pairs of its frames with frames of the other class that are in the wrong order",
+  {key: "count", title: "events", text: video => String(video.count), first: -1,
+    when: videos => videos.some(video => video.count)},
+  {key: "misranked", title: "wrong", first: -1, tip: "pairs with frames of the other class that are in the wrong order",
     text: video => video.misranked === null ? "" : `${(100 * video.misranked).toFixed(1)} %`,
     when: videos => videos.some(video => video.misranked !== null)},
-  {key: "duration", title: "length", text: video => video.in_frames ? String(Math.round(video.duration)) : clock(video.duration),
-    first: -1, tip: "minutes and seconds, or frames"}];
+  {key: "duration", title: "length", first: -1, tip: "minutes and seconds, or frames",
+    text: video => video.in_frames ? String(Math.round(video.duration)) : clock(video.duration)}];
 
 class List {
-  /** choose(video) is called by keys; a click follows the row's link, which page.js hears of. */
+  /** element: where it goes. A click on a row changes the address, which page.js hears of. */
   constructor(page, element) {
     this.videos = page.videos;
     this.columns = COLUMNS.filter(column => !column.when || column.when(page.videos));
-    this.filter = make("input", {type: "search", id: "filter", placeholder: "Filter videos  ( / )", "aria-label": "Filter videos by text",
-      autocomplete: "off", spellcheck: "false", oninput: () => this.refresh()});
+    this.filter = make("input", {type: "search", id: "filter", placeholder: "Filter videos  ( / )", autocomplete: "off",
+      spellcheck: "false", "aria-label": "Filter videos by text", oninput: () => this.refresh()});
     this.count = make("p", {class: "quiet", id: "count", role: "status"});
     this.heads = this.columns.map(column => make("th", {scope: "col", class: column.key},
       make("button", {type: "button", title: column.tip, onclick: () => this.sort(column)}, column.title)));
     this.body = make("tbody");
-    const highest = Math.max(...this.videos.map(video => video.peak)), lowest = Math.min(0, ...this.videos.map(video => video.peak));
-    this.rows = new Map(this.videos.map(video => [video, this.row(video, (video.peak - lowest) / (highest - lowest || 1))]));
-    element.append(page.tables.length ? make("a", {href: "#overview", id: "to-overview"}, "Results") : "", this.filter, this.count,
-      make("div", {class: "rows"}, make("table", {id: "videos"}, make("thead", {}, make("tr", {}, ...this.heads)), this.body)));
+    const peaks = this.videos.map(video => video.peak), lowest = Math.min(0, ...peaks), highest = Math.max(...peaks);
+    const height = video => (video.peak - lowest) / (highest - lowest || 1);
+    this.rows = new Map(this.videos.map(video => [video, this.row(video, height(video))]));
+    element.append(page.tables.length ? make("a", {href: "#overview", id: "to-overview"}, "Results") : "", this.filter,
+      this.count, make("div", {class: "rows"}, make("table", {id: "videos"},
+        make("caption", {class: "hidden"}, "Videos"), make("thead", {}, make("tr", {}, ...this.heads)), this.body)));
     this.sort(this.columns[1]);
   }
 
   row(video, height) {
     const cells = this.columns.map(column => make("td", {class: column.key}, column.key === "name"
       ? make("a", {href: `#${video.id}`, title: video.name}, video.name) : column.text(video)));
-    cells[1].style.setProperty("--part", `${(100 * height).toFixed(1)}%`);
+    cells[1].style.setProperty("--part", height.toFixed(3));
     return make("tr", {onclick: () => { location.hash = video.id; }}, ...cells);
   }
 
@@ -42,8 +45,8 @@ class List {
     this.heads.forEach((head, i) => head.setAttribute("aria-sort", this.columns[i] !== column ? "none"
       : this.direction > 0 ? "ascending" : "descending"));
     const compare = new Intl.Collator(undefined, {numeric: true}).compare, {key} = column;
-    this.sorted = [...this.videos].sort((a, b) => this.direction * (key === "name" ? compare(a.name, b.name) : a[key] - b[key])
-      || a.index - b.index);
+    const order = key === "name" ? (a, b) => compare(a.name, b.name) : (a, b) => a[key] - b[key];
+    this.sorted = [...this.videos].sort((a, b) => this.direction * order(a, b) || a.index - b.index);
     this.refresh();
   }
 

@@ -7,10 +7,12 @@ function prepared(page) {
   page.videos.forEach((video, index) => {
     const {first, step} = video.seconds;
     const seconds = Array.isArray(video.seconds) ? video.seconds : video.scores.map((_, i) => first + step * i);
-    const events = (video.events || []).map(([start, end, peak_time, peak, of]) => ({start, end, peak_time, peak, class: of}));
-    const defaults = {category: null, misranked: null, media: null, truth: null, thumbnails: [], classes: [], others: []};
+    const event = ([start, end, peak_time, peak, kind]) => ({start, end, peak_time, peak, kind});
+    const events = (video.events || []).map(event);
+    const peak = video.scores.reduce((a, b) => Math.max(a, b));
+    const defaults = {category: null, misranked: null, media: null, truth: [], thumbnails: [], classes: [], others: []};
     page.videos[index] = {...defaults, ...video, index, id: `video-${index + 1}`, seconds, events, count: events.length,
-      peak: video.scores.reduce((a, b) => Math.max(a, b)), words: `${video.name} ${video.category || ""}`.toLowerCase()};
+      peak, words: `${video.name} ${video.category || ""}`.toLowerCase()};
   });
   return page;
 }
@@ -40,10 +42,8 @@ function pressed(event) {
   const action = KEYS[event.key];
   if (event.ctrlKey || event.altKey || event.metaKey || !action) return;
   const {target} = event;
-  if (target.matches("input")) {
-    if (event.key.startsWith("Arrow") && event.key !== "ArrowLeft" && event.key !== "ArrowRight") target.blur(); else return;
-  }
-  if (target.matches("video") && event.key !== "j" && event.key !== "k" && event.key !== "/") return;  // which has keys of its own
+  if (target.matches("input") && event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+  if (target.matches("video") && !"jk/".includes(event.key)) return;  // which has keys of its own
   if (target.matches("button") && event.key === " ") return;
   event.preventDefault();
   action();
@@ -52,7 +52,9 @@ function pressed(event) {
 document.getElementById("title").textContent = DATA.title;
 document.getElementById("note").textContent = DATA.note;
 const list = new List(DATA, document.getElementById("list"));
-document.getElementById("list").append(make("p", {class: "quiet keys"}, "Keys: j k another video · ← → along the curve · space play · / filter"));
+const HINTS = [["video", "j", "k"], ["along the curve", "←", "→"], ["play", "space"], ["filter", "/"]];
+document.getElementById("list").append(make("p", {class: "quiet keys"}, ...HINTS.map(
+  ([action, ...keys]) => make("span", {}, ...keys.map(key => make("kbd", {}, key)), action))));
 addEventListener("hashchange", show);
 document.addEventListener("keydown", pressed);
 list.filter.addEventListener("keydown", event => {

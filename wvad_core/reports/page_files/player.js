@@ -1,5 +1,8 @@
 // One video: the file playing, or its pictures, in step with the curve; its events.
 
+const NO_THRESHOLD = "No threshold is known: the curve is relative to the range of this video's own scores, and its "
+  + "height says nothing about other videos.";
+
 class Player {
   constructor(page, video) {
     Object.assign(this, {page, video, time: 0});
@@ -10,8 +13,7 @@ class Player {
     this.element = make("article", {id: "video"},
       make("h2", {}, video.name, video.category ? make("span", {class: "tag"}, video.category) : null),
       make("div", {class: "top"}, this.stage, this.eventTable()), this.readout, this.chart.element, this.legend(),
-      page.threshold === null && !page.limits ? make("p", {class: "quiet", id: "no-threshold"}, "No threshold is known: the curve is "
-        + "relative to the range of this video's own scores, and its height says nothing about other videos.") : null,
+      page.threshold === null && !page.limits ? make("p", {class: "quiet", id: "no-threshold"}, NO_THRESHOLD) : null,
       this.strip());
     if (video.media) this.playFile(); else this.showPictures();
     this.seek(0);
@@ -75,16 +77,19 @@ class Player {
     const {video} = this, i = snippetAt(video, time);
     this.time = clamp(time, 0, video.duration);
     this.chart.move(this.time);
-    this.readout.replaceChildren(make("b", {}, place(video, this.time, true)), ` of ${place(video, video.duration)} · score `,
+    const length = video.in_frames ? Math.round(video.duration) : clock(video.duration);
+    this.readout.replaceChildren(make("b", {}, place(video, this.time, true)), ` of ${length} · score `,
       make("b", {}, number(video.scores[i])));
     this.rows.forEach(({row, event}) => row.classList.toggle("now", event.start <= this.time && this.time < event.end));
     if (!this.picture) return;
-    const nearest = this.thumbnails.reduce((a, b) => Math.abs(b.time - this.time) < Math.abs(a.time - this.time) ? b : a);
+    const away = thumbnail => Math.abs(thumbnail.time - this.time);
+    const nearest = this.thumbnails.reduce((a, b) => away(b) < away(a) ? b : a);
     if (this.picture.src !== nearest.source) this.picture.src = nearest.source;
   }
 
   toggle() {
-    if (this.media) this.media.paused ? this.media.play().catch(() => { /* the error event says why */ }) : this.media.pause();
+    if (!this.media) return;
+    if (this.media.paused) this.media.play().catch(() => { /* the error event says why */ }); else this.media.pause();
   }
 
   /** To the snippet before or after. */
@@ -94,13 +99,14 @@ class Player {
   }
 
   eventTable() {
-    const {video} = this, classes = video.events.some(event => event.class);
+    const {video} = this, kinds = video.events.some(event => event.kind);
+    const span = event => `${place(video, event.start)} – ${place(video, event.end)}`;
     this.rows = video.events.map(event => ({event, row: make("tr", {onclick: () => this.seek(event.start)},
-      make("td", {}, make("button", {type: "button", class: "link"}, `${place(video, event.start)} – ${place(video, event.end)}`)),
+      make("td", {}, make("button", {type: "button", class: "link"}, span(event))),
       make("td", {}, place(video, event.peak_time)), make("td", {}, number(event.peak)),
-      classes ? make("td", {}, event.class || "") : null)}));
+      kinds ? make("td", {}, event.kind || "") : null)}));
     if (!video.events.length) return this.page.threshold === null ? "" : make("p", {class: "quiet"}, "No events.");
-    const names = ["event", "peak at", "peak score", ...classes ? ["class"] : []];
+    const names = ["event", "peak at", "peak score", ...kinds ? ["class"] : []];
     return make("div", {class: "events"}, make("table", {id: "events"},
       make("caption", {class: "hidden"}, "Events; choosing one goes there"),
       make("thead", {}, make("tr", {}, ...names.map(name => make("th", {scope: "col"}, name)))),
@@ -109,8 +115,8 @@ class Player {
 
   legend() {
     const {page, video} = this;
-    const items = page.runs.length ? page.runs.map((run, k) => legendItem(`line run${k % 6}`, run)) : [legendItem("line run0", "score")];
-    if (video.truth && video.truth.length) items.push(legendItem("truth", "anomalous by annotation"));
+    const items = (page.runs.length ? page.runs : ["score"]).map((run, k) => legendItem(`line run${k % 6}`, run));
+    if (video.truth.length) items.push(legendItem("truth", "anomalous by annotation"));
     if (video.events.length) items.push(legendItem("event", "event"));
     if (page.threshold !== null) items.push(legendItem("threshold", "threshold"));
     return make("ul", {class: "legend"}, ...items);
@@ -118,9 +124,8 @@ class Player {
 
   strip() {
     if (!this.thumbnails.length) return null;
-    return make("ul", {class: "strip", "aria-label": "Key frames"}, ...this.thumbnails.map(({time, source}) => make("li", {},
-      make("button", {type: "button", onclick: () => this.seek(time)},
-        make("img", {src: source, alt: `Frame at ${place(this.video, time)}`, loading: "lazy"}),
-        make("span", {}, place(this.video, time))))));
+    const item = ({time, source}) => make("li", {}, make("button", {type: "button", onclick: () => this.seek(time)},
+      make("img", {src: source, alt: "Frame at", loading: "lazy"}), make("span", {}, place(this.video, time))));
+    return make("ul", {class: "strip", "aria-label": "Key frames"}, ...this.thumbnails.map(item));
   }
 }

@@ -3,11 +3,13 @@
 const PLOT = {size: 300, left: 40, bottom: 40, top: 8, right: 12};
 
 function tableOf(table) {
-  const cell = (tag, i) => text => make(tag, tag === "th" ? {scope: i} : {}, text);
+  const head = table.columns.map(text => make(text ? "th" : "td", text ? {scope: "col"} : {}, text));
+  const row = ([first, ...rest]) => make("tr", {}, make("th", {scope: "row"}, first),
+    ...rest.map(text => make("td", {}, text)));
   return make("section", {class: "card"}, make("h3", {}, table.title),
-    make("div", {class: "wide"}, make("table", {class: "numbers"},
-      make("thead", {}, make("tr", {}, ...table.columns.map(cell("th", "col")))),
-      make("tbody", {}, ...table.rows.map(([first, ...rest]) => make("tr", {}, cell("th", "row")(first), ...rest.map(cell("td"))))))),
+    make("div", {class: "wide", tabindex: "0", role: "group", "aria-label": table.title},
+      make("table", {class: "numbers"},
+        make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...table.rows.map(row)))),
     table.note ? make("p", {class: "quiet"}, table.note) : null);
 }
 
@@ -21,15 +23,17 @@ function plotOf(plot) {
       draw("text", {class: "mark", x: left - 6, y: y(mark) + 4, "text-anchor": "end"}, String(mark)),
       draw("text", {class: "mark", x: x(mark), y: y(0) + 16, "text-anchor": "middle"}, String(mark)));
   }
-  const path = line => line.x.map((of, i) => `${i ? "L" : "M"}${x(of).toFixed(1)} ${y(line.y[i]).toFixed(1)}`).join("");
+  const point = (line, i) => `${i ? "L" : "M"}${x(line.x[i]).toFixed(1)} ${y(line.y[i]).toFixed(1)}`;
+  const path = line => line.x.map((_, i) => point(line, i)).join("");
   if (plot.chance) drawing.append(draw("path", {class: "chance", d: path(plot.chance)}));
   plot.lines.forEach((line, k) => drawing.append(draw("path", {class: `line run${k % 6}`, d: path(line)})));
   drawing.append(draw("text", {class: "mark", x: x(0.5), y: y(0) + 34, "text-anchor": "middle"}, plot.x_label),
-    draw("text", {class: "mark", transform: `translate(10 ${y(0.5)}) rotate(-90)`, "text-anchor": "middle"}, plot.y_label));
+    draw("text", {class: "mark", transform: `translate(10 ${y(0.5)}) rotate(-90)`, "text-anchor": "middle"},
+      plot.y_label));
   const names = plot.lines.map((line, k) => legendItem(`line run${k % 6}`, line.label));
   if (plot.chance) names.push(legendItem("chance", plot.chance.label));
-  return make("section", {class: "card plot"}, make("h3", {}, plot.title), drawing, make("ul", {class: "legend upright"}, ...names),
-    plot.note ? make("p", {class: "quiet"}, plot.note) : null);
+  return make("section", {class: "card plot"}, make("h3", {}, plot.title), drawing,
+    make("ul", {class: "legend upright"}, ...names), plot.note ? make("p", {class: "quiet"}, plot.note) : null);
 }
 
 /** A sample of what is drawn, and its name. */
