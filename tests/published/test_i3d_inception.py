@@ -77,6 +77,14 @@ def test_variables_of_tensorflow(tmp_path, stream, channels):
     assert loaded.assumed.settings == {"norm_eps": 1e-3, "scale": "symmetric"} and not loaded.assumed.zeros
 
 
+def test_a_variable_of_another_name_is_told(tmp_path):
+    variables = tensorflow(fresh(), "RGB")
+    variables["RGB/inception_i3d/Mixed_3b/Branch_4/Conv3d_0a_1x1/conv_3d/w"] = np.ones((1, 1, 1, 192, 8), np.float32)
+    np.savez(tmp_path / "i3d.npz", **variables)
+    with pytest.raises(wv.InputError, match=f"what comes nearest is {NAME} .*\n.*unexpected tensor RGB/.*/Branch_4/Conv3d_0a"):
+        wv.load(tmp_path / "i3d.npz")
+
+
 def saved(path, state: dict):
     formats.by_suffix(path).write(path, Contents(state, {}))
     return path

@@ -192,7 +192,8 @@ def from_tensorflow(tensors: Mapping[str, Array]) -> Mapping[str, Array] | None:
 
     Kernels have the axes (frames, height, width, input, output) there, and BatchNorms no weight: it is 1.
     """
-    if not any(TF_NAME.fullmatch(name) for name in tensors):
+    if not any(f"{stream}/inception_i3d/Conv3d_1a_7x7/conv_3d/w{end}" in tensors
+               for stream in ("RGB", "Flow") for end in ("", ":0")):
         return None
     found: dict[str, Array] = {}
     for name, value in tensors.items():

@@ -107,7 +107,8 @@ def _described(contents: Contents, config: Config, written: set[str], given: Map
 
 
 def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, given: dict[str, Any],
-                seed: int) -> Checkpoint:
+                seed: int, turned: bool = False) -> Checkpoint:
+    """turned: whether the tensors are those of another release already, which no release is turned into again."""
     if not tensors:
         raise InputError(f"{source}: it has no tensors")
     first = specifications() if method is None else [(method, model_specification(method))]
@@ -115,9 +116,9 @@ def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, g
     fitting = _fitting(tried, tensors)
     if not fitting:
         others = [*(extractors() if method is None else first)]
-        for name, spec in others:
-            for release, turned in of_other_releases(spec, tensors):
-                return replace(_by_tensors(turned, source, name, given, seed), names=release)
+        for name, spec in () if turned else others:
+            for release, state in of_other_releases(spec, tensors):
+                return replace(_by_tensors(state, source, name, given, seed, turned=True), names=release)
         if method is None:
             tried += candidates(others, tensors, method, given, source)
             fitting = _fitting(tried, tensors)
