@@ -18,9 +18,10 @@ from wvad_core.registry import network_module
 from wvad_core.training.options import Options
 from wvad_core.training.recipe import Recipe
 
-from . import parallel
-from .isolation import isolated, modes_kept, unchanged
+from . import caches, parallel
+from .isolation import evaluated, isolated, unchanged
 from .network import ClipNetwork, VideoNetwork
+from .threads import alone
 from .training import TrainingSession, losses_and_gradients, training_losses
 
 Array = np.ndarray
@@ -56,9 +57,10 @@ class NativeBackend(Backend):
         if precision != "float32":
             raise InputError(f"precision {precision!r}: the mindspore backend computes in float32")
         module = network_module(name, self.name, __package__)
-        network = module.Network(config, weights=weights)
-        network.reseed(seed)
-        return network.set_train(False)
+        with alone():
+            network = module.Network(config, weights=weights)
+            network.reseed(seed)
+            return network.set_train(False)
 
     def join(self, device: str = "auto") -> tuple[int, int]:
         _set_device(device)
@@ -68,14 +70,16 @@ class NativeBackend(Backend):
         return parallel.processes()
 
     def gather(self, array: Array) -> list[Array]:
-        return parallel.gather(array)
+        with alone():
+            return parallel.gather(array)
 
     def device(self, network: VideoNetwork | ClipNetwork) -> str:
         kind = {target: name for name, target in TARGETS.items()}[ms.get_context("device_target")]
         return kind if kind == "cpu" else f"{kind}:{ms.get_context('device_id')}"
 
     def weights(self, network: VideoNetwork | ClipNetwork) -> dict[str, Array]:
-        return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_and_names()}
+        with alone():
+            return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_and_names()}
 
     def random_state(self, network: VideoNetwork) -> Any:
         """Of layers that the host draws for; MindSpore's own kernels begin anew from the seed."""
@@ -95,14 +99,15 @@ class NativeBackend(Backend):
 
     def _evaluated(self, network: VideoNetwork, function: Callable[[Tensor], Tensor], features: Array) -> Array:
         """The mean over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
-        with modes_kept(network), isolated(network):
-            network.set_train(False)
+        with evaluated(network):
             items = Tensor(np.asarray(features, np.float32))
-            return function(items[None] if network.config.crops_together else items).asnumpy().mean(0)
+            values = function(items[None] if network.config.crops_together else items).asnumpy().mean(0)
+            if self.device(network) == "cpu":
+                caches.computed(items.shape)
+            return values
 
     def features(self, network: ClipNetwork, clips: Array) -> Array:
-        with modes_kept(network), isolated(network):
-            network.set_train(False)
+        with evaluated(network):
             return network(Tensor(np.ascontiguousarray(clips, np.float32))).asnumpy()
 
     def losses(self, network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
@@ -122,7 +127,8 @@ class NativeBackend(Backend):
         """A MindIR file."""
         from .export import write  # what nothing else here needs
 
-        write(network, path, metadata)
+        with alone():
+            write(network, path, metadata)
 
 
 BACKEND = NativeBackend()

@@ -125,12 +125,14 @@ class TrainingSession:
         self.adam(parameter, *kept, *scalars, gradient)
 
     def slots(self, name: str) -> list[np.ndarray]:
-        return [value.asnumpy().copy() for value in self.kept[name]]
+        with isolated(self.network):
+            return [value.asnumpy().copy() for value in self.kept[name]]
 
     def restore(self, name: str, slots: Sequence[np.ndarray], count: int) -> None:
         """count: comes with each update."""
-        for kept, value in zip(self.kept[name], slots):
-            kept.set_data(Tensor(value))
+        with isolated(self.network):
+            for kept, value in zip(self.kept[name], slots):
+                kept.set_data(Tensor(value))
 
     def reseed(self, seed: int) -> None:
         self.network.reseed(seed)

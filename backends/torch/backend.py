@@ -1,8 +1,7 @@
 """The PyTorch backend: what `wvad_core.backend.Backend` says, on CPU and CUDA."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ from wvad_core.training.options import Options
 from wvad_core.training.recipe import Recipe
 
 from . import parallel
-from .isolation import full_float32, isolated, modes_kept, on_cpu_by_default, unchanged
+from .isolation import evaluated, isolated, on_cpu_by_default, unchanged
 from .network import ClipNetwork, VideoNetwork
 from .parallel import local_rank
 from .precision import product_dtype
+from .threads import alone, check_process
 from .training import TrainingSession, training_losses
 
 Array = np.ndarray
@@ -39,6 +39,11 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def _writable(values: Array) -> Array:
+    """float32 as PyTorch takes it: it warns of what is read-only, and has no negative strides."""
+    return np.require(values, np.float32, ("C", "W"))
+
+
 class NativeBackend(Backend):
     """PyTorch's."""
 
@@ -50,6 +55,7 @@ class NativeBackend(Backend):
 
     def build(self, name: str, config: Settings, weights: Mapping[str, Array], device: str = "auto",
               precision: str = "float32", seed: int = 0) -> VideoNetwork | ClipNetwork:
+        check_process()
         place = _device(device)
         reduced = product_dtype(precision, place)
         module = network_module(name, self.name, __package__)
@@ -92,32 +98,24 @@ class NativeBackend(Backend):
     def _evaluated(self, network: VideoNetwork, function: Callable[[torch.Tensor], torch.Tensor], features: Array) -> Array:
         """The mean over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
         place = torch.device(self.device(network))
-        with self._evaluation(network, place):
-            items = torch.from_numpy(np.require(features, np.float32, "W")).to(place)  # PyTorch warns of what is read-only
+        with evaluated(network):
+            items = torch.from_numpy(_writable(features)).to(place)
             values = function(items[None] if network.config.crops_together else items)
             return values.float().mean(0).cpu().numpy()
 
     def features(self, network: ClipNetwork, clips: Array) -> Array:
         place = torch.device(self.device(network))
-        with self._evaluation(network, place):
-            items = torch.from_numpy(np.require(clips, np.float32, "W")).to(place)
+        with evaluated(network):
+            items = torch.from_numpy(_writable(clips)).to(place)
             return network(items).float().cpu().numpy()
 
-    @contextmanager
-    def _evaluation(self, network: VideoNetwork | ClipNetwork, place: torch.device) -> Iterator[None]:
-        """The network in evaluation mode and in its precision, whatever the caller has set; afterwards as it was."""
-        reduced = torch.autocast(place.type, network.precision, enabled=network.precision is not torch.float32)
-        with modes_kept(network), torch.inference_mode(), on_cpu_by_default(), full_float32(), reduced:
-            network.eval()
-            yield
-
     def losses(self, network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
-        with unchanged(network), isolated(network), torch.no_grad():
+        with alone(), unchanged(network), isolated(network), torch.no_grad():
             return {name: value.item() for name, value in training_losses(network, batch, deterministic).items()}
 
     def gradients(self, network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
         names, tensors = zip(*network.named_parameters())
-        with unchanged(network), isolated(network):
+        with alone(), unchanged(network), isolated(network):
             total = training_losses(network, batch, deterministic)["total"]
             found = torch.autograd.grad(total, tensors, allow_unused=True, materialize_grads=True)
         return {name: gradient.cpu().numpy() for name, gradient in zip(names, found)}

@@ -8,20 +8,40 @@ from functools import partial
 import torch
 from wvad_core.registry import memory_state, restore_memory
 
-from .network import VideoNetwork
+from .network import ClipNetwork, VideoNetwork
+from .threads import alone, together
 
 
 @contextmanager
 def isolated(network: VideoNetwork) -> Iterator[None]:
-    """Training as the caller's modes never change it: gradients are recorded, nothing is computed in less than float32,
-    and dropout and noise come from the network's own random state, not from PyTorch's.
+    """Training, by one thread, as the caller's modes never change it: gradients are recorded, nothing is computed in less
+    than float32, and dropout and noise come from the network's own random state, not from PyTorch's.
     """
     device = next(network.parameters()).device.type
-    with (torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False), on_cpu_by_default(),
+    with (alone(), torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False), on_cpu_by_default(),
           full_float32(), _own_random_numbers(network)):
         torch.clear_autocast_cache()  # a caller's autocast keeps reduced copies of weights, which a step moves
         yield
         torch.clear_autocast_cache()
+
+
+@contextmanager
+def evaluated(network: VideoNetwork | ClipNetwork) -> Iterator[None]:
+    """Evaluation mode, by several threads at a time, as the caller's modes never change it: nothing is recorded, and products
+    are computed in the network's precision.
+    """
+    device = next(network.parameters()).device.type
+    reduced = torch.autocast(device, network.precision, enabled=network.precision is not torch.float32)
+    shared = {"full_float32": full_float32, id(network): partial(_evaluation_mode, network)}
+    with together(shared), torch.inference_mode(), on_cpu_by_default(), reduced:
+        yield
+
+
+@contextmanager
+def _evaluation_mode(network: VideoNetwork | ClipNetwork) -> Iterator[None]:
+    with modes_kept(network):
+        network.eval()
+        yield
 
 
 def on_cpu_by_default() -> AbstractContextManager:
@@ -48,7 +68,7 @@ def _own_random_numbers(network: VideoNetwork) -> Iterator[None]:
 
 
 @contextmanager
-def modes_kept(network: VideoNetwork) -> Iterator[None]:
+def modes_kept(network: VideoNetwork | ClipNetwork) -> Iterator[None]:
     """Every module in training or in evaluation mode afterwards as it was before."""
     modes = [(module, module.training) for module in network.modules()]
     try:

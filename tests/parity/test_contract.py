@@ -19,7 +19,7 @@ FILES = {name: {str(path.relative_to(folder).with_suffix("")).replace("/", ".") 
                 if path.stem != "__init__"} for name, folder in FOLDERS.items()}
 OWN_FILES = {
     "torch": {"kernels", "precision"},                                    # oneDNN's, and bf16 on the processors that have it
-    "mindspore": {"any_length", "requirements",                           # graphs for any length; numpy < 2
+    "mindspore": {"any_length", "caches", "requirements",                           # graphs for any length; what it keeps; numpy < 2
                   "blocks.head_axes", "blocks.parameters"},  # its own, see below
 }
 FAST = {"routes", "blocks.minimal_filtering"}  # which kernels are fast, and how: each its own
@@ -32,6 +32,7 @@ ONLY = {
     ("blocks.attention", "mindspore"): {"SoftmaxAttention", "DecayAttention", "WindowedAttention"},  # cells, for graph mode
     ("blocks.attention", "torch"): {"softmax_attention", "decay_attention", "windowed_attention"},   # functions suffice
     ("isolation", "torch"): {"full_float32", "on_cpu_by_default"},                # what MindSpore has one of
+    ("threads", "torch"): {"together"},                                          # which compute at the same time
     ("blocks.losses", "mindspore"): {"log_sigmoid"},                              # it has none
     ("blocks.activations", "mindspore"): {"gelu"},                               # its own approximates
     ("parallel", "mindspore"): {"averaged"},                                     # the mean of the gradients itself
