@@ -66,7 +66,7 @@ class VideoNetwork(SpecifiedNetwork):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """{"total": ..., term: ...}, in the mode that the network is in."""
         batch, parameter = batch.normal_first() if self.config.halves else batch, next(self.parameters())
-        features = torch.as_tensor(batch.features).to(parameter.device, parameter.dtype)
+        features = torch.as_tensor(np.ascontiguousarray(batch.features)).to(parameter.device, parameter.dtype)
         return self.terms(features, *(self.extra(batch, name) for name in self.extras))
 
     def extra(self, batch: Batch, name: str) -> Tensor | None:

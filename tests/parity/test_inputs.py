@@ -40,6 +40,57 @@ def test_numbers_of_every_type_give_the_same_float32_scores(given, backend):
     assert scores.dtype == np.float32 and np.array_equal(scores, expected)
 
 
+FORMS = {"Fortran order": np.asfortranarray, "negative strides": lambda a: a[::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1],
+         "big-endian": lambda a: a.astype(">f4"), "big-endian integers": lambda a: a.astype(">i2"),
+         "read-only": lambda a: np.frombuffer(a.tobytes(), np.float32).reshape(a.shape), "longdouble": lambda a: a.astype(np.longdouble),
+         "nothing masked": np.ma.array, "every second": lambda a: np.repeat(a, 2, -1)[..., ::2]}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_arrays_of_every_form_are_taken(form, backend):
+    made, values = wv.create("saa", backend, devices.of(backend), **SAA), whole_numbers(2, 6, 16).astype(np.float32)
+    given = FORMS[form](values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(made.score(given), made.score(values))
+    assert np.array_equal(given, values)
+    if form not in ("big-endian integers", "nothing masked", "longdouble"):
+        batch, plain = (wv.Batch(features.astype(given.dtype.newbyteorder("=")), np.array([0, 1])) for features in (given, values))
+        assert made.losses(batch, True) == pytest.approx(made.losses(plain, True), rel=1e-6)
+
+
+def of_torch(values: np.ndarray) -> dict:
+    """{what the message says: a tensor}; of those that are taken, {"": all of them}."""
+    import torch
+
+    tensor = torch.from_numpy(values)
+    return {"": [tensor, tensor.half(), tensor.double(), tensor.int(), list(tensor), tensor.transpose(1, 2).contiguous().transpose(1, 2)],
+            "Can't call numpy() on Tensor that requires grad": tensor.clone().requires_grad_(), "features are of type complex64": tensor + 0j,
+            "unsupported ScalarType BFloat16": tensor.bfloat16(), "features are of type bool": tensor > 1, "meta": tensor.to("meta"),
+            "Sparse": tensor.to_sparse()}
+
+
+@pytest.mark.needs("torch")
+def test_tensors_of_pytorch(backend):
+    made, values = wv.create("saa", backend, devices.of(backend), **SAA), whole_numbers(2, 6, 16).astype(np.float32)
+    given, expected = of_torch(values), made.score(values)
+    assert all(np.allclose(made.score(tensor), expected, rtol=1e-6) for tensor in given.pop(""))
+    for said, tensor in given.items():
+        assert said in message(made.score, tensor)
+
+
+@pytest.mark.needs("mindspore")
+def test_tensors_of_mindspore(backend):
+    import mindspore as ms
+
+    made, values = wv.create("saa", backend, devices.of(backend), **SAA), whole_numbers(2, 6, 16).astype(np.float32)
+    expected = made.score(values)
+    for dtype in (ms.float32, ms.float16, ms.bfloat16, ms.int32):
+        assert np.array_equal(made.score(ms.Tensor(values).astype(dtype)), expected)
+    assert np.array_equal(made.score(ms.Parameter(ms.Tensor(values))), expected)
+    assert message(made.score, ms.Tensor(values) > 1).startswith("features are of type bool")
+
+
 def test_an_array_of_float64_is_scored_in_the_type_of_the_backend():
     values = whole_numbers(2, 6, 16).astype(np.float64)
     assert wv.create("saa", **SAA).score(values).dtype == np.float64
@@ -71,6 +122,7 @@ def test_finite_features_whose_sum_is_not(backend):
     (np.zeros((4, 16), "datetime64[s]"), "features are of type datetime64"),
     (np.zeros((4, 16), object), "features are of type object"),
     (np.zeros((4, 16), bool), "features are of type bool"),
+    (np.ma.masked_equal(np.arange(64).reshape(4, 16), 3), "features are masked in 1 of 64 numbers"),
     (np.zeros((4, 16), [("a", float)]), "features are of type"),
     ([[1.0, 2.0], [3.0]], "features are no array of numbers"), (None, "features are of type object"),
     ("features.npy", "features are of type <U12"),

@@ -21,6 +21,8 @@ def as_features(numbers: Any) -> Array:
         values = np.asarray(numbers)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors on a device, or with a gradient
         raise InputError(f"features are no array of numbers ({one_line(error)})") from error
+    if np.ma.is_masked(numbers):
+        raise InputError(f"features are masked in {np.ma.count_masked(numbers)} of {values.size} numbers, expected all of them")
     if values.dtype.kind not in "fiu" and values.dtype.name != "bfloat16":
         raise InputError(f"features are of type {values.dtype}, expected real numbers such as float32")
     if values.ndim not in (2, 3) or 0 in values.shape:
