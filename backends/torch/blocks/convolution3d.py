@@ -64,10 +64,14 @@ def _padded(x: Tensor, padding: Padding) -> tuple[Tensor, tuple[int, ...]]:
 
 
 def max_pool3d(x: Tensor, kernel: Sizes, stride: Sizes, padding: Padding | None = NONE) -> Tensor:
-    """The largest value of each window of x, which is not negative where it is padded; padding None: "same"."""
-    x, around = _padded(x, padding or same_padding(x.shape[2:], kernel, stride))
+    """The largest value of each window of x, which is not negative where it is padded; padding None: "same".
+
+    What "same" has more of behind than before needs no copy of x: windows that reach beyond the end take what there is.
+    """
+    x, around = ((x, [before for before, _ in same_padding(x.shape[2:], kernel, stride)]) if padding is None
+                 else _padded(x, padding))
     with torch.autocast(x.device.type, enabled=False):  # which would compute in float32, to the same end
-        return F.max_pool3d(x, kernel, stride, around)
+        return F.max_pool3d(x, kernel, stride, around, ceil_mode=padding is None)
 
 
 def mean_pool3d(x: Tensor, kernel: Sizes) -> Tensor:
