@@ -2,12 +2,15 @@
 many times at random moments and resumed each time, in FOLDER/killed. Prints the lines of history at each kill.
 
 Every run is a process forked from this one, which has imported the framework and computed nothing.
+
+`killed` does that in a process of its own, and `check_ends` holds the two runs' files against each other.
 """
 import importlib
 import json
 import multiprocessing
 import random
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,12 +18,15 @@ from types import SimpleNamespace
 
 import devices
 import numpy as np
+import pytest
 
+from compare import assert_close
 from cases import CONFIGS, batch, video
+from wvad_core.checkpoints.formats import safetensors
 from wvad_core.registry import specification
 from wvad_core.training.loop import train
 from wvad_core.training.overrides import resolve
-from wvad_core.training.run_folder import HISTORY, Run
+from wvad_core.training.run_folder import BEST, HISTORY, LAST, STATE, Run
 
 LATER = {"torch": ["torch._dynamo"]}
 """What a framework imports when its first optimiser is made, which takes longer than a run."""
@@ -77,6 +83,29 @@ def main(method: str, framework: str, kills: int, folder: Path) -> None:
     process.join()
     print(json.dumps(lines))
     sys.exit(process.exitcode)
+
+
+def killed(method: str, framework: str, kills: int, folder: Path) -> list[int]:
+    """Run this file. The lines of history at each kill."""
+    command = [sys.executable, __file__, method, framework, str(kills), folder]
+    done = subprocess.run(command, env=devices.environment() | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check_ends(folder: Path, rounding: float) -> None:
+    """Hold the files of both runs against each other: to the last bit, or where a framework does not round alike, to `rounding`."""
+    histories = [list(map(json.loads, (folder / run / HISTORY).read_text().splitlines())) for run in ("whole", "killed")]
+    for left_alone, resumed in zip(*histories, strict=True):
+        assert resumed == (pytest.approx(left_alone, rel=rounding, abs=rounding) if rounding else left_alone)
+    for file in (BEST, LAST, STATE):
+        whole, resumed = (safetensors.read(folder / run / file).tensors for run in ("whole", "killed"))
+        assert whole.keys() == resumed.keys()
+        for tensor in whole:
+            if rounding and whole[tensor].dtype == np.float32:
+                assert_close(resumed[tensor], whole[tensor], rounding, 1e-8)
+            else:
+                assert np.array_equal(whole[tensor], resumed[tensor]), (file, tensor)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
 
+import kills  # noqa: E402
+
 import harness  # noqa: E402
 import suites  # noqa: E402
 import trials  # noqa: E402
 
+
+
+@pytest.fixture
+def nightly(request) -> bool:
+    """Whether all of it is wanted: pytest --slow tests/reliability."""
+    return request.config.getoption("--slow")
 
 
 def test_planted_faults_are_found(tmp_path, monkeypatch):
@@ -26,10 +34,26 @@ def test_planted_faults_are_found(tmp_path, monkeypatch):
     assert harness.run([("planted, hang", 0)], ["planted"], tmp_path)[0].outcome == "over 1 GB"
 
 
-def test_hostile_inputs(tmp_path, request):
-    count, seed = (10_000, 1) if request.config.getoption("--slow") else (1500, 0)
-    results = suites.inputs(count, seed, tmp_path)
+def check(results, count):
     faults = [str(result) for result in results if result.fault]
     assert not faults, "\n".join(faults[:20])
-    assert abs(len(results) - count) < 0.1 * count
+    assert abs(len(results) - count) <= 0.1 * count
     assert {result.outcome for result in results} == set(trials.OUTCOMES)
+
+
+def test_hostile_inputs(tmp_path, nightly):
+    count, seed = (10_000, 1) if nightly else (1500, 0)
+    check(suites.inputs(count, seed, tmp_path), count)
+
+
+@pytest.mark.needs("torch")
+def test_damaged_run_folders(tmp_path, nightly):
+    count, seed = (100, 1) if nightly else (20, 0)
+    check(suites.run_folders(count, seed, tmp_path), count)
+
+
+@pytest.mark.needs("torch", "mindspore")
+def test_kills(tmp_path, nightly):
+    """More methods than tests/parity/test_kills.py kills runs of."""
+    faults = [row for row in kills.run(kills.ALL if nightly else kills.FEW, tmp_path) if row[-1]]
+    assert not faults

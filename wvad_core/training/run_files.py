@@ -15,6 +15,8 @@ PLAN, HISTORY, REPORT, CURVES = "recipe.json", "history.jsonl", "report.json", "
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.safetensors"
 LOCK = ".lock"
 WRITTEN = (PLAN, HISTORY, BEST, LAST, STATE, REPORT, CURVES, LOCK)
+LARGEST = 1 << 24
+"""Bytes of a file in JSON that is read: far more than any recipe's."""
 REPORTS = ("best", "last")
 """Folders, each with a report's files."""
 
@@ -42,9 +44,13 @@ def is_taken(path: Path) -> bool:
 def read_json(path: Path) -> Any:
     """What a file of a run holds. Raises InputError for a file that cannot be read, or is no JSON."""
     try:
-        return parsed(path.read_bytes(), str(path))
+        with open(path, "rb") as file:
+            text = file.read(LARGEST + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected the folder of a training run") from error
+    if len(text) > LARGEST:
+        raise InputError(f"{path}: more than {LARGEST} bytes, expected what a training run writes")
+    return parsed(text, str(path))
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -80,11 +80,14 @@ def read_run(folder: str | Path, *plans: Mapping[str, Any]) -> SavedRun | None:
 def _read_history(path: Path, state: State) -> list[dict[str, Any]]:
     """The history up to the state's place."""
     try:
-        text = path.read_bytes()[:state.size] if path.exists() else b""
+        size, text = path.stat().st_size if path.exists() else 0, b""
+        if size >= state.size > 0:
+            with open(path, "rb") as file:  # no more of it: behind the state's place there may be anything
+                text = file.read(state.size)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if len(text) < state.size:
-        raise InputError(f"{path}: has {len(text)} bytes, expected the {state.size} that {STATE} was written with")
+        raise InputError(f"{path}: has {size} bytes, expected the {state.size} that {STATE} was written with")
     if hashlib.sha256(text).hexdigest() != state.sha256:
         raise InputError(f"{path}: not the history that {STATE} was written with, or altered since")
     return [saved_state.parsed(line, f"{path}, line {number}") for number, line in enumerate(text.splitlines(), 1)]
