@@ -56,12 +56,12 @@ def open_features(folder: str | Path, videos: Sequence[Video], others: Collectio
     folder = Path(folder)
     found, remark = _find_files(folder, {video.name for video in (*videos, *others)})
     headers = {file: header(file) for video in videos for files in found[video.name].values() for file in files}
-    conventions = _conventions([found[video.name] for video in videos], headers)
+    agreed = conventions([found[video.name] for video in videos], headers)
     opened: dict[str, VideoFeatures] = {}
     flaws: dict[str, str] = {}
     for video in videos:
         try:
-            opened[video.name] = open_video(found[video.name], headers, *conventions)
+            opened[video.name] = open_video(found[video.name], headers, *agreed)
         except InputError as error:
             flaws[video.name] = str(error) + (remark if isinstance(error, Missing) else "")
     dims = Counter(features.shape[2] for features in opened.values())
@@ -82,7 +82,7 @@ def _find_files(folder: Path, names: set[str]) -> tuple[dict[str, Files], str]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, expected a folder of features")
     found: dict[str, Files] = {name: {} for name in names}
-    paths, closed = _walk(folder)
+    paths, closed = walk(folder)
     remark = one_line("".join(f"; {flaw}" for flaw in closed[:2])) + (f" (and {len(closed) - 2} more)" if closed[2:] else "")
     for path in paths:
         if match := _match(path.stem, names):
@@ -95,7 +95,7 @@ def _find_files(folder: Path, names: set[str]) -> tuple[dict[str, Files], str]:
     return found, remark
 
 
-def _walk(folder: Path) -> tuple[list[Path], list[str]]:
+def walk(folder: Path) -> tuple[list[Path], list[str]]:
     """The .npy files in a folder and its subfolders, each of which is entered once, and those that cannot be; links too."""
     files, closed, entered, folders = [], [], set(), [folder]
     while folders:
@@ -141,7 +141,7 @@ def _match(stem: str, names: Collection[str]) -> tuple[str, int | None] | None:
     return None
 
 
-def _conventions(videos: Sequence[Files], headers: Mapping[Path, Header]) -> tuple[int, int]:
+def conventions(videos: Sequence[Files], headers: Mapping[Path, Header]) -> tuple[int, int]:
     """What the folder's videos agree on: the number of crops, and the crop axis where two axes have that size."""
     counts = Counter(most_crops(files) for files in videos if files and None not in files)
     if counts:

@@ -31,7 +31,7 @@ def read_features(path: str | Path, crops: int | None = None) -> np.ndarray:
     files: Files = {None: [path]} if os.path.lexists(path) and not path.is_dir() else _of_crops(path)
     headers = {file: header(file) for same in files.values() for file in same}
     try:
-        video = open_video(files, headers, _count(files, headers, crops), 1)
+        video = open_video(files, headers, crop_count(files, headers, crops), 1)
     except InputError as error:
         raise InputError(f"{path.parent}: {error}") from error
     if crops not in (None, video.shape[0]):
@@ -52,7 +52,7 @@ def _of_crops(path: Path) -> Files:
     return files
 
 
-def _count(files: Files, headers: Mapping[Path, Header], crops: int | None) -> int:
+def crop_count(files: Files, headers: Mapping[Path, Header], crops: int | None) -> int:
     """The size of the crop axis."""
     if None not in files:
         return most_crops(files)

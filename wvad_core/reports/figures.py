@@ -88,7 +88,7 @@ def timeline(video: VideoScores, detail: str = "", limits: tuple[float, float] |
     if video.abnormal_fraction.any():
         figure.legend([shade], [str(shade.get_label())], loc="lower right", frameon=False, fontsize=TEXT, labelcolor=INK,
                       borderaxespad=0.6)
-    _time_axis(axes, count, video.frame_rate)
+    time_axis(axes, count, video.frame_rate)
     label = ", ".join(video.categories) or ("abnormal" if video.abnormal else "normal")
     heading(figure, shortened(video.name, LONGEST_NAME), detail, label, 0.7)
     return figure
@@ -135,7 +135,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
-def _time_axis(axes: Axes, snippets: int, frame_rate: float | None) -> None:
+def time_axis(axes: Axes, snippets: int, frame_rate: float | None) -> None:
     """A second scale above the axes, in minutes and seconds, or in frames."""
     total = SNIPPET * snippets / (frame_rate or 1)
     if frame_rate is None:
