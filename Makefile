@@ -27,7 +27,7 @@ test: .venv/all wheel
 	$(BIN)/python -m pytest --numprocesses auto $(filter-out $(APART),$(wildcard tests/parity/test_*.py))
 	$(BIN)/python -m pytest --numprocesses auto tests/tools $(APART) $(CORE1) tests/video/test_whole_path.py
 	cd $(NUMPY2) && bin/pytest --config-file $(CURDIR)/setup.cfg --rootdir $(CURDIR) --numprocesses auto \
-		--backends numpy,torch $(addprefix $(CURDIR)/tests/,core video $(PARITY2:%=parity/test_%.py))
+		--backends numpy,torch $(addprefix $(CURDIR)/tests/,core video page $(PARITY2:%=parity/test_%.py))
 
 test-cuda test-ascend: test-%: .venv/all
 	$(BIN)/python -m pytest --device $* tests/published tests/parity
