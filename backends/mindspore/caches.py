@@ -1,7 +1,7 @@
 """What MindSpore keeps of every shape that it has computed with, given back from time to time.
 
-Each operator is prepared for each shape of its inputs, and that is kept: with videos of all lengths up to 1000 some 1.5 GB
-by bn-wvad, most of it oneDNN's, in whose gaps the memory of finished operators stays too. A shape that comes again after
+Each operator is prepared for each shape of its inputs, and that is kept: with videos of all lengths up to 1000 some 1.5 GB by
+a published transformer, most of it oneDNN's, in whose gaps the memory of finished operators stays too. A shape that comes again after
 its preparation was given back is prepared anew.
 """
 from __future__ import annotations
