@@ -9,6 +9,7 @@ from ..blocks.activations import quick_gelu
 from ..blocks.attention import softmax_attention
 from ..blocks.linear import Linear, linear
 from ..blocks.normalisation import LayerNorm
+from ..kernels import eager_cpu
 from ..network import ClipNetwork
 
 
@@ -89,10 +90,10 @@ class Network(ClipNetwork):
     def forward(self, clips: Tensor) -> Tensor:
         """Features of normalised clips: (B, C, F, R, R) -> (B, D), the mean over the frames.
 
-        On the CPU a snippet's frames at a time: more of them take memory, and no less time each.
+        On the CPU a snippet's frames at a time: more of them take memory, and no less time each. A graph takes all at once.
         """
         frames = clips.transpose(1, 2).flatten(0, 1)
-        some = frames.split(FRAMES) if clips.device.type == "cpu" else [frames]
+        some = frames.split(FRAMES) if eager_cpu(clips) else [frames]
         features = torch.cat([self.tower(pictures) for pictures in some])
         return features.view(clips.shape[0], -1, self.config.feature_dim).mean(1)
 
