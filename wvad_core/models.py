@@ -115,8 +115,7 @@ def export(model: Detector[Any] | Extractor[Any], path: str | Path) -> None:
     """Write one file for deployment, which needs nothing of this library: .onnx, or .mindir.
 
     That of a detector computes `detector.score(features, raw=True)`, (N, T, D) float32 -> (T,) float32; that of an
-    extractor takes normalised clips, (N, C, F, H, W) float32 with F, H, W as the extractor's `clip_sizes` have them, ->
-    (N, D) float32.
+    extractor takes normalised clips, (N, C, F, H, W) float32 of the published sizes, -> (N, D) float32, and is an .onnx file.
 
     Where a method does something to the scores at last, the file does not, and its metadata say so: `scores` is "raw".
     The model may be on any backend: its weights go to the one that writes the format. Raises InputError where that

@@ -298,6 +298,11 @@ def classes_of(config: Any) -> tuple[str, ...]:
     return tuple(spec.classes(config)) if hasattr(spec, "classes") else ()
 
 
+def clip_sizes_of(config: Any) -> ClipSizes:
+    """The clips that an extractor of this configuration takes; the configuration's class is as for `classes_of`."""
+    return sys.modules[type(config).__module__].clip_sizes(config)
+
+
 def first_weights(config: Any, seed: int, given: Mapping[str, np.ndarray] | None) -> Mapping[str, np.ndarray]:
     """What a network of a configuration starts with, {canonical name: array}: fresh weights, or those that are given.
 

@@ -123,7 +123,7 @@ class NativeBackend(Backend):
     def training_session(self, network: VideoNetwork, recipe: Recipe, options: Options) -> TrainingSession:
         return TrainingSession(network, recipe, options)
 
-    def export(self, network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:
+    def export(self, network: VideoNetwork | ClipNetwork, path: Path, metadata: Mapping[str, str]) -> None:
         """A MindIR file."""
         from .export import write  # what nothing else here needs
 

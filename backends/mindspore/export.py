@@ -8,7 +8,7 @@ import mindspore as ms
 from mindspore import Tensor, nn
 
 from .any_length import for_any_length
-from .network import VideoNetwork
+from .network import ClipNetwork, VideoNetwork
 
 MOST = 2**30   # bytes of weights: MindSpore writes more than that into a folder beside the file
 CROPS = 10     # in front of the patches
@@ -25,11 +25,13 @@ class Scores(nn.Cell):
         return self.network(features.expand_dims(0) if self.together else features).mean(0)
 
 
-def write(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:
+def write(network: VideoNetwork | ClipNetwork, path: Path, metadata: Mapping[str, str]) -> None:
     """One file with the weights inside, for any T, and any N unless patches are among them.
 
     Raises NotImplementedError where MindSpore compiles no such graph.
     """
+    if isinstance(network, ClipNetwork):
+        raise NotImplementedError("its layers compute by NumPy between MindSpore's products; expected .onnx")
     config, size = network.config, sum(p.nbytes for p in network.get_parameters())
     if size > MOST:
         raise NotImplementedError(f"its weights take {size / 2**30:.1f} GiB, and a file without a folder beside it holds 1")

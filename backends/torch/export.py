@@ -12,8 +12,9 @@ import onnxscript  # noqa: F401  torch.onnx needs it, and says so less plainly
 
 import torch
 from torch import Tensor, nn
+from wvad_core.registry import clip_sizes_of
 
-from .network import VideoNetwork
+from .network import ClipNetwork, VideoNetwork
 
 OPSET = 20
 MOST = 2**31 - 2**20  # bytes of weights: a protobuf file holds 2 GiB
@@ -31,17 +32,17 @@ class Scores(nn.Module):
         return scores.mean(0)
 
 
-def write(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> None:
-    """One file with the weights inside; N and T are of any size. Raises NotImplementedError where ONNX lacks something."""
+def write(network: VideoNetwork | ClipNetwork, path: Path, metadata: Mapping[str, str]) -> None:
+    """One file with the weights inside; N and T are of any size, clips (N, C, F, H, W) of the published one.
+
+    Raises NotImplementedError where ONNX lacks something.
+    """
     size = sum(value.nbytes for value in network.state_dict().values())
     if size > MOST:
         raise NotImplementedError(f"its weights take {size / 2**30:.1f} GiB, and an ONNX file holds 2 at most")
-    config, place = network.config, next(network.parameters()).device
-    example = torch.zeros(3 + config.patches, 30, config.feature_dim, device=place)
     try:
         with torch.no_grad(), _quiet():
-            program = torch.onnx.export(Scores(network).eval(), (example,), dynamo=True, verbose=False, opset_version=OPSET,
-                                        dynamic_shapes={"features": {0: "crops", 1: "steps"}}, output_names=["scores"])
+            program = (_features if isinstance(network, ClipNetwork) else _scores)(network)
     except torch.onnx.OnnxExporterError as error:
         raise NotImplementedError(_reason(error)) from error
     model = program.model
@@ -49,6 +50,20 @@ def write(network: VideoNetwork, path: Path, metadata: Mapping[str, str]) -> Non
         node.metadata_props.clear()
     model.metadata_props.update(metadata)
     onnx_ir.save(model, path)
+
+
+def _scores(network: VideoNetwork) -> torch.onnx.ONNXProgram:
+    config, place = network.config, next(network.parameters()).device
+    example = torch.zeros(3 + config.patches, 30, config.feature_dim, device=place)
+    return torch.onnx.export(Scores(network).eval(), (example,), dynamo=True, verbose=False, opset_version=OPSET,
+                             dynamic_shapes={"features": {0: "crops", 1: "steps"}}, output_names=["scores"])
+
+
+def _features(network: ClipNetwork) -> torch.onnx.ONNXProgram:
+    place = next(network.parameters()).device
+    example = torch.zeros(3, network.config.in_channels, *clip_sizes_of(network.config).published, device=place)
+    return torch.onnx.export(network.eval(), (example,), dynamo=True, verbose=False, opset_version=OPSET,
+                             dynamic_shapes={"clips": {0: "count"}}, output_names=["features"])
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 """Extractors on every backend against what the published implementations give on reproducible weights and clips (golden/)."""
+from dataclasses import replace
 from functools import cache
 
 import devices
@@ -10,7 +11,7 @@ import golden
 import native
 import wvad_core as wv
 from compare import OUTPUT, SPECIFICATION, assert_close
-from wvad_core.blocks.tensors import Scope
+from wvad_core.blocks.clips import scaled
 from wvad_core.checkpoints.identification.naming import of_other_releases
 from wvad_core.registry import model_specification
 
@@ -46,6 +47,20 @@ def test_features(name, backend):
     clips = np.moveaxis(normalised(name), 1, -1).astype(np.float64 if exact else np.float32)
     assert_close(made.features(clips), published_features(name), SPECIFICATION if exact else OUTPUT)
     economy.release()
+
+
+def test_a_videos_features_from_its_frames(backend):
+    """Frames resized and cropped by a recipe, two snippets of ten crops: every eighth number, and the length of all."""
+    case, exact = golden.load("ten_crop_features"), backend == "numpy"
+    recipe = replace(wv.video.recipes()["gowtham"], resize="86x64", crop=56)
+    made = wv.from_published(recipe.extractor, case.weights(), backend, devices.of(backend), scale=recipe.scale, norm_eps=1e-5)
+    clips = list(wv.video.snippets(case.outputs["input:frames"], recipe))
+    given = [scaled(clip, recipe.scale, np.float64) if exact else clip for clip in clips]
+    features = np.stack([made.features(clip) for clip in given])
+    assert features.shape == tuple(case.outputs["features_shape"])
+    tolerance = SPECIFICATION if exact else OUTPUT
+    assert_close(features[..., ::8], case.outputs["features"], tolerance)
+    assert_close(np.linalg.norm(features.astype(np.float64), axis=-1), case.outputs["feature_norms"], tolerance)
 
 
 @pytest.mark.parametrize("name", CLIPS)

@@ -70,8 +70,10 @@ def max_pool3d(x: Tensor, kernel: Sizes, stride: Sizes, padding: Padding | None 
     """
     x, around = ((x, [before for before, _ in same_padding(x.shape[2:], kernel, stride)]) if padding is None
                  else _padded(x, padding))
-    with torch.autocast(x.device.type, enabled=False):  # which would compute in float32, to the same end
-        return F.max_pool3d(x, kernel, stride, around, ceil_mode=padding is None)
+    if torch.is_autocast_enabled(x.device.type):  # which would compute in float32, to the same end
+        with torch.autocast(x.device.type, enabled=False):
+            return F.max_pool3d(x, kernel, stride, around, ceil_mode=padding is None)
+    return F.max_pool3d(x, kernel, stride, around, ceil_mode=padding is None)
 
 
 def mean_pool3d(x: Tensor, kernel: Sizes) -> Tensor:

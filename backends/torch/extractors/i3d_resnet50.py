@@ -21,8 +21,8 @@ class NonLocal(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pooled = max_pool3d(x, (1, 2, 2), (1, 2, 2))
         queries = self.theta(x)
-        tokens = (y.flatten(2).transpose(1, 2) for y in (queries, self.phi(pooled), self.g(pooled)))
-        y = F.scaled_dot_product_attention(*tokens).transpose(1, 2).reshape(queries.shape)
+        tokens = (y.flatten(2).transpose(1, 2)[:, None] for y in (queries, self.phi(pooled), self.g(pooled)))
+        y = F.scaled_dot_product_attention(*tokens)[:, 0].transpose(1, 2).reshape(queries.shape)
         return x + self.out.normalised(channels_last(y), self.bn)
 
 
