@@ -1,4 +1,5 @@
 """Extractors on every backend against what the published implementations give on reproducible weights and clips (golden/)."""
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 
@@ -72,3 +73,70 @@ def test_names_are_total_and_one_to_one(name):
     assert sorted(names.values()) == sorted(set(shapes)) and len(names) == len(shapes)
     _, state = next(of_other_releases(spec, case.weights()), ("", case.weights()))
     assert {names[n]: value.shape for n, value in state.items()} == shapes
+
+
+SMALL = {"resolution": 8, "patch": 4, "width": 16, "heads": 2, "layers": 1, "feature_dim": 8}
+
+
+def check_onnx(made: wv.Extractor, path) -> None:
+    """A file of the extractor, run without this library: any number of clips of the published size."""
+    import onnxruntime
+
+    wv.export(made, path)
+    session, sizes = onnxruntime.InferenceSession(path), made.clip_sizes.published
+    (given,), (found,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, found.name) == ("clips", "features") and given.shape[1:] == [made.config.in_channels, *sizes]
+    assert session.get_modelmeta().custom_metadata_map["method"] == made.name
+    for count in (1, 2):
+        clips = np.random.default_rng(count).normal(size=(count, *sizes, made.config.in_channels)).astype(np.float32)
+        features = session.run(None, {"clips": np.ascontiguousarray(np.moveaxis(clips, -1, 1))})[0]
+        assert_close(features, made.features(clips), OUTPUT)
+
+
+@pytest.mark.on_the_cpu
+@pytest.mark.needs("torch")
+def test_an_onnx_file(tmp_path):
+    check_onnx(wv.create("clip-vit", **SMALL), tmp_path / "clip.onnx")
+
+
+@pytest.mark.on_the_cpu
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("name, settings", [(name, {}) for name in wv.list_extractors()] + [("i3d-resnet50", {"non_local": True})])
+def test_onnx_files_of_published_sizes(request, tmp_path, name, settings):
+    if not request.config.getoption("--slow"):
+        pytest.skip("half a minute each: --slow")
+    check_onnx(wv.create(name, "torch", **settings), tmp_path / "extractor.onnx")
+
+
+@pytest.mark.needs("mindspore")
+def test_no_mindir_file(tmp_path):
+    with pytest.raises(wv.InputError, match=r"mindir cannot express this clip-vit extractor: .*; expected \.onnx$") as raised:
+        wv.export(wv.create("clip-vit", **SMALL), tmp_path / "clip.mindir")
+    assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
+
+
+def test_several_threads_get_the_same_features(backend):
+    made = wv.create("clip-vit", backend, devices.of(backend), **SMALL)
+    clips = np.random.default_rng(0).integers(0, 256, (12, 3, 8, 8, 3)).astype(np.uint8)
+    expected = [made.features(clips[i:i + 2]) for i in range(11)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: made.features(clips[i:i + 2]), range(11)))
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected))
+
+
+@pytest.mark.needs("torch")
+def test_the_callers_modes_change_nothing():
+    """Of PyTorch: another default type, autocast, and a network that was left in training mode."""
+    import torch
+
+    made = wv.create("i3d-resnet50", "torch")
+    clips = np.random.default_rng(0).integers(0, 256, (1, 7, 8, 8, 3)).astype(np.uint8)
+    expected = made.features(clips)
+    made.network.train()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.autocast("cpu", torch.bfloat16), torch.enable_grad():
+            found = made.features(clips)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.array_equal(found, expected) and made.network.training and made.network.bn1.num_batches_tracked == 0
