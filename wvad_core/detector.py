@@ -19,6 +19,7 @@ from .checkpoints.threshold import Threshold
 from .data.arrays import as_features
 from .data.batches import Batch
 from .errors import Failure, InputError
+from .origin import Origin
 from .registry import classes_of, memory_state, restore_memory, specification
 
 Array = np.ndarray
@@ -38,6 +39,7 @@ class Detector(Generic[C]):
         not from 1 to 10 is (`Config.crops_of`); `dataclasses.replace(detector, crops=20)` takes more.
     assumed: what the file that it was loaded from does not say.
     threshold: from which score on it raises an alarm, and what that is known from; None where that is not known (`wvad calibrate`).
+    origin: what the features are made by that it was trained on; None where that is not known.
     """
     method: str
     config: C
@@ -49,6 +51,7 @@ class Detector(Generic[C]):
     crops: int | None = None
     assumed: Assumed = Assumed()
     threshold: Threshold | None = None
+    origin: Origin | None = None
 
     @property
     def name(self) -> str:
@@ -70,7 +73,7 @@ class Detector(Generic[C]):
     def __reduce__(self) -> tuple[Any, ...]:
         built = (self.method, self.config, self.weights(), self.backend_name, self.backend.device(self.network),
                  self.precision)
-        rest = {name: getattr(self, name) for name in ("later", "crops", "assumed", "threshold")}
+        rest = {name: getattr(self, name) for name in ("later", "crops", "assumed", "threshold", "origin")}
         return _unpickled, (built, rest, self.backend.random_state(self.network), memory_state(self.network.memory))
 
     def score(self, features: Any, raw: bool = False) -> Array:
@@ -140,7 +143,8 @@ class Detector(Generic[C]):
         other, before anything is written.
         """
         kind = formats.by_suffix(Path(path))
-        kind.write(Path(path), describe(self.weights(), self.method, self.config.as_dict(), self.assumed, self.threshold))
+        kind.write(Path(path), describe(self.weights(), self.method, self.config.as_dict(), self.assumed, self.threshold,
+                                        self.origin))
 
     def _check_batch(self, features: Array) -> None:
         self._check_width(features)

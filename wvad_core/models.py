@@ -81,7 +81,7 @@ def from_checkpoint(checkpoint: Checkpoint, source: str, backend: str = "numpy",
     checkpoint.check_whole(source, allow_fresh)
     weights = as_computed(checkpoint.weights, model_specification(checkpoint.method).parameters(checkpoint.config))
     made = from_weights(checkpoint.method, checkpoint.config, weights, backend, device, precision, seed)
-    known = {"threshold": checkpoint.threshold} if isinstance(made, Detector) else {}
+    known = {"threshold": checkpoint.threshold, "origin": checkpoint.origin} if isinstance(made, Detector) else {}
     return replace(made, assumed=checkpoint.assumed, **known)
 
 
@@ -127,8 +127,8 @@ def export(model: Detector[Any] | Extractor[Any], path: str | Path) -> None:
                          f"{', '.join(known)}")
     metadata = {"method": model.name, "config": json.dumps(model.config.as_dict()), "version": version("wvad")}
     metadata |= model.assumed.metadata()
-    if threshold := getattr(model, "threshold", None):
-        metadata |= threshold.metadata()
+    for known in (getattr(model, "threshold", None), getattr(model, "origin", None)):
+        metadata |= known.metadata() if known else {}
     if hasattr(spec.module, "postprocess"):
         metadata["scores"] = "raw"
     try:

@@ -1,8 +1,9 @@
 """What a checkpoint file holds, whatever its format.
 
 A file of this library says in its metadata what it is: `method`, `config` (JSON), `version` (of the library that wrote
-it), `format_version` and `sha256`; where it was made of one that leaves something open, `assumed` (JSON); and where it was
-calibrated, `threshold` (JSON). Other files have tensors only, or metadata of their own.
+it), `format_version` and `sha256`; where it was made of one that leaves something open, `assumed` (JSON); where it was
+calibrated, `threshold` (JSON); and, where that is known, `origin` (JSON) of the features that it was trained on. Other files
+have tensors only, or metadata of their own.
 
 `format_version` is "2": `sha256` is that of all other metadata and of the tensors. In version 1, which has no
 `format_version`, it is that of the tensors alone.
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, one_line
+from ..origin import Origin
 from .assumed import Assumed
 from .threshold import Threshold
 
@@ -48,10 +50,11 @@ def checked_size(path: Path) -> int:
 
 
 def describe(tensors: Mapping[str, np.ndarray], method: str, config: Mapping[str, Any],
-             assumed: Assumed = Assumed(), threshold: Threshold | None = None) -> Contents:
-    """The contents of a checkpoint of this library. assumed: what is not certain of it. threshold: a detector's."""
+             assumed: Assumed = Assumed(), threshold: Threshold | None = None, origin: Origin | None = None) -> Contents:
+    """The contents of a checkpoint of this library. assumed: what is not certain of it. threshold: a detector's. origin: that of
+    the features that a detector was trained on."""
     metadata = {"method": method, "config": json.dumps(config), "version": version("wvad"), FORMAT: FORMAT_VERSION}
-    metadata |= assumed.metadata() | (threshold.metadata() if threshold else {})
+    metadata |= assumed.metadata() | (threshold.metadata() if threshold else {}) | (origin.metadata() if origin else {})
     return Contents(dict(tensors), metadata | {"sha256": checksum(tensors, metadata)})
 
 

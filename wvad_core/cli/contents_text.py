@@ -46,6 +46,7 @@ def about(checkpoint: Checkpoint, contents: Contents) -> list[str]:
              line("by default", settings(assumed.settings) + "; no tensor shows these" if assumed.settings else ""),
              line("or", "; ".join(assumed.alternatives) + ", whose scores are the same" if assumed.alternatives else ""),
              line("threshold", checkpoint.threshold.text() if checkpoint.threshold else ""),
+             line("trained on", f"features of {checkpoint.origin}" if checkpoint.origin else ""),
              line("tensors", counted(contents.tensors)), line("not used", some(checkpoint.dropped)),
              line("zeros", some(assumed.zeros) + ", which the file does not have" if assumed.zeros else ""),
              line("fresh", some(assumed.fresh) + ", a part that the file does not have" if assumed.fresh else ""),

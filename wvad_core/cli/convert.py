@@ -85,7 +85,7 @@ def convert(source: Path, target: Path, method: str | None, given: dict[str, Any
         wv.export(from_checkpoint(found, str(source), allow_fresh=allow_fresh), target)
     else:
         formats.by_suffix(target).write(target, as_published(found) if published else describe(
-            found.weights, found.method, found.config.as_dict(), found.assumed, found.threshold))
+            found.weights, found.method, found.config.as_dict(), found.assumed, found.threshold, found.origin))
     print(line("written", f"{target}, {size(target)}"))
 
 

@@ -52,6 +52,11 @@ def add_companion(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--companion", action="append", default=[], metavar="NAME=FILE", help=f".npy, {what}")
 
 
+def add_force(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --force: what are the words for what it lets pass."""
+    parser.add_argument("--force", action="store_true", help=what)
+
+
 def add_identification(parser: argparse.ArgumentParser) -> None:
     """Add what decides of a checkpoint where it does not say itself: --method and --companion."""
     parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; where the tensors fit several")

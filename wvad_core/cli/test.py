@@ -15,6 +15,7 @@ from ..data import Dataset, bundled_tables, demo, load_table
 from ..data.companions import parse_companions
 from ..data.demo import DEMO
 from ..models import load_detector
+from ..origin import UNKNOWN
 from ..registry import module_name
 from ..reports import page, pictures, report_pages
 from ..scoring import evaluation
@@ -60,8 +61,8 @@ def score(arguments: argparse.Namespace, command: str) -> None:
     about = evaluation.describe(detector, dataset) | {
         "features": str(features), "checkpoint": str(checkpoint), "command": command}
     if first and not arguments.quiet:
-        print(heading(about, arguments) + "\n", flush=True)
-    report = wv.evaluate(detector, dataset, about=about)
+        print(heading(about, arguments, str(dataset.origin or UNKNOWN)) + "\n", flush=True)
+    report = wv.evaluate(detector, dataset, about=about, force=arguments.force)
     if not first:
         return
     lines = [report.table(), f"\nscored in {report.about['seconds']:.1f} s"]
@@ -87,6 +88,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
                         help="how many crops a video has; without it from 1 to 10")
     parser.add_argument("--ground-truth", type=Path, metavar="FILE",
                         help=".npy, 0 or 1 for each frame of all videos, not the table's intervals")
+    options.add_force(parser, "score features of another origin than the detector's")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
     parser.add_argument("--precision", default="float32", metavar="NAME",
                         help="float32, or bf16 where the backend has it; default: float32")
@@ -106,8 +108,8 @@ def check(arguments: argparse.Namespace) -> None:
         options.check_writable(arguments.output)
 
 
-def heading(about: dict[str, Any], arguments: argparse.Namespace) -> str:
-    """What is being run, in a few lines; of what nobody chose, why."""
+def heading(about: dict[str, Any], arguments: argparse.Namespace, made_by: str) -> str:
+    """What is being run, in a few lines; of what nobody chose, why. made_by: the origin of the features."""
     framework = ", ".join(f"{name} {version}" for name, version in about["framework"].items())
     chosen = "" if arguments.method or arguments.checkpoint else f" ({BY_DEFAULT}; --method takes another)"
     default = "" if arguments.backend else f" ({options.DEFAULT_BACKEND})"
@@ -115,8 +117,8 @@ def heading(about: dict[str, Any], arguments: argparse.Namespace) -> str:
         ("method", about["method"] + chosen),
         ("backend", f"{framework}, {about['device']}, {about['precision']}{default}"),
         ("dataset", f"{about['dataset']}, {about['videos']} test videos, {about['frames']} frames"),
-        ("features", about["features"]),
-        ("checkpoint", f"{about['checkpoint']} (sha256 {about['weights_sha256'][:12]})")))
+        ("features", about["features"]), ("made by", made_by if arguments.features else ""),
+        ("checkpoint", f"{about['checkpoint']} (sha256 {about['weights_sha256'][:12]})")) if value)
 
 
 def save(report: wv.Report, folder: Path) -> str:

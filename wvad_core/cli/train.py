@@ -68,9 +68,10 @@ def main(argv: Sequence[str], prog: str = "wvad train") -> None:
     say = partial(print, flush=True) if first and not arguments.quiet else (lambda line: None)
     say(heading(plan, folder, arguments))
     if arguments.seeds == 1:
-        reports = [trained(plan, folder, say, begun_as)]
+        reports = [trained(plan, folder, say, begun_as, arguments.force)]
     else:
-        reports = [trained(replace(plan, options=replace(plan.options, seed=seed)), folder / f"seed-{seed}", say)
+        reports = [trained(replace(plan, options=replace(plan.options, seed=seed)), folder / f"seed-{seed}", say,
+                           force=arguments.force)
                    for seed in range(plan.options.seed, plan.options.seed + arguments.seeds)]
         if first:
             write_json(folder / REPORT, {"seeds": [r["seed"] for r in reports], **spread(reports)})
@@ -80,7 +81,8 @@ def main(argv: Sequence[str], prog: str = "wvad train") -> None:
         + (f"{BEST}, {LAST}, ..." if arguments.seeds == 1 else "and a run in each folder seed-N"))
 
 
-def trained(plan: Plan, folder: Path, say: Callable[[str], None], begun_as: Plan | None = None) -> dict[str, Any]:
+def trained(plan: Plan, folder: Path, say: Callable[[str], None], begun_as: Plan | None = None,
+            force: bool = False) -> dict[str, Any]:
     """Train by a plan; the report. Draws the curves, where matplotlib is installed. SIGTERM ends it with all saved."""
     first, stop = find_backend(plan.backend).processes()[0] == 0, Stop()
 
@@ -91,7 +93,7 @@ def trained(plan: Plan, folder: Path, say: Callable[[str], None], begun_as: Plan
 
     with process.on_sigterm(on_signal):
         return experiment.run(plan, folder, say, begun_as, stop,
-                              lambda result: draw(result, folder, say) if first else None).report
+                              lambda result: draw(result, folder, say) if first else None, force).report
 
 
 def draw(result: experiment.TrainingResult, folder: Path, say: Callable[[str], None]) -> None:
@@ -119,6 +121,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--init", type=Path, metavar="FILE",
                         help="fine-tune this checkpoint: begin with its tensors, where they fit")
     options.add_companion(parser, "an array of the dataset, such as the features of texts")
+    options.add_force(parser, "train on features of another origin than --init was, or than the test set's")
     parser.add_argument("--seeds", type=int, default=1, metavar="N",
                         help="train so many times, with the recipe's seed and those that follow it")
     folder = parser.add_mutually_exclusive_group()

@@ -11,10 +11,12 @@ import numpy as np
 
 from ..blocks.configuration import Config
 from ..errors import InputError, listing
+from ..origin import Origin
 from .annotations import SPLITS, Video, abnormal_fraction, bundled_timeline, load_table, split_timeline
 from .companions import read_companions
 from .features import open_features
 from .npy import read_array
+from .origins import read_origins
 from .prefetch import ahead
 from .video_features import VideoFeatures, check_finite
 
@@ -28,12 +30,14 @@ class Item:
     features: a handle on the files: `shape` is (N, T, D), `read()` gives the array.
     abnormal: the label, by the category, or by the abnormal frames where the category is unknown.
     abnormal_fraction: of each snippet, which part of its frames is abnormal, (T,) float64; None in the train split.
+    frame_rate: frames a second, of the table or of what extracted the features; None where neither says.
     """
 
     video: Video
     features: VideoFeatures
     abnormal: bool
     abnormal_fraction: np.ndarray | None
+    frame_rate: float | None = None
 
 
 class Dataset(Sequence):
@@ -41,10 +45,13 @@ class Dataset(Sequence):
 
     name: the bundled table's name, or the path of the CSV file.
     companions: {name: array} of what belongs to it and to none of its videos (see companions.py).
+    origin: what the features are made by; None where that is not known.
+    folder: where they are, for messages.
     """
 
-    def __init__(self, name: str, items: Sequence[Item], companions: Mapping[str, Any] | None = None) -> None:
-        self.name = name
+    def __init__(self, name: str, items: Sequence[Item], companions: Mapping[str, Any] | None = None, origin: Origin | None = None,
+                 folder: str = "") -> None:
+        self.name, self.origin, self.folder = name, origin, folder or name
         self.companions = read_companions(companions)
         self._items = tuple(items)
         self._finite = False
@@ -75,14 +82,16 @@ class Dataset(Sequence):
             raise InputError(f"{name_or_csv}: no {split} videos among its {len(table)}, expected at least one")
         others = [video for video in table if video.split != split]
         handles = open_features(features, videos, others, feature_dim)
+        origin, rates = read_origins(features, handles)
         LOGGER.debug("%s: features of the %d %s videos of %s", features, len(videos), split, name_or_csv)
         if split == "train":
             _refuse(name_or_csv, "train videos without a label, expected a category", filter(_unknown, videos))
             fractions = [None] * len(videos)
         else:
             fractions = _fractions(name_or_csv, ground_truth, videos, [handles[video.name].shape[1] for video in videos])
-        return cls(str(name_or_csv), [Item(video, handles[video.name], _label(video, fraction), fraction)
-                                      for video, fraction in zip(videos, fractions)], companions)
+        items = [Item(video, handles[video.name], _label(video, fraction), fraction, video.frame_rate or rates.get(video.name))
+                 for video, fraction in zip(videos, fractions)]
+        return cls(str(name_or_csv), items, companions, origin, str(features))
 
     def __len__(self) -> int:
         return len(self._items)
@@ -101,7 +110,7 @@ class Dataset(Sequence):
             return self
         if (rank, size) not in self._parts:
             places = deal([item.features.shape[1] for item in self], size)[rank]
-            self._parts[rank, size] = Dataset(self.name, [self[place] for place in places], self.companions)
+            self._parts[rank, size] = Dataset(self.name, [self[place] for place in places], self.companions, self.origin, self.folder)
         return self._parts[rank, size]
 
     def check_crops(self, config: Config, later: int = 0, crops: int | None = None) -> None:

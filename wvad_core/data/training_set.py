@@ -36,6 +36,7 @@ class TrainingSet:
     labels: (V,), 0 normal, 1 abnormal, LEFT_OUT. names: the videos'.
     classes: for each video the places of its categories among `class_names`; None without these.
     companions: the dataset's, which every batch has.
+    origin: the dataset's.
     cache: the folder of a file that the features are kept in and read from (see cache.py); None for memory.
 
     Raises InputError with every video that has NaN or infinity or that cannot be sampled; with one whose category is
@@ -47,7 +48,7 @@ class TrainingSet:
                  class_names: Sequence[str] = ()) -> None:
         self.labels, self.names = labels_of(dataset), [item.video.name for item in dataset]
         self.classes = indices_of_classes(dataset, class_names) if class_names else None
-        self.companions = getattr(dataset, "companions", {})
+        self.companions, self.origin = getattr(dataset, "companions", {}), getattr(dataset, "origin", None)
         self.size, self.sampler = size, sampler
         self.snippets = [item.features.shape[1] for item in dataset]
         self.features = self._read_all(dataset, progress, cache)

@@ -13,6 +13,7 @@ from typing import Any
 from ..checkpoints.contents import digest
 from ..errors import InputError
 from ..extractor import Extractor
+from ..origin import Origin
 from ..progress import progress_bar
 from ..video.clips import snippets
 from ..video.opening import open
@@ -106,9 +107,8 @@ def _extracted(name: str, source: str, extractor: Extractor, recipe: Recipe, fol
 
 def origin(extractor: Extractor, recipe: Recipe, recipe_name: str, layout: str, dtype: str) -> dict[str, Any]:
     """What features are made by, as plain data: the same where the features are the same."""
-    return {"extractor": extractor.name, "config": extractor.config.as_dict(), "feature_dim": extractor.config.feature_dim,
-            "weights_sha256": digest(extractor.weights()), "precision": extractor.precision, "recipe": recipe_name,
-            "preprocessing": recipe.as_dict(), "layout": layout, "dtype": dtype}
+    return Origin(extractor.name, extractor.config.as_dict(), extractor.config.feature_dim, digest(extractor.weights()),
+                  extractor.precision, recipe_name, recipe.as_dict(), layout, dtype).as_dict()
 
 
 def versions(extractor: Extractor) -> dict[str, str]:

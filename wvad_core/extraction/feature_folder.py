@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from ..data.origins import FILE as ORIGIN
 from ..data.video_features import header
 from ..errors import InputError, one_line
 from ..files import cannot_write, leftovers, write_json, written_whole
 from .growing_array import GrowingArray
 
-ORIGIN, LOCK, CLAIMS = "features.json", ".lock", ".claims"
+LOCK, CLAIMS = ".lock", ".claims"
 LAYOUTS = ("video", "crops")
 DTYPES = ("float32", "float16")
 

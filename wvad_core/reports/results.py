@@ -1,6 +1,7 @@
 """The report of an evaluation: the metrics over all frames, their intervals, the categories, the scores."""
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,13 @@ from ..data.dataset import Dataset
 from ..detector import Detector
 from ..errors import InputError, one_line
 from ..files import plain
+from ..origin import compared
 from ..registry import specification
 from ..scoring import metrics
 from ..scoring.evaluation import Frames, VideoScores, by_label, check_finite, describe, metrics_of, scored
 from . import storage, text
 
+LOGGER = logging.getLogger("wvad")
 ARRAYS = ("scores", "abnormal_fraction")
 """The fields of `VideoScores` that are arrays."""
 
@@ -108,14 +111,19 @@ def _number(value: float | None) -> float:
 
 
 def evaluate(detector: Detector, dataset: Dataset, replicates: int = 1000, seed: int = 0,
-             about: Mapping[str, Any] | None = None) -> Report:
+             about: Mapping[str, Any] | None = None, force: bool = False) -> Report:
     """Score every video of a test set and compute the metrics over all its frames together.
 
     All features are checked to be finite first. While one video is scored the next is read. `replicates` and `seed`
     are those of the bootstrap over videos. about: facts to add to those of `describe` in the report.
+    force: score features of another origin than those that the detector was trained on, with a warning that is logged.
     Several processes share the videos out, and all give the same report, but for the device and the seconds it names.
-    Raises InputError for features that are not finite, and for a video whose scores are not; in all processes alike.
+    Raises InputError for features of another origin, for those that are not finite, and for a video whose scores are not; in
+    all processes alike.
     """
+    note = compared(dataset.origin, detector.origin, dataset.folder, "the detector was trained on", force)
+    if note and detector.backend.processes()[0] == 0:
+        LOGGER.warning("%s", note)
     facts = describe(detector, dataset) | dict(about or {})
     check_finite(detector, dataset)
     start = time.perf_counter()

@@ -111,7 +111,9 @@ def describe(detector: Detector, dataset: Dataset) -> dict[str, Any]:
             "framework": framework, "versions": versions, "device": detector.backend.device(detector.network),
             "precision": detector.precision, "dataset": dataset.name, "videos": len(dataset),
             "frames": SNIPPET * sum(item.features.shape[1] for item in dataset),
-            "weights_sha256": digest(detector.weights())}
+            "weights_sha256": digest(detector.weights()),
+            "origin": {"features": dataset.origin and dataset.origin.as_dict(),
+                       "detector": detector.origin and detector.origin.as_dict()}}
 
 
 def _checked(item: Item, scores: Array) -> VideoScores:
@@ -120,7 +122,8 @@ def _checked(item: Item, scores: Array) -> VideoScores:
         raise InputError(f"{item.video.name}: the anomaly score of snippet {wrong[0]} is {scores[wrong[0]]}, "
                          "expected a finite number; the checkpoint's weights or the features are out of range")
     fraction = np.full(len(scores), np.nan) if item.abnormal_fraction is None else item.abnormal_fraction
-    return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, fraction, item.video.frame_rate)
+    return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, fraction,
+                       item.frame_rate or item.video.frame_rate)
 
 
 def metrics_of(videos: Iterable[VideoScores], probabilities: bool) -> dict[str, float]:

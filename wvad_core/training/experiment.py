@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from ..data.digests import features_sha256, table_sha256
 from ..detector import Detector, from_weights
 from ..errors import InputError, listing
 from ..files import write_json
+from ..origin import UNKNOWN, Origin, compared, from_dict
 from ..progress import LOGGER, progress_bar
 from ..registry import restore_memory, specification
 from ..reports.results import summarise
@@ -58,7 +59,7 @@ class TrainingResult:
 
 def train(method: str | None = None, dataset: str | Path | None = None, features: str | Path | None = None, backend: str = "torch",
           device: str = "auto", output: str | Path | None = None, recipe: str | None = None, init: str | Path | None = None,
-          resume: str | Path | None = None, companions: Mapping[str, str | Path] | None = None,
+          resume: str | Path | None = None, companions: Mapping[str, str | Path] | None = None, force: bool = False,
           **overrides: Any) -> TrainingResult:
     """Train a method on a dataset by its published recipe.
 
@@ -69,6 +70,8 @@ def train(method: str | None = None, dataset: str | Path | None = None, features
     stopped, which goes on as it was begun; nothing is given beside it but `device`, `dataset` and `features` where these now
     lie elsewhere, and `steps` to go on for longer.
     companions: {name: .npy file} of the arrays of a dataset that the method trains with.
+    force: train on features of another origin than those that `init` was trained on, or than those of the test set; a notice
+    says so.
     overrides: values of the recipe (steps, videos, learning_rate, ...), of the options (seed, select, evaluate_every, ...; see
     `training.options.Options`) and of the method's configuration (feature_dim, ...).
 
@@ -82,33 +85,37 @@ def train(method: str | None = None, dataset: str | Path | None = None, features
             raise InputError("resume goes on with a run as it was begun, expected nothing but device, dataset, features and steps "
                              "beside it")
         begun_as, goes_on = going_on(read_plan(resume), device, dataset, features)
-        return run(with_steps(goes_on, **overrides) if overrides else goes_on, Path(resume), begun_as=begun_as)
+        return run(with_steps(goes_on, **overrides) if overrides else goes_on, Path(resume), begun_as=begun_as, force=force)
     if method is None:
         raise InputError("no method is given, expected one, or resume=RUN")
     folder = None if output is None else Path(output)
     if folder is not None and is_taken(folder):
         raise InputError(f"{folder}: is there already, expected a new folder; resume goes on with a run")
-    return run(plan(method, str(dataset or DEMO), features, backend, device, overrides, recipe, init, companions), folder)
+    made = plan(method, str(dataset or DEMO), features, backend, device, overrides, recipe, init, companions)
+    return run(made, folder, force=force)
 
 
 def run(plan: Plan, folder: Path | None, say: Callable[[str], None] = LOGGER.info, begun_as: Plan | None = None,
-        stop: Stop | None = None, then: Callable[[TrainingResult], None] = lambda result: None) -> TrainingResult:
+        stop: Stop | None = None, then: Callable[[TrainingResult], None] = lambda result: None,
+        force: bool = False) -> TrainingResult:
     """Train by a plan, from what is saved in the folder or from the start; the report is written there too.
 
     say: takes the notices, a line each. Of several processes only the first one writes, and none before all is checked.
     begun_as: the plan of a run that goes on by another one (`going_on`). stop: ends training before its time.
-    then: takes the result while the folder is still locked.
+    then: takes the result while the folder is still locked. force: let features of other origins pass.
     """
     rank, _ = training_backend(plan.backend).processes()
     start = time.perf_counter()
     journal = opened(plan, folder, rank == 0, begun_as)
     videos, test = plan.open("train"), plan.open("test")
     check_data(plan, journal, {"table": table_sha256((videos, test)), "training": features_sha256(videos),
-                               "test": features_sha256(test)})
+                               "test": features_sha256(test), "origin": videos.origin.sha256 if videos.origin else ""})
+    lines = compared_origins(plan, videos, test, force or journal.saved() is not None)
+    videos.origin = videos.origin or first_origin(plan)
     held = held_out(videos, plan.options) if plan.options.select == "holdout" else None
     initial = first_weights(plan, journal)
     with journal:
-        result = trained(plan, journal, videos, test, held, initial, say, stop)
+        result = trained(plan, journal, videos, test, held, initial, say, stop, lines)
         result.report["seconds"] = time.perf_counter() - start
         if folder is not None and rank == 0:
             write_json(folder / REPORT, result.report)
@@ -118,19 +125,20 @@ def run(plan: Plan, folder: Path | None, say: Callable[[str], None] = LOGGER.inf
 
 
 def trained(plan: Plan, journal: Journal, videos: Dataset, test: Dataset, held: np.ndarray | None,
-            initial: Mapping[str, np.ndarray] | None, say: Callable[[str], None], stop: Stop | None) -> TrainingResult:
-    """Train and score by a plan whose data are open."""
+            initial: Mapping[str, np.ndarray] | None, say: Callable[[str], None], stop: Stop | None,
+            lines: Sequence[str] = ()) -> TrainingResult:
+    """Train and score by a plan whose data are open. lines: notices besides those of the training set."""
     hidden = training_backend(plan.backend).processes()[0] > 0
     progress = partial(progress_bar, desc="reading features", unit="video", hidden=hidden)
     training_set = read_training_set(videos, plan.recipe, plan.method, plan.config, progress,
                                      cache_folder() if plan.features else None)
     if held is not None:
         training_set.leave_out(held)
-    for line in (found := notices(plan, videos, training_set)):
+    for line in (found := [*lines, *notices(plan, videos, training_set)]):
         say(f"note: {line}")
     made = train_stages(plan.method, plan.config, training_set, plan.recipe, plan.backend, plan.device,
                         validator(plan.recipe, test, videos, held), journal, plan.options, initial, stop)
-    best = from_weights(plan.method, plan.config, made.best, plan.backend, plan.device)
+    best = replace(from_weights(plan.method, plan.config, made.best, plan.backend, plan.device), origin=videos.origin)
     scores = score_best_and_last(made, best, test, journal)
     report = summary(plan, made, test, held, journal, scores) | {"notices": found}
     return TrainingResult(best, made.detector, report, journal.history, scores, plan, getattr(journal, "folder", None))
@@ -177,10 +185,30 @@ def check_data(plan: Plan, journal: Journal, data: Mapping[str, str]) -> None:
     journal.data, saved = data, journal.saved_data()
     words = {"table": f"{plan.dataset}: what the table says of the videos is",
              "training": f"{plan.features}: the features of the training videos are",
-             "test": f"{plan.features}: the features of the test videos are"}
+             "test": f"{plan.features}: the features of the test videos are",
+             "origin": f"{plan.features}: the origin of the features is"}
     for name, value in data.items() if saved is not None else ():
-        if saved.get(name) != value:
+        if saved.get(name) != value and (name != "origin" or name in saved):  # which earlier versions did not keep
             raise InputError(f"{words[name]} not what {journal.folder} was trained with until now, expected the same data")
+
+
+def compared_origins(plan: Plan, videos: Dataset, test: Dataset, force: bool) -> list[str]:
+    """What is to be said of where the features come from, a line each. Raises InputError for features of other origins than
+    those that training begins with, and for a test set of another one, unless `force`."""
+    if plan.features is None:
+        return []
+    initial = first_origin(plan)
+    lines = [compared(videos.origin, initial, videos.folder, f"{plan.initial.file} was trained on", force)] if plan.initial else []
+    lines.append(compared(test.origin, videos.origin, f"{test.folder}, test videos", "the training videos have", force))
+    if videos.origin is None and initial is None:
+        lines.append(f"{videos.folder}: {UNKNOWN}; the checkpoints do not say what they were trained on")
+    return [line for line in lines if line]
+
+
+def first_origin(plan: Plan) -> Origin | None:
+    """That of the features that the first weights were trained on, where they say so."""
+    found = plan.initial and plan.initial.origin
+    return from_dict(found, str(plan.initial.file)) if plan.initial and found else None
 
 
 def check_steps(plan: Plan, begun_as: Plan, journal: Run) -> None:

@@ -22,11 +22,13 @@ from ..registry import specification
 class Initial:
     """What the first weights of a run are: those of `file` that are `taken`, and those that are `fresh`, by canonical names.
 
-    Counters of training forwards are in neither list: they begin at 0.
+    Counters of training forwards are in neither list: they begin at 0. origin: of the features that the file was trained on, as
+    plain data; None where it does not say.
     """
     file: str
     taken: tuple[str, ...]
     fresh: tuple[str, ...]
+    origin: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("taken", "fresh"):
@@ -56,7 +58,7 @@ def initial_weights(path: str | Path, method: str, config: Config, seed: int) ->
                          + _other_settings(found, config))
     fresh = tuple(name for name in wanted if name not in taken and not name.endswith(COUNTER))
     weights = draw(wanted, seed) | {name: given[name] for name in taken}
-    return weights, Initial(str(path), tuple(taken), fresh)
+    return weights, Initial(str(path), tuple(taken), fresh, found.origin and found.origin.as_dict())
 
 
 def _identified(path: Path, method: str, config: Config, seed: int) -> Checkpoint:

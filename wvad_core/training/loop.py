@@ -161,7 +161,7 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
                 saved = Saved(Position(number), weights, {})
                 journal.begin_stage()
             detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=seed),
-                               later=config.patches - stage.patches)
+                               later=config.patches - stage.patches, origin=training_set.origin)
             trainer = Trainer(detector, recipe, options)
             if saved.trainer:
                 trainer.restore(saved.trainer)

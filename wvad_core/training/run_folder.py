@@ -249,7 +249,8 @@ class Run(Journal):
             self._best_written = True
 
     def _write_weights(self, name: str, weights: Mapping[str, np.ndarray], detector: Detector) -> None:
-        safetensors.write(self.folder / name, describe(weights, detector.method, detector.config.as_dict()))
+        safetensors.write(self.folder / name, describe(weights, detector.method, detector.config.as_dict(),
+                                                          origin=detector.origin))
 
 
 def _difference(found: Any, expected: Any, name: str = "") -> str | None:

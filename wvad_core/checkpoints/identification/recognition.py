@@ -11,6 +11,7 @@ import numpy as np
 from ...blocks.configuration import Config, configure
 from ...blocks.tensors import COUNTER, check
 from ...errors import InputError, listing
+from ...origin import Origin, from_metadata
 from ...registry import Specification, extractors, list_extractors, list_methods, model_specification, specifications
 from .. import assumed, threshold
 from ..assumed import Assumed
@@ -31,7 +32,8 @@ class Checkpoint:
     network does not use. assumed: what neither metadata nor tensors show and nobody gave, and the weights that the file
     lacks, as a release may: a part that is published in a file of its own has fresh weights. Counters of training forwards
     that it lacks begin at 0, and are not listed. absent: the parts it lacks that scores are computed from.
-    threshold: that of a calibrated detector, unless settings are given that change its scores.
+    threshold: that of a calibrated detector, unless settings are given that change its scores. origin: that of the features
+    that a detector was trained on, where the file says it.
     """
     method: str
     config: Config
@@ -43,6 +45,7 @@ class Checkpoint:
     assumed: Assumed = Assumed()
     absent: tuple[str, ...] = ()
     threshold: Threshold | None = None
+    origin: Origin | None = None
 
     def check_whole(self, source: str, allow_fresh: bool) -> None:
         """Raise InputError where scores would be random and that is not allowed."""
@@ -80,7 +83,8 @@ def identify(contents: Contents, source: str, method: str | None = None, given: 
     check_numbers(contents.tensors, spec.parameters(config), source)
     return Checkpoint(found[0], config, contents.tensors, described=True,
                       assumed=_described(contents, config, {*found[1]}, given, spec, source),
-                      threshold=_threshold(contents, config, found[1], given, source))
+                      threshold=_threshold(contents, config, found[1], given, source),
+                      origin=from_metadata(contents.metadata, source) if is_hashed(contents.metadata) else None)
 
 
 def _threshold(contents: Contents, config: Config, written: Mapping[str, Any], given: Mapping[str, Any],
