@@ -28,7 +28,7 @@ class Origin:
     Features are interchangeable where `differences` finds none: by precision, layout, dtype and the recipe's name they may
     differ. Raises InputError for values that are no origin.
 
-        wv.load("best.safetensors").origin.recipe       # "rtfm"
+        wv.load("best.safetensors").origin.recipe       # "roc-ng"
     """
     extractor: str
     config: Mapping[str, Any]
@@ -51,7 +51,7 @@ class Origin:
         _require(isinstance(sha256, str) and bool(re.fullmatch("[0-9a-f]{64}", sha256)), "weights_sha256", sha256, "a SHA-256")
 
     def __str__(self) -> str:
-        """i3d-resnet50, D = 2048, weights 1a2b3c4d5e6f, recipe rtfm"""
+        """i3d-inception, D = 1024, weights 1a2b3c4d5e6f, recipe roc-ng"""
         return one_line(f"{self.extractor}, D = {self.feature_dim}, weights {self.weights_sha256[:12]}, recipe {self.recipe}")
 
     def as_dict(self) -> dict[str, Any]:
