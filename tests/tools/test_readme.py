@@ -153,8 +153,8 @@ def test_commands_with_torch(torch, folder):
     for words in (words for line in COMMANDS for words in small(line)):
         if "--help" not in words:
             is_whole(call(torch, folder, words), words)
-    assert {"results/report.json", "results/roc.png", "weights.safetensors", "weights.ckpt", "weights.onnx",
-            "runs/first/best.safetensors"} <= {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    assert {"results/report.json", "results/roc.png", "results/report.html", "comparison/report.html", "weights.safetensors",
+            "weights.ckpt", "weights.onnx", "runs/first/best.safetensors"} <= {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
 def test_the_program_in_python(torch, folder):

@@ -26,6 +26,7 @@ function show() {
   const link = document.getElementById("to-overview");
   if (link) video ? link.removeAttribute("aria-current") : link.setAttribute("aria-current", "page");
   list.mark(video);
+  if (location.hash && matchMedia("(max-width: 760px)").matches) document.getElementById("main").scrollIntoView();
 }
 
 const KEYS = {

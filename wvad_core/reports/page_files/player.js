@@ -22,10 +22,12 @@ class Player {
   close() {
     cancelAnimationFrame(this.frame);
     this.chart.close();
-    if (!this.media) return;
-    this.media.pause();
-    this.media.removeAttribute("src");
-    this.media.load();
+    const {media} = this;
+    if (!media) return;
+    this.media = null;  // so that nothing that it does on its way out has a part here
+    media.pause();
+    media.removeAttribute("src");
+    media.load();
   }
 
   playFile() {
@@ -33,11 +35,13 @@ class Player {
       "aria-label": `Video ${this.video.name}`, onerror: () => this.failed()});
     for (const name of ["timeupdate", "seeking", "seeked"]) this.media.addEventListener(name, () => this.follow());
     this.media.addEventListener("play", () => this.run());
+    this.media.addEventListener("loadedmetadata", event => { if (!event.target.videoWidth) this.failed(); });  // sound alone
     this.stage.append(this.media);
   }
 
   /** The cursor at the picture that is shown, in every frame while the video plays. */
   run() {
+    cancelAnimationFrame(this.frame);
     this.follow();
     if (this.media && !this.media.paused) this.frame = requestAnimationFrame(() => this.run());
   }
