@@ -1,4 +1,5 @@
 """The table of methods comes from the registry, and the README has it."""
+import json
 from pathlib import Path
 
 import list_methods as tool
@@ -23,7 +24,8 @@ def test_the_readme_has_the_table(table):
 def test_the_table_has_every_method_and_its_cases(table):
     lines = table.splitlines()[2:]
     assert [line.split(" | ")[0] for line in lines] == [f"| `{method}`" for method in wv.list_methods()]
-    cases = [path.stem for path in tool.GOLDEN.glob("*.json")]
+    of_models = {path.stem: json.loads(path.read_text(encoding="utf-8"))["method"] for path in tool.GOLDEN.glob("*.json")}
+    cases = [case for case, of in of_models.items() if of not in (*wv.list_extractors(), "video-to-features")]
     assert cases and all(sum(f"`{case}`" in line for line in lines) == 1 for case in cases)
 
 
