@@ -271,3 +271,21 @@ def test_ten_files_of_whole_videos_are_ten_videos(tmp_path):
     (made,) = find_inputs([str(tmp_path / "stack.npy")])
     assert made.features.shape == (5, 8, 6)
     assert find_inputs([str(tmp_path / "stack.npy")], crops=8)[0].features.shape == (8, 5, 6)
+
+
+def test_videos_and_features_of_another_origin_than_the_detectors_are_refused(world, caplog):
+    extract.main([str(world.root / "videos"), "--recipe", str(world.root / "own.json"), "--backend", "numpy", "--checkpoint",
+                  str(world.root / "extractor.safetensors"), "--output", str(world.root / "features")])
+    (inputs, _) = find_inputs([str(world.root / "features")])
+    assert inputs.origin.recipe == "own" and find_inputs([inputs.source])[0].origin == inputs.origin
+    detector = replace(wv.load(world.root / "detector.safetensors"), origin=inputs.origin)
+    detector.save(world.root / "detector.safetensors")
+    world.run("videos")
+    world.run("features")
+    assert not [line for line in caplog.messages if "origin" in line or "features of" in line]
+    replace(detector, origin=replace(inputs.origin, weights_sha256="2b" * 32)).save(world.root / "detector.safetensors")
+    for given in ("videos", "features"):
+        with pytest.raises(wv.InputError, match=r"features of pixel-means.*detector.safetensors was trained on.*differ in weights"):
+            world.run(given)
+        world.run(given, more=["--force"])
+    assert len([line for line in caplog.messages if "they differ in weights" in line]) == 2

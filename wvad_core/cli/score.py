@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from ..checkpoints.identification.recognition import identify
 from ..checkpoints.threshold import Threshold, by_hand
 from ..detector import Detector
 from ..errors import Failure, listing
+from ..extraction.extracting import origin as origin_of
 from ..extractor import Extractor
 from ..models import load_detector, load_extractor
+from ..origin import Origin, compared, from_dict
 from ..registry import specification
 from ..reports import scored_videos
 from ..scoring.inputs import Input, find_inputs
@@ -24,6 +27,7 @@ from ..video.recipe import Recipe, recipes
 from . import options
 from .extract import chosen_recipe
 
+LOGGER = logging.getLogger("wvad")
 DESCRIPTION = """Score videos without any annotation: anomaly scores, events, pictures and a page to look at.
 
 Videos need an extractor, the one that made the features which the detector was trained on; features
@@ -70,9 +74,22 @@ def opened(arguments: argparse.Namespace, inputs: Sequence[Input]) -> tuple[Scor
     detector = load_detector(arguments.checkpoint, backend, arguments.device, arguments.precision, method=arguments.method)
     extractor = _extractor(arguments, backend, recipe) if recipe else None
     scorer = Scorer(detector, extractor, recipe, _threshold(arguments, detector), arguments.fps)
+    made = from_dict(origin_of(extractor, recipe, str(name), "video", "float32"), "extractor") if extractor and recipe else None
+    compare_origins(arguments, inputs, made, detector.origin)
     about = {"method": detector.method, "checkpoint": str(arguments.checkpoint), "weights_sha256": digest(detector.weights()),
-             "extractor": extractor and extractor.name, "recipe": name}
+             "extractor": extractor and extractor.name, "recipe": name,
+             "origin": detector.origin and detector.origin.as_dict()}
     return scorer, about
+
+
+def compare_origins(arguments: argparse.Namespace, inputs: Sequence[Input], made: Origin | None, expected: Origin | None) -> None:
+    """Raise InputError for features of another origin than the detector's, unless --force lets them pass with a warning. made: of
+    those that the extractor makes."""
+    videos = f"extractor {arguments.extractor}"
+    origins = {videos if one.is_video else str(Path(one.source).parent): made if one.is_video else one.origin for one in inputs}
+    for source, origin in origins.items():
+        if note := compared(origin, expected, source, f"{arguments.checkpoint} was trained on", arguments.force):
+            LOGGER.warning("%s", note)
 
 
 def _recipe(arguments: argparse.Namespace) -> tuple[str, Recipe]:
@@ -111,6 +128,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; default: the checkpoint's")
     parser.add_argument("--extractor", type=Path, metavar="FILE", help="the extractor's checkpoint, in any format; for videos")
     parser.add_argument("--recipe", metavar="NAME", help=f"{', '.join(recipes())}, or a file; default: the extractor's first")
+    options.add_force(parser, "take features, or an extractor, of another origin than the detector's")
     parser.add_argument("--crops", type=int, metavar="N", help="of features in files of three axes; default: as they look")
     parser.add_argument("--fps", type=frame_rate, metavar="N", help="frames a second, of features and pictures")
     parser.add_argument("--backend", metavar="NAME", help=f"default: {options.DEFAULT_BACKEND}")

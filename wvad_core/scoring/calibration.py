@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ..data.annotations import load_table
 from ..data.features import open_features
 from ..errors import InputError, listing
 from .events import find_events
-from .inputs import Input
+from .inputs import Input, with_origins
 from .videos import ScoredVideo
 
 Array = np.ndarray
@@ -50,7 +51,8 @@ def normal_inputs(table: str, features: str, split: str) -> tuple[Input, ...]:
         raise InputError(f"{table}: no normal {split} videos among its {len(videos)}, expected at least one")
     others = [video for video in videos if video not in normal]
     handles = open_features(features, normal, others)
-    return tuple(Input(video.name, str(handles[video.name].files[0]), handles[video.name], video.frame_rate) for video in normal)
+    return tuple(with_origins(Path(features), (
+        Input(video.name, str(handles[video.name].files[0]), handles[video.name], video.frame_rate) for video in normal)))
 
 
 def _threshold(high: float, minimum: float, gap: float) -> Threshold:

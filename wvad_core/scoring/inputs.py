@@ -1,17 +1,18 @@
 """What is to be scored: videos, and features of videos, by their paths alone; no table says which there are."""
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.features import CROP, CROPS, Files, conventions, open_video, walk
+from ..data.origins import read_origins
 from ..data.reading import crop_count
 from ..data.video_features import Header, VideoFeatures, header
 from ..errors import InputError
 from ..extraction.videos import SUFFIXES, find_videos
+from ..origin import Origin
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Input:
     """One video.
 
     name: what it is called: as its file without suffix and number of crop. source: a path or an address; of features, their
-    first file. features: where they are given. frame_rate: of their video, where the features.json beside them says it. flaw: what is wrong with them, in a line; "" where nothing is seen.
+    first file. features: where they are given. frame_rate, origin: of their video, and what they are made by, where a
+    features.json says it. flaw: what is wrong with them, in a line; "" where nothing is seen.
     """
     name: str
     source: str
     features: VideoFeatures | None = None
     frame_rate: float | None = None
+    origin: Origin | None = None
     flaw: str = ""
 
     @property
@@ -67,14 +70,27 @@ def _inputs(group: Sequence[str], crops: int | None) -> Iterable[Input]:
             return [Input(name, source) for name, source in find_videos(group).items()]
         if videos := [inner for inner in path.rglob("*") if inner.suffix.lower() in SUFFIXES]:
             raise InputError(f"{path}: has features ({files[0].name}) and videos ({videos[0].name}), expected one or the other")
-        return _features(files, crops)
+        return with_origins(path, _features(files, crops))
     if group[0].endswith(".npy"):
-        return _features([Path(file) for file in group], crops)
+        return _by_folder(_features([Path(file) for file in group], crops))
     if not os.path.lexists(path):
         if files := [file for sign in ("__", "_") for file in sorted(path.parent.glob("*.npy"))
                      if file.stem[:-1] == path.name + sign and file.stem[-1].isdigit()]:
-            return _features(files, crops)
+            return _by_folder(_features(files, crops))
     return [Input(name, source) for name, source in find_videos(group).items()]
+
+
+def with_origins(folder: Path, inputs: Iterable[Input]) -> list[Input]:
+    """Features that are in a folder or below it, with what features.json says of them. Raises InputError as `read_origins`."""
+    inputs = list(inputs)
+    origin, rates = read_origins(folder, {made.name: made.features for made in inputs if made.features})
+    return [replace(made, origin=origin, frame_rate=made.frame_rate or rates.get(made.name)) for made in inputs]
+
+
+def _by_folder(inputs: Sequence[Input]) -> list[Input]:
+    """The same for files that are given one by one: each folder by itself."""
+    folders = dict.fromkeys(Path(made.source).parent for made in inputs)
+    return [made for folder in folders for made in with_origins(folder, [one for one in inputs if Path(one.source).parent == folder])]
 
 
 def _features(paths: Sequence[Path], crops: int | None) -> list[Input]:
@@ -93,7 +109,7 @@ def _opened(name: str, files: Files, headers: Mapping[Path, Header], agreed: tup
     source = str(next(iter(files.values()))[0])
     try:
         features = open_video(files, headers, *(agreed or (crop_count(files, headers, None), 1)))
-        return Input(name, source, features, _frame_rate(Path(source).with_name("features.json"), name))
+        return Input(name, source, features)
     except InputError as error:
         return Input(name, source, flaw=f"{Path(source).parent}: {error}")
 
@@ -120,12 +136,3 @@ def _are_crops(files: Mapping[str, Sequence[Path]], headers: Mapping[Path, Heade
     """Whether files NAME_0, NAME_1 ... are as published for ShanghaiTech: ten crops, and not as many videos."""
     shapes = [headers[path] for same in files.values() for path in same]
     return len(files) == CROPS and all(not isinstance(shape, str) and len(shape) == 2 and shape == shapes[0] for shape in shapes)
-
-
-def _frame_rate(path: Path, name: str) -> float | None:
-    """Frames a second of a video, as the extraction of its features has noted it."""
-    try:
-        rate = json.loads(path.read_bytes())["videos"][name]["frame_rate"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return float(rate) if isinstance(rate, (int, float)) and rate > 0 else None
