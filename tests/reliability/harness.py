@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from damage import DAMAGES
 from trials import OUTCOMES
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -99,11 +100,12 @@ def resident(pid: int) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def table(results: Iterable[Result], depth: int = 2) -> str:
-    """Markdown: a row for each group of kinds, which is the first words of their names."""
+def table(results: Iterable[Result]) -> str:
+    """Markdown: a row for each kind; kinds that differ in the damage to bytes alone have one together."""
     rows: dict[str, Counter] = defaultdict(Counter)
     for result in results:
-        rows[", ".join(result.kind.split(", ")[:depth])][result.outcome if not result.fault else "faults"] += 1
+        group, _, damage = result.kind.rpartition(", ")
+        rows[f"{group}, damaged" if damage in DAMAGES else result.kind][result.outcome if not result.fault else "faults"] += 1
     rows["all"] = sum(rows.values(), Counter())
     lines = ["| input | cases | right | refused in one line | faults |", "|---|---:|---:|---:|---:|"]
     lines += [f"| {name} | {sum(row.values())} | {row['right']} | {row['refused']} | {row['faults']} |"
