@@ -1,4 +1,6 @@
 """Extractors on every backend against what the published implementations give on reproducible weights and clips (golden/)."""
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -122,6 +124,14 @@ def test_several_threads_get_the_same_features(backend):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: made.features(clips[i:i + 2]), range(11)))
     assert all(np.array_equal(a, b) for a, b in zip(found, expected))
+
+
+def test_copies_compute_the_same(backend):
+    made = wv.create("clip-vit", backend, devices.of(backend), **SMALL)
+    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3)).astype(np.uint8)
+    for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert other.network is not made.network and other.config == made.config
+        assert np.array_equal(other.features(clips), made.features(clips))
 
 
 @pytest.mark.needs("torch")
