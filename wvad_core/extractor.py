@@ -111,7 +111,8 @@ class Extractor(Generic[C]):
             raise InputError(f"clips are of type {found.dtype}, expected uint8 frames or normalised floating-point numbers")
         if found.ndim != 5 or found.shape[-1] != self.config.in_channels:
             raise InputError(f"clips of shape {found.shape}: expected (N, frames, height, width, {self.config.in_channels})")
-        self.clip_sizes.check(found.shape[1:4], self.name)
+        _, frames, height, width, _ = found.shape
+        self.clip_sizes.check((frames, height, width), self.name)
         if found.dtype == np.uint8 and self.config.scale is None:
             raise InputError(f"clips are uint8 frames, and the scale of what {self.name} takes is not known: expected the "
                              "setting scale, or normalised numbers")

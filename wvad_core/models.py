@@ -13,7 +13,7 @@ import numpy as np
 from . import detector, extractor
 from .backend import Backend, export_formats, pip_command
 from .blocks import tensors
-from .blocks.configuration import ExtractorConfig, Settings, configure
+from .blocks.configuration import ExtractorConfig, configure
 from .checkpoints import formats
 from .checkpoints.contents import completed
 from .checkpoints.identification.naming import as_computed
@@ -103,7 +103,7 @@ def from_published(name: str, state: Mapping[str, Array], backend: str = "numpy"
     return made
 
 
-def from_weights(name: str, config: Settings, weights: Mapping[str, Array], backend: str = "numpy", device: str = "auto",
+def from_weights(name: str, config: Any, weights: Mapping[str, Array], backend: str = "numpy", device: str = "auto",
                  precision: str = "float32", seed: int = 0) -> Any:
     """A detector or an extractor with these weights, {canonical name: array}, all of them in their shapes."""
     if isinstance(config, ExtractorConfig):
