@@ -17,6 +17,7 @@ COMMANDS = {
     "test": "score a test set, and report its metrics",
     "score": "score videos or features without annotation: events, pictures, a page",
     "calibrate": "choose a threshold by the false alarms an hour, for the checkpoint",
+    "render": "a video with the curve of its scores below the picture, as mp4",
     "train": "train a detector by a recipe, or go on with a run",
     "extract": "extract features of videos, for the other commands",
     "compare": "set the reports of several runs side by side",

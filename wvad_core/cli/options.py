@@ -79,6 +79,14 @@ def setting(word: str) -> tuple[str, Any]:
         return name, value
 
 
+def frame_rate(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text}: expected frames a second, a number above 0")
+    return value
+
+
 def check_writable(folder: Path) -> None:
     """Raise InputError, or Failure on a full disk, unless files can be written into `folder`, which need not exist yet.
     Nothing is left behind."""

@@ -130,18 +130,10 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", metavar="NAME", help=f"{', '.join(recipes())}, or a file; default: the extractor's first")
     options.add_force(parser, "take features, or an extractor, of another origin than the detector's")
     parser.add_argument("--crops", type=int, metavar="N", help="of features in files of three axes; default: as they look")
-    parser.add_argument("--fps", type=frame_rate, metavar="N", help="frames a second, of features and pictures")
+    parser.add_argument("--fps", type=options.frame_rate, metavar="N", help="frames a second, of features and pictures")
     parser.add_argument("--backend", metavar="NAME", help=f"default: {options.DEFAULT_BACKEND}")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
     parser.add_argument("--precision", default="float32", metavar="NAME", help="float32, or bf16 where the backend has it")
-
-
-def frame_rate(text: str) -> float:
-    """A number above 0."""
-    value = float(text)
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: expected frames a second, a number above 0")
-    return value
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
