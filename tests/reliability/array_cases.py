@@ -26,7 +26,8 @@ from wvad_core.data.companions import read_companions
 from wvad_core.reports.results import Report
 
 FRAMES = {"Fight01": 80, "Riot_02": 33, "Normal03": 160, "Normal04": 16}
-TABLE = "video,split,category,frames,intervals\nFight01,test,Fight,80,10-50\nRiot_02,test,Riot,33,4-20\nNormal03,test,Normal,160,\n" \
+TABLE = "video,split,category,frames,intervals\nFight01,test,Fight,80,10-50\nRiot_02,test,Riot,33,4-20\n" \
+        "Normal03,test,Normal,160,\n" \
         "Normal04,test,Normal,16,\n"
 DIM, SETTINGS = 16, ("rtfm", cases.CONFIGS["rtfm"][0])
 LAYOUTS = ("NAME__CROP", "NAME_CROP", "(T, N, D)", "(N, T, D)", "(T, D)")
@@ -122,14 +123,19 @@ def undamaged(rng: Random, folder: Path) -> Trial:
 
 def hostile_header(rng: Random) -> bytes:
     """The beginning of a .npy file that claims something."""
-    shape = rng.choice(("(-1, 16)", "(2**40,)", "(1099511627776, 16)", "(5, -16)", "(5,)", "()", "(5, 16, 1, 1)", "(True, 16)",
-                        "(5.0, 16)", "(0, 16)", "(" * 300 + ")" * 300, "(9" + "9" * 5000 + ", 16)", "(5, 16), 1", "[5, 16]", "None",
+    shape = rng.choice(("(-1, 16)", "(2**40,)", "(1099511627776, 16)", "(5, -16)", "(5,)", "()", "(5, 16, 1, 1)",
+                        "(True, 16)",
+                        "(5.0, 16)", "(0, 16)", "(" * 300 + ")" * 300, "(9" + "9" * 5000 + ", 16)", "(5, 16), 1",
+                        "[5, 16]", "None",
                         "(4611686018427387904, 4611686018427387904)", "(5, 16)"))
-    dtype = rng.choice(("'<f4'", "'|O'", "'<f3'", "'<f16'", "'<c8'", "'|S4'", "'<M8[s]'", "[('a', '<f4')]", "'<i8'", "'|V4'", "1", "None",
+    dtype = rng.choice(("'<f4'", "'|O'", "'<f3'", "'<f16'", "'<c8'", "'|S4'", "'<M8[s]'", "[('a', '<f4')]", "'<i8'",
+                        "'|V4'", "1", "None",
                         "'" + "f4," * 3000 + "'", "[('a', '<f4', (2**31, 2**31))]", "{}"))
     order = rng.choice(("False", "True", "0", "None", "'x'"))
-    text = rng.choice((f"{{'descr': {dtype}, 'fortran_order': {order}, 'shape': {shape}, }}\n", "{" * 5000, "(" * 1000 + "\n", "\0" * 100,
-                       f"{{'descr': {dtype}}}\n", "__import__('os').abort()\n", "1" * 10000 + "\n", "'\\ud800'\n", "[[[" * 200 + "\n"))
+    text = rng.choice((f"{{'descr': {dtype}, 'fortran_order': {order}, 'shape': {shape}, }}\n", "{" * 5000,
+                       "(" * 1000 + "\n", "\0" * 100,
+                       f"{{'descr': {dtype}}}\n", "__import__('os').abort()\n", "1" * 10000 + "\n", "'\\ud800'\n",
+                       "[[[" * 200 + "\n"))
     version, content = rng.choice((1, 1, 2, 3, 9)), text.encode("utf-8", "surrogatepass")
     claimed = rng.choice((len(content), len(content), 0, 65535, 2**32 - 1))
     size = struct.pack("<H", min(claimed, 65535)) if version == 1 else struct.pack("<I", claimed)
@@ -164,7 +170,8 @@ def not_finite(rng: Random, folder: Path) -> Trial:
 def folders(rng: Random, folder: Path) -> Trial:
     table, features, by_numpy, files = feature_folder(rng, folder)
     path, other = rng.sample(files, 2)
-    change = rng.choice(("gone", "special", "special", "double", "other video", "loop", "dangling folder", "foreign", "pickled", "renamed"))
+    change = rng.choice(("gone", "special", "special", "double", "other video", "loop", "dangling folder", "foreign",
+                         "pickled", "renamed"))
     if change == "gone":
         path.unlink()
     elif change == "special":
@@ -290,8 +297,10 @@ def hostile_json(values: Any, rng: Random) -> str:
 
     walk(values, ())
     path = rng.choice(paths)
-    hostile = rng.choice(("null", "[]", "{}", "1e999", "NaN", "-1", "0", "true", '"x"', '""', "[" * 3000, "9" * 5000, '{"a":' * 2000,
-                          '"\\u0000"', '"\\ud800"', "[null]", '{"a": {"a": {}}}', "1e-400", "123456789012345678901234567890"))
+    hostile = rng.choice(("null", "[]", "{}", "1e999", "NaN", "-1", "0", "true", '"x"', '""', "[" * 3000, "9" * 5000,
+                          '{"a":' * 2000,
+                          '"\\u0000"', '"\\ud800"', "[null]", '{"a": {"a": {}}}', "1e-400",
+                          "123456789012345678901234567890"))
     if not path:
         return hostile
     copied = json.loads(json.dumps(values))
@@ -309,7 +318,8 @@ def crafted_archive(rng: Random, folder: Path) -> Trial:
 
     _, files = report(folder, 0)
     data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive, zipfile.ZipFile(io.BytesIO(files["scores.npz"])) as own:
+    stored = zipfile.ZipFile(io.BytesIO(files["scores.npz"]))
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive, stored as own:
         names = own.namelist()
         victim = rng.choice(names)
         for name in names:

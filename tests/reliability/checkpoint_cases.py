@@ -63,7 +63,8 @@ def base(method: str, folder: Path) -> Base:
     formats.by_suffix(Path("x.ckpt")).write(folder / "published.ckpt", Contents(published, {}))
     files |= {"published .safetensors": safetensors_bytes(published), "published .pt": zipped(published),
               "published legacy .pt": legacy(published), "published .pkl": pickle.dumps(published, 4),
-              "published .npz": archived(published), "published .ckpt": without_checksum((folder / "published.ckpt").read_bytes())}
+              "published .npz": archived(published),
+              "published .ckpt": without_checksum((folder / "published.ckpt").read_bytes())}
     for path in folder.iterdir():
         path.unlink()
     return Base(method, detector, published, settings, video, detector.score(video), files)
@@ -245,7 +246,8 @@ def two_files(rng: Random, folder: Path) -> Trial:
     (folder / name).write_bytes(first[:place] + second[place:])
     if reader is not None:
         return of_others(folder / name, one, reader)
-    rights = [equals(of.detector.score(one.video)) for of in (one, other) if of.settings["feature_dim"] == one.video.shape[-1]]
+    rights = [equals(of.detector.score(one.video)) for of in (one, other)
+              if of.settings["feature_dim"] == one.video.shape[-1]]
     return Trial(scores(folder / name, one), lambda found: any(right(found) for right in rights))
 
 
@@ -265,7 +267,8 @@ def not_a_file(rng: Random, folder: Path) -> Trial:
     return Trial(scores(path, made))
 
 
-HOSTILE_JSON = ("null", "[]", "1e999", "NaN", "-1", "{}", '"x"', "[" * 5000, '{"a":' * 3000, "9" * 5000, '"\\ud800"', "true", "[1,2]")
+HOSTILE_JSON = ("null", "[]", "1e999", "NaN", "-1", "{}", '"x"', "[" * 5000, '{"a":' * 3000, "9" * 5000, '"\\ud800"',
+                "true", "[1,2]")
 
 
 @kind("checkpoint, crafted header of safetensors", 6)
@@ -301,7 +304,8 @@ def settings(rng: Random, folder: Path) -> Trial:
     detector = made.detector
     config = detector.config.as_dict()
     name = rng.choice([*config, "nonsense"])
-    config[name] = rng.choice((None, -1, 0, 1, 2, 3.5, True, "x", [], [1], [0, 0], {}, 10**9, 1e300, -(10**30), "9" * 5000, [[1]],
+    config[name] = rng.choice((None, -1, 0, 1, 2, 3.5, True, "x", [], [1], [0, 0], {}, 10**9, 1e300, -(10**30),
+                               "9" * 5000, [[1]],
                                float("nan"), float("inf")))
     tensors = detector.weights()
     method = rng.choice((made.method, made.method, rng.choice(METHODS), "../x", "", "x" * 5000, "os", "nul\0"))

@@ -17,17 +17,23 @@ from trials import Trial, kind
 from wvad_core.cli import command, process
 from wvad_core.errors import Failure, InputError
 
-WORDS = ("", "-", "--", "-1", "0", "1", "10", "99999999999999999999", "9" * 5000, "nan", "1e999", "numpy", "Numpy", "no-such", "cpu", "cuda:99", "\udcff",
-         "nul\0nul", "a\nb", "\x1b[2J", "x" * 5000, "/dev/null", "/dev/full", "/proc/self/mem", "/nonexistent/x", "../../x", "~", "%s%n", "a=b", "=", "a=",
-         "=b", "prompts=/dev/zero", "feature_dim=16", "feature_dim=x", "hidden_dims=1,2", "hidden_dims=[[[", "depth=" + "[" * 5000, "ü", "🦆", "None",
-         "ucf-crime", "demo.csv", "rtfm", "bn_wvad", "--help", "-h", "-vq", "-q", "-v", "--version", "--no-such", "--back", "--crops=3", "{}", "*", "$(touch ran)")
+WORDS = ("", "-", "--", "-1", "0", "1", "10", "99999999999999999999", "9" * 5000, "nan", "1e999", "numpy", "Numpy",
+         "no-such", "cpu", "cuda:99", "\udcff",
+         "nul\0nul", "a\nb", "\x1b[2J", "x" * 5000, "/dev/null", "/dev/full", "/proc/self/mem", "/nonexistent/x",
+         "../../x", "~", "%s%n", "a=b", "=", "a=",
+         "=b", "prompts=/dev/zero", "feature_dim=16", "feature_dim=x", "hidden_dims=1,2", "hidden_dims=[[[",
+         "depth=" + "[" * 5000, "ü", "🦆", "None",
+         "ucf-crime", "demo.csv", "rtfm", "bn_wvad", "--help", "-h", "-vq", "-q", "-v", "--version", "--no-such",
+         "--back", "--crops=3", "{}", "*", "$(touch ran)")
 OPTIONS = {
-    "test": ("--backend", "--method", "--dataset", "--features", "--checkpoint", "--allow-fresh", "--companion", "--crops", "--ground-truth", "--device",
+    "test": ("--backend", "--method", "--dataset", "--features", "--checkpoint", "--allow-fresh", "--companion",
+             "--crops", "--ground-truth", "--device",
              "--precision", "--output", "-q", "-v"),
     "inspect": ("--method", "--companion", "-q", "-v"),
     "convert": ("--method", "--companion", "--published", "--allow-fresh", "--check", "-q", "-v"),
     "compare": ("--replicates", "--seed", "-q", "-v"), "methods": ("-q", "-v"),
-    "train": ("--method", "--dataset", "--features", "--recipe", "--init", "--companion", "--seeds", "--output", "--resume", "-q")}
+    "train": ("--method", "--dataset", "--features", "--recipe", "--init", "--companion", "--seeds", "--output",
+              "--resume", "-q")}
 
 
 def named(rng: Random, folder: Path) -> Path:
@@ -46,9 +52,11 @@ def world(rng: Random, folder: Path) -> dict[str, str]:
         for name, content in saved_report(folder, number).items():
             (folder / f"report-{number}" / name).write_bytes(content)
     return {"--dataset": str(table), "--features": str(features), "--checkpoint": str(folder / "weights.safetensors"),
-            "--init": str(folder / "weights.safetensors"), "--backend": "numpy", "--output": str(folder / "out"), "--method": SETTINGS[0],
+            "--init": str(folder / "weights.safetensors"), "--backend": "numpy", "--output": str(folder / "out"),
+            "--method": SETTINGS[0],
             "--device": "cpu", "--precision": "float32", "--crops": "10", "--replicates": "5", "--seed": "1", "--seeds": "2",
-            "IN": str(folder / "weights.safetensors"), "OUT": str(folder / "out" / "w.ckpt"), "RUN": str(folder / "report-0"), "RUN2": str(folder / "report-1")}
+            "IN": str(folder / "weights.safetensors"), "OUT": str(folder / "out" / "w.ckpt"),
+            "RUN": str(folder / "report-0"), "RUN2": str(folder / "report-1")}
 
 
 def saved_report(folder: Path, number: int) -> dict[str, bytes]:
@@ -64,7 +72,8 @@ def saved_report(folder: Path, number: int) -> dict[str, bytes]:
 def line(rng: Random, name: str, known: dict[str, str]) -> list[str]:
     """A command line that is right in most places."""
     words = [name]
-    required = {"test": ["--backend", "--dataset", "--features", "--checkpoint"], "train": ["--dataset", "--features", "--method"]}.get(name, [])
+    required = {"test": ["--backend", "--dataset", "--features", "--checkpoint"],
+                "train": ["--dataset", "--features", "--method"]}.get(name, [])
     if name == "train":
         words += ["--backend", rng.choice(("numpy", "no-such"))]  # which trains nothing: no framework is imported
     positional = {"inspect": ["IN"], "convert": ["IN", "OUT"], "compare": ["RUN", "RUN2"]}.get(name, [])
@@ -125,10 +134,12 @@ def unwritable(rng: Random, folder: Path) -> Trial:
         target.write_text("mine")
     elif how == "loop":
         target.symlink_to(target)
-    output = {"below a file": str(target / "x"), "device": "/dev/full/x", "proc": "/proc/x", "name too long": str(folder / ("x" * 300)),
+    output = {"below a file": str(target / "x"), "device": "/dev/full/x", "proc": "/proc/x",
+              "name too long": str(folder / ("x" * 300)),
               "nul": str(folder / "a\0b")}.get(how, str(target))
     if rng.random() < 0.5:
-        words = ["test", *(word for option in ("--backend", "--dataset", "--features", "--checkpoint") for word in (option, known[option])),
+        needed = ("--backend", "--dataset", "--features", "--checkpoint")
+        words = ["test", *(word for option in needed for word in (option, known[option])),
                  "--output", output]
     else:
         words = ["convert", known["IN"], str(Path(output, "w.ckpt")) if how != "nul" else output + "/w.ckpt"]

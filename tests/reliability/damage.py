@@ -19,7 +19,8 @@ def flip(content: bytes, rng: Random) -> bytes:
 
 
 def cut(content: bytes, rng: Random) -> bytes:
-    return content[:rng.choice((0, 1, 8, rng.randrange(len(content)), len(content) - 1 - rng.randrange(min(64, len(content)))))]
+    size = len(content)
+    return content[:rng.choice((0, 1, 8, rng.randrange(size), size - 1 - rng.randrange(min(64, size))))]
 
 
 def extend(content: bytes, rng: Random) -> bytes:

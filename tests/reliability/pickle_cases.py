@@ -19,8 +19,10 @@ from checkpoint_cases import any_base, contents, legacy, of_others, pickled, sco
 from trials import Trial, equals, kind
 
 GLOBALS = ("os system", "posix system", "builtins eval", "builtins exec", "builtins open", "subprocess Popen", "io open",
-           "builtins getattr", "builtins __import__", "importlib import_module", "shutil rmtree", "os remove", "pathlib Path",
-           "numpy fromfile", "numpy save", "numpy.lib.npyio load", "torch load", "torch.hub load", "codecs open", "runpy run_path",
+           "builtins getattr", "builtins __import__", "importlib import_module", "shutil rmtree", "os remove",
+           "pathlib Path",
+           "numpy fromfile", "numpy save", "numpy.lib.npyio load", "torch load", "torch.hub load", "codecs open",
+           "runpy run_path",
            "ctypes CDLL", "pickle loads", "marshal loads", "types FunctionType", "functools partial", "operator attrgetter",
            "wvad_core.files write_json", "wvad_core.detector load", "sys exit", "os abort", "os _exit", "time sleep",
            "signal pause", "collections OrderedDict", "collections defaultdict", "torch._utils _rebuild_tensor_v2",
@@ -46,7 +48,8 @@ def argument(rng: Random, opcode: pickletools.OpcodeInfo) -> bytes:
     if about.name == "stringnl_noescape_pair":
         return rng.choice(GLOBALS).replace(" ", "\n").encode() + b"\n"
     if about.n == pickletools.UP_TO_NEWLINE:
-        return {"stringnl": b"'" + text + b"'", "decimalnl_short": str(value).encode(), "decimalnl_long": str(value).encode() + b"L",
+        return {"stringnl": b"'" + text + b"'", "decimalnl_short": str(value).encode(),
+                "decimalnl_long": str(value).encode() + b"L",
                 "floatnl": b"1e9", }.get(about.name, text) + b"\n"
     if about.n > 0:
         return (value % 256 ** about.n).to_bytes(about.n, "little")
@@ -139,8 +142,10 @@ def endless(rng: Random, folder: Path) -> Trial:
         b"(" * count, b"]" * count + b"a" * (count - 1), b")" + b"\x85" * count, b"}" + b"]q\0(h\0h\0h\0h\0e" * 40,
         b"".join([b"]", *(b"q%c(h%ch%ch%ch%ch%ch%ch%ch%ch%cl" % ((i,) * 10) for i in range(40))]),
         b"I" + b"9" * count + b"\n", b"\x8b" + struct.pack("<i", count) + b"\xff" * count, b"V" + b"\\u0041" * count + b"\n",
-        b"r" + b"\xff" * 4, b"X" + struct.pack("<I", 2**32 - 1), b"\x8d" + struct.pack("<Q", 2**62), b"\x8e" + struct.pack("<Q", 2**40),
-        b"(" + b"I1\n" * count + b"l", b"(" + b"Va\nI1\n" * count + b"d", b"2" * count, b"N" + b"2" * count + b"\x86" * count,
+        b"r" + b"\xff" * 4, b"X" + struct.pack("<I", 2**32 - 1), b"\x8d" + struct.pack("<Q", 2**62),
+        b"\x8e" + struct.pack("<Q", 2**40),
+        b"(" + b"I1\n" * count + b"l", b"(" + b"Va\nI1\n" * count + b"d", b"2" * count,
+        b"N" + b"2" * count + b"\x86" * count,
         b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R", b"cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85R",
         b"ccollections\nOrderedDict\n(" + b"]" * count + b"tR"))
     made = any_base(rng, folder)

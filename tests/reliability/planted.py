@@ -38,7 +38,8 @@ def changed(change) -> None:
 planted("right", lambda path: VALUES.copy())
 planted("refused", lambda path: _raise(InputError(f"{path}: no")))
 planted("failure", lambda path: _raise(Failure("a\n  listed")))
-for name, value in {"one bit": np.nextafter(VALUES, 9), "dtype": VALUES.astype(np.float64), "shape": VALUES[None], "nan": VALUES * np.nan,
+for name, value in {"one bit": np.nextafter(VALUES, 9), "dtype": VALUES.astype(np.float64), "shape": VALUES[None],
+                    "nan": VALUES * np.nan,
                     "negative zero": VALUES * -1 * -1 - np.float32([0, 0, 0, 1])}.items():
     planted(f"other result, {name}", lambda path, value=value: value)
 planted("other result, taken", lambda path: VALUES, right=None)

@@ -3,7 +3,7 @@ wrong and every file is as it was."""
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -26,7 +26,8 @@ from wvad_core.training.run_folder import BEST, HISTORY, LAST, PLAN, STATE, Run
 
 sys.modules.setdefault("tensorboardX", None)  # whose files are written beside, and never read
 FILES = (PLAN, HISTORY, BEST, LAST, STATE)
-SETTINGS = {"steps": 6, "videos": 2, "segments": 8, "save_every": 2, "evaluate_every": 3, "hidden_dims": (8, 6), "learning_rate": 1e-3}
+SETTINGS = {"steps": 6, "videos": 2, "segments": 8, "save_every": 2, "evaluate_every": 3, "hidden_dims": (8, 6),
+            "learning_rate": 1e-3}
 CATEGORIES = ("Normal", "Fight")
 
 
@@ -83,10 +84,9 @@ def base(folder: Path) -> Base:
     return Base(*stopped, result)
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """All that lies in a folder: bytes of files, targets of links."""
-    return {str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
-            for path in sorted(folder.rglob("*"))}
+def read(folder: Path) -> dict[str, bytes]:
+    """The files of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def resumed(folder: Path) -> dict[str, Any]:
@@ -98,17 +98,22 @@ def resumed(folder: Path) -> dict[str, Any]:
 
 def resume(folder: Path) -> dict[str, Any]:
     """`resumed`; where that is refused, everything has to be as it was."""
-    before = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else None
-    stamps = [(path.name, path.lstat().st_size, path.lstat().st_mtime_ns) for path in sorted(folder.iterdir())] if before else None
+    before = stamps(folder)
     try:
         return resumed(folder)
     except wv.InputError:
-        after = [(path.name, path.lstat().st_size, path.lstat().st_mtime_ns) for path in sorted(folder.iterdir())] if before else None
-        assert after == stamps, f"refused, and changed: {set(after or ()) ^ set(stamps or ())}"
+        assert stamps(folder) == before, f"refused, and changed: {set(stamps(folder)) ^ set(before)}"
         raise
 
 
-def trial(rng: Random, folder: Path, change: Callable[[Base, Path], None], right: bool = True, refusable: bool = True) -> Trial:
+def stamps(folder: Path) -> list[tuple[str, int, int]]:
+    """What changes with any write."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [(path.name, path.lstat().st_size, path.lstat().st_mtime_ns) for path in paths]
+
+
+def trial(rng: Random, folder: Path, change: Callable[[Base, Path], None], right: bool = True,
+          refusable: bool = True) -> Trial:
     made, run = base(folder), folder / "run"
     write_data(folder)
     run.mkdir()
@@ -121,7 +126,8 @@ def trial(rng: Random, folder: Path, change: Callable[[Base, Path], None], right
 @kind("run folder, undamaged")
 def undamaged(rng: Random, folder: Path) -> Trial:
     """With what killed runs may leave behind, and what changes nothing."""
-    how = rng.choice(("as it is", "temporary file", "line behind the save", "best is gone", "last is gone", "a link to the folder"))
+    how = rng.choice(("as it is", "temporary file", "line behind the save", "best is gone", "last is gone",
+                      "a link to the folder"))
 
     def change(made: Base, run: Path) -> None:
         if how == "temporary file":
@@ -208,7 +214,8 @@ def crafted(rng: Random, folder: Path) -> Trial:
         elif part == "size":
             changed = {part: rng.choice((0, 1, state.size - 1, 10**9, 10**20))}
         elif part == "plan":
-            path = rng.choice((("recipe", "steps"), ("recipe", "learning_rate"), ("options", "seed"), ("method",), ("backend",)))
+            path = rng.choice((("recipe", "steps"), ("recipe", "learning_rate"), ("options", "seed"), ("method",),
+                               ("backend",)))
             plan = json.loads(json.dumps(dict(state.plan)))
             inner = plan[path[0]] if len(path) == 2 else plan
             inner[path[-1]] = rng.choice((10**9, 0.5, "mindspore", "saa", None, []))
@@ -235,7 +242,8 @@ def data(rng: Random, folder: Path) -> Trial:
             array[rng.randrange(10), rng.randrange(16)] += 1e-3
             np.save(file, array)
         elif how == "labels":
-            table.write_text(text.replace("train,Normal", "train,x").replace("train,Fight", "train,Normal").replace("train,x", "train,Fight"))
+            swapped = {"train,Normal": "train,Fight", "train,Fight": "train,Normal"}
+            table.write_text(re.sub("|".join(swapped), lambda found: swapped[found[0]], text))
         elif how == "frames":
             table.write_text(text.replace("10-50", "10-60"))
         elif how == "no table":

@@ -143,24 +143,34 @@ def archived(data: bytes) -> Tensors:
         return dict(archive)
 
 
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """The number that begins at a place, and the place behind it."""
+    value = shift = 0
+    while True:
+        byte = data[place]
+        place, value, shift = place + 1, value | (byte & 127) << shift, shift + 7
+        if byte < 128:
+            return value & (1 << 64) - 1, place
+
+
+def _varints(data: bytes) -> list[int]:
+    place, found = 0, []
+    while place < len(data):
+        value, place = _varint(data, place)
+        found.append(value)
+    return found
+
+
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
     """(number, value) of a protocol buffer message: whole numbers and bytes."""
-    def varint() -> int:
-        nonlocal place
-        value = shift = 0
-        while True:
-            byte = data[place]
-            place, value, shift = place + 1, value | (byte & 127) << shift, shift + 7
-            if byte < 128:
-                return value & (1 << 64) - 1
-
     place = 0
     while place < len(data):
-        key = varint()
+        key, place = _varint(data, place)
         if key & 7 == 0:
-            yield key >> 3, varint()
+            value, place = _varint(data, place)
+            yield key >> 3, value
         elif key & 7 == 2:
-            size = varint()
+            size, place = _varint(data, place)
             assert place + size <= len(data)
             yield key >> 3, data[place:place + size]
             place += size
@@ -174,7 +184,7 @@ def mindspore(data: bytes) -> Tensors:
         tag, tensor = (content for _, content in sorted(_fields(value)))
         parts = list(_fields(tensor))
         dims = [number for of, size in parts if of == 1
-                for number in ([size] if isinstance(size, int) else [n for _, n in _fields(b"".join(b"\x08" + bytes([b]) for b in size))])]
+                for number in ([size] if isinstance(size, int) else _varints(size))]
         about = dict(parts)
         kind, content = about[2].decode(), about[3]
         if kind == "str":

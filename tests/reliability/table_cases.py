@@ -12,8 +12,10 @@ from trials import Trial, kind
 
 from wvad_core.data import load_table
 
-CELLS = ("", "x", "-1", "0", "1e9", "9" * 5000, "1" * 30, "٣", "²", "１６", "0x10", "1_000", " 7 ", "+7", "nan", "inf", "10-5", "5-5", "-1-4", "0-1",
-         "0-99999", "1-2-3", "9" * 4400 + "-" + "9" * 4401, "4-" + "9" * 20, "0-1 " * 3000, "test", "train", "TEST", "Normal", "a,b", 'a"b',
+CELLS = ("", "x", "-1", "0", "1e9", "9" * 5000, "1" * 30, "٣", "²", "１６", "0x10", "1_000", " 7 ", "+7", "nan", "inf",
+         "10-5", "5-5", "-1-4", "0-1",
+         "0-99999", "1-2-3", "9" * 4400 + "-" + "9" * 4401, "4-" + "9" * 20, "0-1 " * 3000, "test", "train", "TEST",
+         "Normal", "a,b", 'a"b',
          '"', "../x", "/etc/passwd", "nul\0", "\ud800", "a\u202eb", "\x1b[2J", "x" * 200_000, "-", "A-B", "NaN")
 
 
@@ -21,7 +23,8 @@ def second_reading(text: str) -> list[tuple] | None:
     """The rows as Python's csv has them, in numbers."""
     try:
         rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
-        return [(row["video"].strip(), row["split"].strip(), row["category"].strip(), int(row["frames"]) if row["frames"].strip() else None,
+        return [(row["video"].strip(), row["split"].strip(), row["category"].strip(),
+                 int(row["frames"]) if row["frames"].strip() else None,
                  tuple(tuple(map(int, pair.split("-"))) for pair in row["intervals"].split()),
                  float(row["fps"]) if (row.get("fps") or "").strip() else None) for row in rows]
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error):

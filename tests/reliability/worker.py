@@ -1,5 +1,6 @@
 """python worker.py FOLDER: runs the cases of FOLDER/cases.json from its entry "from" on, all in this process, and writes a line
-of JSON for each: [outcome, detail, peak of memory in bytes]; null at the end. harness.py starts it, and takes it to account where it dies.
+of JSON for each: [outcome, detail, peak of memory in bytes]; null at the end. harness.py starts it,
+and takes it to account where it dies.
 """
 from __future__ import annotations
 
