@@ -39,7 +39,7 @@ def run(method: str, framework: str, folder: Path) -> None:
     published = next(iter(specification(method).RECIPES.values()))
     found = resolve(RECIPE | {"groups": published.get("groups", ())}, specification(method).Config, settings | OPTIONS, method)
     features = video(method, settings, 16)
-    training_set = SimpleNamespace(features=[features], batch=lambda step, *_: batch(method, settings, 16, seed=step))
+    training_set = SimpleNamespace(features=[features], origin=None, batch=lambda step, *_: batch(method, settings, 16, seed=step))
 
     def validate(detector):
         """How much the scores vary: a number that any change of the weights changes."""

@@ -37,7 +37,7 @@ class Kept(Journal):
 def run(method: str, framework: str, journal: Journal, stop: Stop | None = None) -> Trained:
     config = CONFIGS[method][-1]
     found = resolve(RECIPE, specification(method).Config, config | {"save_every": 3}, method)
-    training_set = SimpleNamespace(features=[video(method, config, 20)], batch=lambda step, videos, seed, crops, rank, ranks, *_: batch(
+    training_set = SimpleNamespace(features=[video(method, config, 20)], origin=None, batch=lambda step, videos, seed, crops, rank, ranks, *_: batch(
         method, config, 20, videos, seed=step).shard(rank, ranks))
     return train(method, found.config, training_set, found.recipe, framework, journal=journal, options=found.options, stop=stop)
 
