@@ -127,8 +127,8 @@ def export(model: Detector[Any] | Extractor[Any], path: str | Path) -> None:
                          f"{', '.join(known)}")
     metadata = {"method": model.name, "config": json.dumps(model.config.as_dict()), "version": version("wvad")}
     metadata |= model.assumed.metadata()
-    for known in (getattr(model, "threshold", None), getattr(model, "origin", None)):
-        metadata |= known.metadata() if known else {}
+    for noted in (getattr(model, "threshold", None), getattr(model, "origin", None)):
+        metadata |= noted.metadata() if noted else {}
     if hasattr(spec.module, "postprocess"):
         metadata["scores"] = "raw"
     try:

@@ -3,10 +3,12 @@ import copy
 import json
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 import wvad_core as wv
+from wvad_core import models
 from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents, checksum
 from wvad_core.checkpoints.threshold import Threshold
@@ -44,6 +46,14 @@ def test_a_detector_without_one_has_none(saved, tmp_path):
 def test_settings_that_change_the_scores_take_it_away(saved):
     assert wv.load(saved, leaky_slope=0.3).threshold is None
     assert wv.load(saved, leaky_slope=0.2).threshold == wv.load(saved, norm_weight=1.0).threshold == FOUND
+
+
+def test_an_export_has_it_in_its_metadata(saved, tmp_path, monkeypatch):
+    seen = {}
+    writer = SimpleNamespace(build=lambda *_: None, export=lambda network, path, metadata: seen.update(metadata))
+    monkeypatch.setattr(models, "export_formats", lambda: {".onnx": SimpleNamespace(load=lambda: writer)})
+    wv.export(wv.load(saved), tmp_path / "a.onnx")
+    assert json.loads(seen["threshold"])["false_alarms"] == 3
 
 
 def altered(path, text, hashed):

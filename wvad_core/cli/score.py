@@ -113,7 +113,7 @@ def _threshold(arguments: argparse.Namespace, detector: Detector[Any]) -> Thresh
 def report(scored: Scored, said: str, quiet: bool = False) -> None:
     """Say what came of it. Raises Failure where a video is left out."""
     for video in sorted(scored.videos, key=lambda video: -video.scores.max()):
-        events = f"{len(video.events)} events, " if video.events else ""
+        events = f"{len(video.events)} event{'s' if len(video.events) > 1 else ''}, " if video.events else ""
         print(f"{video.name}: {events}highest score {video.scores.max():.4g}")
     if scored.videos and not quiet:
         print(f"scored {len(scored.videos)} videos; {scored.frames} frames in {scored.seconds:.1f} s\n{said}")
