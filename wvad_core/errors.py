@@ -43,13 +43,6 @@ def _printable(line: str, most: int = 2000) -> str:
     return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
-def _printable(line: str, most: int = 2000) -> str:
-    """A line with what would move a cursor escaped, as `ascii` has it, and its middle left out where it is too long."""
-    if len(line) > most:
-        line = f"{line[:most // 2]} ... {line[-most // 4:]}"
-    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-
-
 def listing(lines: list[str], most: int = 10) -> str:
     """Join `lines` one under another, at most `most` of them, then a count of the rest."""
     shown = list(lines[:most])
