@@ -78,7 +78,7 @@ def check_process() -> None:
     if torch.get_num_threads() == 1:
         return
     if _process not in (None, os.getpid()):
-        raise Failure(f"PyTorch has computed by several threads in the process that this one was forked from, and would hang "
+        raise Failure("PyTorch has computed by several threads in the process that this one was forked from, and would hang "
                       'in this one; start processes by multiprocessing.get_context("spawn"), or call '
                       "torch.set_num_threads(1) in them")
     _process = os.getpid()

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import golden
-import native
 import wvad_core as wv
 from compare import OUTPUT, SPECIFICATION, assert_close
 from wvad_core.blocks.clips import scaled

@@ -12,7 +12,6 @@ import wvad_core as wv
 from compare import OUTPUT, REDUCED, assert_close, error
 from wvad_core.blocks.linear import linear
 from wvad_core.blocks.tensors import Scope
-from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents
 from wvad_core.checkpoints.identification.recognition import identify
 from wvad_core.extractors import i3d_resnet50 as specification

@@ -21,9 +21,8 @@ from wvad_core.checkpoints.formats import safetensors
 from wvad_core.cli import process
 from wvad_core.cli import train as command
 from wvad_core.data import TrainingSet
-from wvad_core.training import events, experiment, run_folder, saved_state
+from wvad_core.training import experiment, run_folder, saved_state
 from wvad_core.training.run_files import BEST, CURVES, HISTORY, LAST, LOCK, PLAN, REPORT, STATE, locked
-from wvad_core.training.saved_state import State
 
 pytestmark = pytest.mark.needs("torch")
 GIVEN = ("evaluate_every=1",)

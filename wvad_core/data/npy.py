@@ -159,7 +159,7 @@ def fill(values: Array, file: FileIO) -> None:
 
 def as_bytes(values: Array) -> memoryview:
     """The bytes of a C-contiguous array, of any type, in place."""
-    return memoryview(values.reshape(-1).view(np.uint8))
+    return values.reshape(-1).view(np.uint8).data
 
 
 def fill_bytes(target: memoryview, file: FileIO) -> None:

@@ -102,7 +102,7 @@ def _read(path: Path) -> Record:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({one_line(error, 100)}), expected what an extraction wrote") from error
     videos = values.get("videos") if isinstance(values, dict) else None
-    if not isinstance(videos, dict) or not all(isinstance(entry, dict) for entry in videos.values()):
+    if not isinstance(values, dict) or not isinstance(videos, dict) or not all(isinstance(v, dict) for v in videos.values()):
         raise InputError(f"{path}: has no videos, expected what an extraction wrote")
     return Record(path, from_dict(values.get(KEY), str(path)), videos)
 

@@ -61,8 +61,12 @@ class TrainingSet:
         if once is not None:
             crops, _, dim = shapes[0]
             shapes = [(crops, self.size, dim)] * len(dataset)
-        return cached(cache if form else None, dataset, form or "", shapes, lambda store: fill(
-            store, shapes, dataset, np.asarray if once is None else lambda features: once(features, self.size), progress))
+
+        def made(features: Array) -> Array:
+            return features if once is None else once(features, self.size)
+
+        return cached(cache if form else None, dataset, form or "", shapes,
+                      lambda store: fill(store, shapes, dataset, made, progress))
 
     def batch(self, step: int, size: int, seed: int, crops: str = "random", rank: int = 0, ranks: int = 1,
               batches: str = "halves", draw: str = "packs") -> Batch:

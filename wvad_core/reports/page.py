@@ -142,7 +142,7 @@ def _document(title: str, values: dict[str, Any]) -> str:
 
 
 def _page_file(name: str) -> str:
-    return (resources.files(__package__) / "page_files" / name).read_text(encoding="utf-8")
+    return (resources.files(__name__.rpartition(".")[0]) / "page_files" / name).read_text(encoding="utf-8")
 
 
 def _hash(source: str) -> str:

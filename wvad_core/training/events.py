@@ -30,20 +30,22 @@ class Events:
     """
 
     def __init__(self, folder: Path, steps: int, plan: Mapping[str, Any], recipe: Recipe | None, metric: str) -> None:
-        self.folder, self.recipe, self.metric, self.writer = folder, recipe, metric, None
+        self.folder, self.recipe, self.metric = folder, recipe, metric
+        self.writer: Any = None
         try:
             from tensorboardX import event_file_writer, summary
             from tensorboardX.proto import event_pb2
         except ImportError:
             return
-        self.summary, self.event_pb2 = summary, event_pb2
+        self.summary: Any = summary
+        self.event_pb2: Any = event_pb2
         with writing(folder):
             for old in folder.glob("events.out.tfevents.*") if not steps else ():
                 old.unlink()
             # The name has a random end: of what is there already, of this second, nothing is written over.
             self.writer = event_file_writer.EventsWriter(str(folder / "events"), f".{secrets.token_hex(4)}")
         if steps:
-            self._write(steps + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+            self._write(steps + 1, session_log=self.event_pb2.SessionLog(status=self.event_pb2.SessionLog.START))
         elif plan:
             text = "".join(f"    {line}\n" for line in json.dumps(plan, indent=2).splitlines())
             self._write(0, summary=summary.text("plan", text))

@@ -187,7 +187,9 @@ def check_data(plan: Plan, journal: Journal, data: Mapping[str, str]) -> None:
              "training": f"{plan.features}: the features of the training videos are",
              "test": f"{plan.features}: the features of the test videos are",
              "origin": f"{plan.features}: the origin of the features is"}
-    for name, value in data.items() if saved is not None else ():
+    if saved is None:
+        return
+    for name, value in data.items():
         if saved.get(name) != value and (name != "origin" or name in saved):  # which earlier versions did not keep
             raise InputError(f"{words[name]} not what {journal.folder} was trained with until now, expected the same data")
 

@@ -73,7 +73,8 @@ def read(path: Path) -> State:
         raise InputError(f"{path}: its plan, data, position or history is not what training writes")
     weights, trainer, best, random = ({name.removeprefix(part): value for name, value in tensors.items()
                                        if name.startswith(part)} for part in PARTS)
-    return State(plan, data, position, *history, weights, trainer, best, _texts(random, path))
+    size, sha256 = history
+    return State(plan, data, position, size, sha256, weights, trainer, best, _texts(random, path))
 
 
 def parsed(text: str | bytes, source: str) -> Any:

@@ -4,7 +4,6 @@ On the CPU that is where pools are fast, 13 to 45 times as fast as with frames i
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from wvad_core.blocks.convolution3d import Sizes
 from wvad_core.extractors import i3d_inception as specification
 from wvad_core.extractors.i3d_inception import LAYERS, ONE, THREE, WINDOW, Config, branches, layers

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from wvad_core.blocks.convolution3d import Sizes, symmetric
+from wvad_core.blocks.convolution3d import symmetric
 from wvad_core.extractors.i3d_resnet50 import PLANES, Block, Config, blocks
 
 from ..blocks.convolution3d import BatchNorm3d, Conv3d, channels_last, max_pool3d
