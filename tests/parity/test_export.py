@@ -1,6 +1,7 @@
 """Exported files, run by what runs them elsewhere, compute the specification's scores for any number of snippets."""
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from cases import CONFIGS, detector, video
 from compare import OUTPUT, assert_close
 from wvad_core.backend import find_backend
 from wvad_core.backend import export_formats
+from wvad_core.origin import Origin, from_dict
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.on_the_cpu  # from where networks are exported
@@ -20,6 +22,7 @@ CASES = [("adplg", CONFIGS["adplg"][1] | {"depth": 1, "window_sizes": (3,)}), ("
          ("ar-net", CONFIGS["ar-net"][5]), ("bn-wvad", CONFIGS["bn-wvad"][1]), ("rtfm", CONFIGS["rtfm"][0]),
          ("saa", CONFIGS["saa"][0]), ("ssrl", CONFIGS["ssrl"][1]), ("ur-dmu", CONFIGS["ur-dmu"][0])]
 SMALL = CASES[2]
+ORIGIN = Origin("i3d-inception", {"scale": "symmetric"}, 16, "1a" * 32, "float32", "roc-ng", {"tail": "drop"}, "crops", "float32")
 # Known difference: what a format cannot leave open, as {(suffix, layout): crops}.
 FIXED_CROPS = {(".mindir", "patches"): 10}  # MindSpore loses the number of patches when it cuts an axis of unknown size
 
@@ -61,11 +64,11 @@ def test_every_format_is_run_here():
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("method, config", CASES)
 def test_scores(suffix, method, config, tmp_path):
-    made, path = detector(method, config, "numpy"), tmp_path / f"an.export{suffix}"
+    made, path = replace(detector(method, config, "numpy"), origin=ORIGIN), tmp_path / f"an.export{suffix}"
     wv.export(made, path)
     assert list(tmp_path.iterdir()) == [path] and str(ROOT).encode() not in path.read_bytes()
     run, metadata = RUNNERS[suffix](path)
-    assert metadata["method"] == method
+    assert metadata["method"] == method and from_dict(json.loads(metadata["origin"]), "metadata") == ORIGIN
     assert json.loads(metadata["config"]) == json.loads(json.dumps(made.config.as_dict()))
     for crops, steps in SIZES:
         features = video(method, config, steps, FIXED_CROPS.get((suffix, made.config.layout), crops))

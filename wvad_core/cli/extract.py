@@ -2,20 +2,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 import wvad_core as wv
 
+from ..data.features import SUFFIXES as NAME_SUFFIXES
 from ..errors import Failure, listing
+from ..extraction.causes import explained
+from ..extraction.comparison import Likeness, measure
 from ..extraction.extracting import Outcome, extract, origin, versions
 from ..extraction.feature_folder import DTYPES, LAYOUTS, FeatureFolder
 from ..extraction.videos import find_videos
+from ..files import write_json
 from ..models import load_extractor
 from ..registry import EXTRACTORS
+from ..scoring.inputs import find_inputs
 from ..video.recipe import Recipe, find_recipe, recipes
 from . import options
 
+LOGGER = logging.getLogger("wvad")
 DESCRIPTION = """Extract snippet features of videos, into a folder that `wvad train` and `wvad test` read.
 
 A recipe says how frames become what the network takes: that of published features, or one of your
@@ -26,6 +35,7 @@ examples:
   %(prog)s videos --extractor i3d-resnet50 --checkpoint i3d_r50.pth --output i3d
   %(prog)s a.mp4 b.mp4 --recipe roc-ng --checkpoint rgb_imagenet.pt --output i3d
   %(prog)s videos --recipe own.toml --checkpoint c3d.pickle --output c3d --dtype float16
+  %(prog)s videos --recipe roc-ng --checkpoint rgb_imagenet.pt --output i3d --compare released
 
 VIDEO is a file, a folder of videos, a folder of pictures, or an address. The output folder gets
 NAME.npy, (snippets, crops, D), of each video, or NAME__0.npy ... of each crop, and features.json:
@@ -37,6 +47,8 @@ and left out. Exit status: 2 for bad input, 1 where a video is left out or the d
 def main(argv: Sequence[str], prog: str = "wvad extract") -> None:
     arguments = parser(prog).parse_args(argv)
     options.set_log_level(arguments)
+    if arguments.json and not arguments.compare:
+        raise wv.InputError("--json writes what --compare finds, expected both")
     name, recipe = chosen_recipe(arguments.extractor, arguments.recipe)
     layout = chosen_layout(arguments.layout, recipe)
     videos = find_videos(arguments.videos)
@@ -46,7 +58,36 @@ def main(argv: Sequence[str], prog: str = "wvad extract") -> None:
     folder = FeatureFolder(arguments.output, origin(extractor, recipe, name, layout, arguments.dtype), versions(extractor))
     if not arguments.quiet:
         print(f"{extractor}\nrecipe {name}, {len(videos)} videos", flush=True)
-    report(extract(videos, extractor, recipe, folder), arguments.output)
+    outcome = extract(videos, extractor, recipe, folder)
+    if arguments.compare:
+        done = {name: videos[name] for name in sorted({*outcome.extracted, *outcome.there})}
+        found = []
+        for pair in pairs(folder, done, arguments.compare):
+            found.append(explained(*pair, recipe=recipe, extractor=extractor))
+            print(found[-1].text(), flush=True)
+        if arguments.json:
+            write_json(arguments.json, {"compared_with": str(arguments.compare), "videos": [one.as_dict() for one in found]})
+    report(outcome, arguments.output)
+
+
+def pairs(folder: FeatureFolder, videos: Mapping[str, str], other: Path) -> Iterator[tuple[Likeness, np.ndarray, np.ndarray,
+                                                                                          int | None, str]]:
+    """What `explained` takes of each video, one read after the other. Raises InputError where the other folder has none of them."""
+    own, given = ({made.name.removesuffix(suffix): made for suffix in reversed(NAME_SUFFIXES) for made in find_inputs([str(path)])}
+                  for path in (folder.path, other))
+    missing = [name for name in videos if name not in given]
+    if len(missing) == len(videos):
+        raise wv.InputError(f"{other}: has features of {listing(list(given), 3)}, expected some of {listing(list(videos), 3)}".replace(
+            "\n  ", ", "))
+    for name in missing:
+        LOGGER.warning("%s: not in %s", name, other)
+    about = folder.videos()
+    for name in (name for name in videos if name in given):
+        if flaw := given[name].flaw or own[name].flaw:
+            LOGGER.warning("%s: %s", name, flaw)
+            continue
+        arrays = [made[name].features.read() for made in (own, given)]
+        yield measure(name, *arrays), *arrays, about[name].get("frames"), videos[name]
 
 
 def report(outcome: Outcome, folder: Path) -> None:
@@ -91,6 +132,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--recipe", metavar="NAME", help=f"{', '.join(recipes())}, or a file; default: the extractor's first")
     parser.add_argument("--layout", choices=LAYOUTS, help="a file a video, or a crop; default: a video where it has 1 or 10 crops")
     parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help=f"of the numbers; default: {DTYPES[0]}")
+    parser.add_argument("--compare", type=Path, metavar="DIR", 
+                        help="say how near these features are to others of the same videos, and what makes the difference")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what --compare finds")
     parser.add_argument("--backend", metavar="NAME", help=f"default: {options.DEFAULT_BACKEND}")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
     parser.add_argument("--precision", default="float32", metavar="NAME", help="float32, or bf16 where the backend has it")
