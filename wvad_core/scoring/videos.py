@@ -17,6 +17,7 @@ from ..data.annotations import SNIPPET
 from ..data.reading import read_features
 from ..detector import Detector
 from ..errors import InputError
+from ..files import writing
 from ..extraction.growing_array import GrowingArray
 from ..extraction.videos import size
 from ..extractor import Extractor
@@ -149,7 +150,9 @@ class Scorer:
         shown, frames = 0.0, 0
         with GrowingArray(path, "float32") as array, closing(snippets(watched, self.recipe)) as clips:
             for clip in clips:
-                array.append(self.extractor.features(clip))
+                features = self.extractor.features(clip)
+                with writing(path):
+                    array.append(features)
                 expected, frames_now = watched.source.expected_frames, watched.frames
                 fraction = min(frames_now / expected, 1) if expected else 0.0
                 advance(name, max(fraction - shown, 0), frames_now - frames)
