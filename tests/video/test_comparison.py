@@ -58,6 +58,7 @@ CASES = {
     "mirror": (lambda e, f, own: features(e, f[:, :, ::-1], ONE), "mirrored frames"),
     "BGR": (lambda e, f, own: features(e, f[..., ::-1], ONE), "BGR: blue and red"),
     "one frame later": (lambda e, f, own: features(e, f[1:], ONE), "one frame later"),
+    "one frame earlier": (lambda e, f, own: features(e, np.concatenate([f[:1], f]), ONE), "one frame earlier"),
     "another crop": (lambda e, f, own: features(e, f, replace(ONE, crops=("tl",))), "another crop: tl, not c"),
     "resize": (lambda e, f, own: features(e, f, replace(ONE, resize="short side 64")), "resize: short side 64, not 86x64"),
     "tail": (lambda e, f, own: features(e, f, replace(ONE, tail="drop")), "tail rule: 7 snippets, as drop or drop-last makes of 115 frames, "),
@@ -82,6 +83,14 @@ def test_two_causes_are_both_named_and_the_rest_told(installed, film):
     found = explain(film, ONE, lambda e, f, own: features(e, f[:, :, ::-1], ONE, by_scale("symmetric")))
     assert {cause.split(" (")[0] for cause in found.causes} == {"mirrored frames", "normalisation: scale symmetric, not kinetics"}
     assert any("of a ResNet-50 5.2" in cause for cause in found.causes)
+
+
+def test_without_the_video_nothing_is_tried(installed, film):
+    extractor = wv.create("pixel-means", seed=1, depth=24)
+    own = features(extractor, film[1], ONE)
+    given = features(extractor, film[1][:, :, ::-1], ONE)
+    found = causes.explained(measure("film", own, given), own, given, FRAMES, None, ONE, extractor)
+    assert found.causes[0].startswith("not tried, as videos before it were; of this size are: ")
 
 
 def test_crops_in_another_order_and_fewer_of_them(installed, film):

@@ -12,7 +12,7 @@ import wvad_core as wv
 
 from ..data.features import SUFFIXES as NAME_SUFFIXES
 from ..errors import Failure, listing
-from ..extraction.causes import explained
+from ..extraction.causes import NEAR, VIDEOS, explained
 from ..extraction.comparison import Likeness, measure
 from ..extraction.extracting import Outcome, extract, origin, versions
 from ..extraction.feature_folder import DTYPES, LAYOUTS, FeatureFolder
@@ -62,8 +62,9 @@ def main(argv: Sequence[str], prog: str = "wvad extract") -> None:
     if arguments.compare:
         done = {name: videos[name] for name in sorted({*outcome.extracted, *outcome.there})}
         found = []
-        for pair in pairs(folder, done, arguments.compare):
-            found.append(explained(*pair, recipe=recipe, extractor=extractor))
+        for *pair, source in pairs(folder, done, arguments.compare):
+            tried = sum(one.distance > NEAR for one in found)
+            found.append(explained(*pair, source if tried < VIDEOS else None, recipe, extractor))
             print(found[-1].text(), flush=True)
         if arguments.json:
             write_json(arguments.json, {"compared_with": str(arguments.compare), "videos": [one.as_dict() for one in found]})

@@ -27,6 +27,8 @@ Array = np.ndarray
 WINDOWS = 3
 """Snippets that are tried, among the first LOOK."""
 LOOK = 48
+VIDEOS = 3
+"""Of many that differ, those that are tried: a pipeline does the same to all."""
 ROUNDS = 3
 """Changes that are found one on top of the other."""
 EQUAL, NEAR = 0.004, 0.03
@@ -122,7 +124,8 @@ def _tried(found: Likeness, own: Array, given: Array, source: str | None, recipe
         said = ["nearly the same: rounding, another decoder, frames through JPEG or another filter"]
     else:
         near = sorted(EFFECTS, key=lambda name: abs(np.log(EFFECTS[name] / found.distance)))[:2]
-        said = [f"other weights, or a difference that is none of those tried; of this size are: {', '.join(near)}"]
+        what = "other weights, or a difference that is none of those tried" if source else "not tried, as videos before it were"
+        said = [f"{what}; of this size are: {', '.join(near)}"]
     end = min(found.snippets[0], found.snippets[1] - found.shift, LOOK)
     windows = _windows(source, end, max(0, -found.shift)) if source else {}
     if not windows:
