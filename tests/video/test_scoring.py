@@ -26,6 +26,7 @@ from wvad_core.scoring.events import find_events
 from wvad_core.scoring.inputs import find_inputs
 from wvad_core.scoring.videos import Scorer
 from wvad_core.scoring.watching import Watched
+from wvad_core.video.source import Source
 
 RECIPE = wv.video.find_recipe("rtfm").as_dict() | {"extractor": "pixel-means", "resize": "short side 16", "crop": 8}
 
@@ -274,6 +275,34 @@ def test_any_source_and_its_times(world):
     assert np.allclose(found[0].times, [0, 0.64, 1.28, 1.44])
     slow = world.scorer(frame_rate=8).video(world.root / "a", "slow")
     assert np.allclose(slow.times, [0, 2, 4, 4.5]) and slow.name == "slow"
+
+
+def test_key_frames_are_those_of_the_events_peaks(world):
+    video = world.scorer().video(world.root / "videos" / "v1.mp4")
+    order = np.argsort(-video.scores)
+    assert video.key_frames[0][0] == pytest.approx(video.times[order[0]:order[0] + 2].mean())
+    made = replace(video, scores=np.array([0.9, 0.1, 0.7, 0.8, 0.1], np.float32), times=np.arange(6.0))
+    found = world.scorer(threshold=Threshold(0.5, 0.5, 0, 0))._with_events(made, [b"0", b"1", b"2", b"3", b"4"])
+    assert found.key_frames == ((0.5, b"0"), (3.5, b"3"))
+
+
+def test_times_are_counted_from_the_first_frame():
+    class Late(Source):
+        def _frames(self):
+            yield from ((np.zeros((8, 8, 3), np.uint8), 5 + k / 4) for k in range(40))
+
+    watched = Watched(Late("late", 4.0))
+    assert sum(1 for _ in watched) == 40 and watched.times(3).tolist() == [0, 4, 8, 10]
+
+
+def test_the_page_counts_frames_where_no_frame_rate_is_known(world):
+    np.save(world.root / "a.npy", features(world, "v1.mp4")[0])
+    shown = {}
+    for rate in (None, 25.0):
+        scorer = Scorer(wv.load(world.root / "detector.safetensors"), threshold=by_hand(0.0), frame_rate=rate)
+        shown[rate] = scored_videos.page_video(scorer.input(*find_inputs([str(world.root / "a.npy")])))
+    assert shown[None].seconds.tolist() == [0, 16, 32, 48, 64] and shown[None].duration == shown[None].events[0].end == 80
+    assert shown[25.0].duration == pytest.approx(3.2)
 
 
 def test_uneven_times_are_those_of_the_file(world):
