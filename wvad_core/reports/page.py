@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -71,7 +71,7 @@ class PageVideo:
     media: str | Path | None = None
     thumbnails: Sequence[tuple[float, bytes]] = ()
     category: str | None = None
-    classes: dict[str, ArrayLike] | None = None
+    classes: Mapping[str, ArrayLike] | None = None
     others: Sequence[ArrayLike] = ()
     misranked: float | None = None
     in_frames: bool = False

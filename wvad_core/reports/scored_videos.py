@@ -79,7 +79,9 @@ def write_scores(path: Path, videos: Sequence[ScoredVideo]) -> None:
 def write_messages(path: Path, videos: Sequence[ScoredVideo], threshold: Threshold | None) -> None:
     """The messages of all events, a line of JSON each, as a recorder that sees the videos would send them."""
     with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for video in videos if threshold else ():
+        if threshold is None:
+            return
+        for video in videos:
             for message in messages(video.name, video.scores, video.times, threshold, video.classes):
                 file.write(json.dumps(plain(_timed(message.as_dict(), video)), allow_nan=False) + "\n")
 
