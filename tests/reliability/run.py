@@ -31,7 +31,7 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in PACKAGES)}; {platform.machine()}; seed {given.seed}\n")
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as place:
-        for name, suite, few, many in (("inputs", suites.inputs, 1500, 10_000), ("folders", suites.run_folders, 20, 100)):
+        for name, suite, few, many in (("inputs", suites.inputs, 1000, 10_000), ("folders", suites.run_folders, 20, 100)):
             if name not in given.without:
                 (Path(place) / name).mkdir()
                 results += timed(name, suite, many if given.nightly else few, given.seed, Path(place) / name)

@@ -42,7 +42,7 @@ def check(results, count):
 
 
 def test_hostile_inputs(tmp_path, nightly):
-    count, seed = (10_000, 1) if nightly else (1500, 0)
+    count, seed = (10_000, 1) if nightly else (1000, 0)
     check(suites.inputs(count, seed, tmp_path), count)
 
 
