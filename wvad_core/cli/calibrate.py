@@ -67,7 +67,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--false-alarms-per-hour", type=number, required=True, metavar="X", help="that are allowed at most")
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="the checkpoint to write, with the threshold")
     parser.add_argument("--normal", nargs="+", metavar="INPUT", help="normal videos, or their features")
-    parser.add_argument("--dataset", metavar="NAME", help="a table, whose normal videos are taken; with --features")
+    parser.add_argument("--dataset", metavar="NAME", help="a table, of which the normal videos count")
     parser.add_argument("--features", metavar="DIR", help="folder of the table's features")
     parser.add_argument("--split", choices=("train", "test"), default="test", help="of the table; default: test")
     parser.add_argument("--minimum", type=number, default=MINIMUM, metavar="S", help=f"seconds of an event; default: {MINIMUM:g}")

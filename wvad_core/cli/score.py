@@ -126,10 +126,10 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     """Add what says which models score what: those of `wvad score` and `wvad calibrate`."""
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the detector's, in any format")
     parser.add_argument("--method", metavar="METHOD", help="of `wvad methods`; default: the checkpoint's")
-    parser.add_argument("--extractor", type=Path, metavar="FILE", help="the extractor's checkpoint, in any format; for videos")
+    parser.add_argument("--extractor", type=Path, metavar="FILE", help="the extractor's checkpoint, for videos")
     parser.add_argument("--recipe", metavar="NAME", help=f"{', '.join(recipes())}, or a file; default: the extractor's first")
     options.add_force(parser, "take features, or an extractor, of another origin than the detector's")
-    parser.add_argument("--crops", type=int, metavar="N", help="of features in files of three axes; default: as they look")
+    parser.add_argument("--crops", type=int, metavar="N", help="in feature files of three axes")
     parser.add_argument("--fps", type=options.frame_rate, metavar="N", help="frames a second, of features and pictures")
     parser.add_argument("--backend", metavar="NAME", help=f"default: {options.DEFAULT_BACKEND}")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
