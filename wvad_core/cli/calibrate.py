@@ -28,9 +28,8 @@ examples:
   %(prog)s --checkpoint own.safetensors --extractor i3d.pt --normal quiet \\
       --false-alarms-per-hour 0.1 --output own.safetensors
 
---normal takes what wvad score takes: videos or features, all of them normal. An event reaches the
-threshold and stays above 0.8 of it; --minimum and --gap are kept with it. OUT may be the checkpoint
-itself, which is then replaced. Exit status: 2 for bad input, 1 for a failure."""
+--normal takes what wvad score takes. An event reaches the threshold and stays above 0.8 of it. OUT
+may be the checkpoint itself. Exit status: 2 for bad input, 1 for a failure."""
 
 
 def main(argv: Sequence[str], prog: str = "wvad calibrate") -> None:
