@@ -24,7 +24,7 @@ def nightly(request) -> bool:
 
 def test_planted_faults_are_found(tmp_path, monkeypatch):
     names = suites.kinds(("planted",))
-    results = harness.run([(name, 0) for name in names], ["planted"], tmp_path, patience=15)
+    results = harness.run([(name, 0) for name in names], ["planted"], tmp_path, patience=8)
     assert [result.kind for result in results] == names
     for result in results:
         expected = {"right": "right", "refused": "refused", "failure": "refused"}.get(
