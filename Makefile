@@ -11,7 +11,7 @@ PIP = $(BIN)/python -m pip install $(QUIET) --constraint constraints.txt
 NUMPY2 = .venv/numpy2
 PIP2 = $(NUMPY2)/bin/python -m pip install $(QUIET) --constraint $(NUMPY2)/constraints.txt
 VERSION2 = numpy==2.4.6
-PARITY2 = networks
+PARITY2 = inputs detector
 # so that no process keeps the memory of too many of MindSpore's networks
 APART = $(addprefix tests/parity/test_,backend.py third_backend.py detector.py outputs_beside_scores.py)
 # of the core, what MindSpore has a part in; all of it runs on NumPy 2

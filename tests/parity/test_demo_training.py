@@ -14,6 +14,7 @@ STEPS = {"adplg": {"steps": 300, "evaluate_every": 20}, "ssrl": {"steps": 60, "e
 """Of the methods for which it is not 100: labels come from a branch that has to learn before; there are four stages."""
 
 SLOW = {("mindspore", method) for method in METHODS} - {("mindspore", "ar-net"), ("mindspore", "rtfm")}
+SLOW |= {("torch", method) for method in STEPS}
 """Steps are the same on both frameworks, as test_training.py shows; small ones are slow in MindSpore."""
 
 
