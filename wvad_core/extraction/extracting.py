@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -13,12 +13,12 @@ from ..checkpoints.contents import digest
 from ..errors import InputError
 from ..extractor import Extractor
 from ..origin import Origin
-from ..progress import progress_bar
 from ..video.clips import snippets
 from ..video.opening import open
 from ..video.recipe import Recipe
 from . import videos as found_videos
 from .feature_folder import FeatureFolder
+from .pace import Advance, Pace, followed
 
 LOGGER = logging.getLogger("wvad")
 PATIENCE = 0.5
@@ -43,30 +43,24 @@ def extract(videos: Mapping[str, str], extractor: Extractor, recipe: Recipe, fol
     can be: what other processes are at work on is waited for, and taken up where one of them is killed.
     Raises Failure where the disk is full, InputError where the folder cannot be written.
     """
-    outcome, waiting, begun = Outcome(), dict(videos), time.monotonic()
-    sizes = {name: found_videos.size(source) for name, source in videos.items()}
-    with progress_bar(desc="extracting", total=sum(sizes.values()), unit="B", unit_scale=True) as bar:
-        def advance(name: str, fraction: float, frames: int) -> None:
-            outcome.frames, outcome.seconds = outcome.frames + frames, time.monotonic() - begun
-            bar.set_postfix_str(f"{outcome.frames / max(outcome.seconds, 1e-9):.1f} frames/s, {name}", refresh=False)
-            bar.update(fraction * sizes[name])
-
+    outcome, waiting = Outcome(), dict(videos)
+    with Pace("extracting", {name: found_videos.size(source) for name, source in videos.items()}) as pace:
         while waiting:
             there, before = folder.videos(), len(waiting)
             for name in list(waiting):
-                if name in there or _taken(name, waiting[name], extractor, recipe, folder, outcome, advance):
+                if name in there or _taken(name, waiting[name], extractor, recipe, folder, outcome, pace.advance):
                     del waiting[name]
                     if name in there:
                         outcome.there.append(name)
-                        advance(name, 1, 0)
+                        pace.advance(name, 1, 0)
             if len(waiting) == before:
                 time.sleep(PATIENCE)
-    outcome.seconds = time.monotonic() - begun
+    outcome.frames, outcome.seconds = pace.frames, pace.seconds
     return outcome
 
 
 def _taken(name: str, source: str, extractor: Extractor, recipe: Recipe, folder: FeatureFolder, outcome: Outcome,
-           advance: Callable[[str, float, int], None]) -> bool:
+           advance: Advance) -> bool:
     """Extract a video, unless another process is at it; whether it is done with, be it well or not."""
     with folder.claimed(name) as ours:
         if not ours:
@@ -89,17 +83,13 @@ def _taken(name: str, source: str, extractor: Extractor, recipe: Recipe, folder:
 
 
 def _extracted(name: str, source: str, extractor: Extractor, recipe: Recipe, folder: FeatureFolder,
-               advance: Callable[[str, float, int], None]) -> dict[str, Any]:
+               advance: Advance) -> dict[str, Any]:
     """Write the files of a video; what there is to know of it."""
-    opened, count, shown, frames = open(source), 0, 0.0, 0
+    opened, count = open(source), 0
     with folder.written(name, recipe.count) as append, closing(snippets(opened, recipe)) as clips:
-        for clip in clips:
+        for clip in followed(clips, opened, name, advance):
             append(extractor.features(clip))
             count += 1
-            fraction = min(opened.frames / opened.expected_frames, 1) if opened.expected_frames else 0.0
-            advance(name, max(fraction - shown, 0), opened.frames - frames)
-            shown, frames = max(fraction, shown), opened.frames
-    advance(name, 1 - shown, opened.frames - frames)
     return {"frames": opened.frames, "snippets": count, "crops": recipe.count, "frame_rate": opened.frame_rate,
             "remarks": opened.remarks()}
 

@@ -116,11 +116,16 @@ def describe(detector: Detector, dataset: Dataset) -> dict[str, Any]:
                        "detector": detector.origin and detector.origin.as_dict()}}
 
 
-def _checked(item: Item, scores: Array) -> VideoScores:
+def check_scores(scores: Array, name: str) -> None:
+    """Raise InputError, which names the video, for scores (T,) that are not finite."""
     wrong = np.flatnonzero(~np.isfinite(scores))
     if wrong.size:
-        raise InputError(f"{item.video.name}: the anomaly score of snippet {wrong[0]} is {scores[wrong[0]]}, "
+        raise InputError(f"{name}: the anomaly score of snippet {wrong[0]} is {scores[wrong[0]]}, "
                          "expected a finite number; the checkpoint's weights or the features are out of range")
+
+
+def _checked(item: Item, scores: Array) -> VideoScores:
+    check_scores(scores, item.video.name)
     fraction = np.full(len(scores), np.nan) if item.abnormal_fraction is None else item.abnormal_fraction
     return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, fraction,
                        item.frame_rate or item.video.frame_rate)

@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,13 +18,14 @@ from ..detector import Detector
 from ..errors import InputError
 from ..files import writing
 from ..extraction.growing_array import GrowingArray
+from ..extraction.pace import Advance, Pace, followed
 from ..extraction.videos import size
 from ..extractor import Extractor
-from ..progress import progress_bar
 from ..registry import specification
 from ..video.clips import snippets
 from ..video.opening import open
 from ..video.recipe import Recipe
+from .evaluation import check_scores
 from .events import Event, find_events
 from .inputs import Input
 from .watching import NOMINAL_RATE, Watched
@@ -98,27 +98,21 @@ class Scorer:
 
     def all(self, inputs: Sequence[Input]) -> Scored:
         """Score videos one after the other. A bad one is named and left out."""
-        scored, begun = Scored(), time.monotonic()
-        sizes = {made.name: _size(made) for made in inputs}
-        with progress_bar(desc="scoring", total=sum(sizes.values()), unit="B", unit_scale=True) as bar:
-            def advance(name: str, fraction: float, frames: int) -> None:
-                scored.frames, scored.seconds = scored.frames + frames, time.monotonic() - begun
-                bar.set_postfix_str(f"{scored.frames / max(scored.seconds, 1e-9):.1f} frames/s, {name}", refresh=False)
-                bar.update(fraction * sizes[name])
-
+        scored = Scored()
+        with Pace("scoring", {made.name: _size(made) for made in inputs}) as pace:
             for made in inputs:
                 try:
-                    scored.videos.append(self.input(made, advance))
+                    scored.videos.append(self.input(made, pace.advance))
                 except InputError as error:
                     LOGGER.warning("%s: %s", made.name, error)
                     scored.failed[made.name] = str(error)
                 for remark in scored.videos[-1].remarks if scored.videos and scored.videos[-1].name == made.name else ():
                     LOGGER.info("%s: %s", made.name, remark)
-        scored.seconds = time.monotonic() - begun
+        scored.frames, scored.seconds = pace.frames, pace.seconds
         return scored
 
-    def input(self, made: Input, advance: Callable[[str, float, int], None] = lambda *_: None) -> ScoredVideo:
-        """Score one. advance: called with its name, the fraction that is done besides, and so many frames. Raises InputError."""
+    def input(self, made: Input, advance: Advance = lambda *_: None) -> ScoredVideo:
+        """Score one. advance: hears how far it is. Raises InputError."""
         if made.flaw:
             raise InputError(made.flaw)
         if made.features is None:
@@ -129,8 +123,7 @@ class Scorer:
         advance(made.name, 1, SNIPPET * features.shape[1])
         return self._with_events(found, [])
 
-    def video(self, source: Any, name: str | None = None,
-              advance: Callable[[str, float, int], None] = lambda *_: None) -> ScoredVideo:
+    def video(self, source: Any, name: str | None = None, advance: Advance = lambda *_: None) -> ScoredVideo:
         """Score a video: whatever `wv.video.open` takes. Raises InputError."""
         if self.extractor is None or self.recipe is None:
             raise InputError(f"{source}: a video, expected features where there is no extractor")
@@ -144,27 +137,19 @@ class Scorer:
         found = self._scored(name, str(source), True, features, times, watched.source.frame_rate)
         return self._with_events(replace(found, remarks=tuple(watched.remarks())), watched.pictures)
 
-    def _extract(self, watched: Watched, name: str, path: Path, advance: Callable[[str, float, int], None]) -> None:
+    def _extract(self, watched: Watched, name: str, path: Path, advance: Advance) -> None:
         """Write the features of a video, (T, N, D), and tell how far it is."""
         assert self.extractor is not None and self.recipe is not None
-        shown, frames = 0.0, 0
         with GrowingArray(path, "float32") as array, closing(snippets(watched, self.recipe)) as clips:
-            for clip in clips:
+            for clip in followed(clips, watched.source, name, advance):
                 features = self.extractor.features(clip)
                 with writing(path):
                     array.append(features)
-                expected, frames_now = watched.source.expected_frames, watched.frames
-                fraction = min(frames_now / expected, 1) if expected else 0.0
-                advance(name, max(fraction - shown, 0), frames_now - frames)
-                shown, frames = max(fraction, shown), frames_now
-        advance(name, 1 - shown, watched.frames - frames)
 
     def _scored(self, name: str, source: str, is_video: bool, features: Array, times: Array,
                 frame_rate: float | None) -> ScoredVideo:
         scores = self.detector.score(features)
-        if (wrong := np.flatnonzero(~np.isfinite(scores))).size:
-            raise InputError(f"{name}: the anomaly score of snippet {wrong[0]} is {scores[wrong[0]]}, expected a finite number; the "
-                             "checkpoint's weights or the features are out of range")
+        check_scores(scores, name)
         classes = {}
         if specification(self.detector.method).classify is not None:
             classes = dict(zip(self.detector.classes, self.detector.classify(features).T))
