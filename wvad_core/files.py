@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what a disk that takes no more is to the person at the keyboard."""
+"""Files that are written whole or not at all, their locks, and what a disk that takes no more is to the person at the keyboard."""
 from __future__ import annotations
 
 import errno
@@ -57,6 +57,37 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         LOGGER.debug("written %s", path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lock_file(path: Path) -> Any:
+    """The lock of a file, a filelock.FileLock that nobody holds yet. It ends with its process, however that ends.
+
+    Raises InputError for a link in the file's place.
+    """
+    from filelock import FileLock  # imports much that nothing else needs
+
+    if path.is_symlink():
+        raise InputError(f"{path}: a link, expected a lock file; nothing is written through links")
+    return FileLock(path)
+
+
+def locked_folder(path: Path, busy: str) -> Any:
+    """Hold the lock of a file for the folder that it is in, which is made where it is not there; to be released.
+
+    Raises InputError where another process holds it, with the words `busy`, and for a link in the file's place; and what
+    `cannot_write` makes of an error of the system's.
+    """
+    lock = lock_file(path)
+    from filelock import Timeout
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{path.parent}: {busy}") from None
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    return lock
 
 
 def leftovers(path: Path) -> list[Path]:

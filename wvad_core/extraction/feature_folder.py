@@ -24,7 +24,7 @@ import numpy as np
 from ..data.origins import FILE as ORIGIN
 from ..data.video_features import header
 from ..errors import InputError, one_line
-from ..files import cannot_write, leftovers, write_json, written_whole
+from ..files import cannot_write, leftovers, lock_file, write_json, written_whole
 from .growing_array import GrowingArray
 
 LOCK, CLAIMS = ".lock", ".claims"
@@ -65,7 +65,7 @@ class FeatureFolder:
     def claimed(self, name: str) -> Iterator[bool]:
         """Claim a video for the block, unless another process has; whether it is ours. Whoever has it looks again whether it is
         done: it may have been when the claim before was given back."""
-        lock = _lock(self.path / CLAIMS / f"{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.lock")
+        lock = lock_file(self.path / CLAIMS / f"{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.lock")
         from filelock import Timeout
 
         try:
@@ -143,7 +143,7 @@ class FeatureFolder:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock of features.json, for which one waits: it is held for the time that a write takes."""
-        lock = _lock(self.path / LOCK)
+        lock = lock_file(self.path / LOCK)
         try:
             lock.acquire()
         except OSError as error:
@@ -152,11 +152,3 @@ class FeatureFolder:
             yield
         finally:
             lock.release()
-
-
-def _lock(path: Path) -> Any:
-    from filelock import FileLock  # imports much that nothing else needs
-
-    if path.is_symlink():
-        raise InputError(f"{path}: a link, expected a lock file; nothing is written through links")
-    return FileLock(path)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.threshold import Threshold
-from ..errors import InputError
-from ..files import cannot_write, plain, write_json, written_whole
+from ..files import locked_folder, plain, write_json, written_whole
 from ..progress import progress_bar
 from ..scoring.events import Event, event_id, messages
 from ..scoring.videos import ScoredVideo
@@ -27,18 +26,7 @@ CLASS = "class "
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Hold a folder, which is made where it is not there, for one process. Raises InputError where another one has it."""
-    from filelock import FileLock, Timeout  # imports much that nothing else needs
-
-    if (folder / LOCK).is_symlink():
-        raise InputError(f"{folder / LOCK}: a link, expected a lock file; nothing is written through links")
-    lock = FileLock(folder / LOCK)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{folder}: another process writes into it, expected a folder of its own") from None
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+    lock = locked_folder(folder / LOCK, "another process writes into it, expected a folder of its own")
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import cannot_write, leftovers
+from ..files import leftovers, locked_folder
 from .saved_state import parsed
 
 PLAN, HISTORY, REPORT, CURVES = "recipe.json", "history.jsonl", "report.json", "curves.png"
@@ -69,15 +69,5 @@ def no_link(path: str, flags: int) -> int:
 
 def locked(folder: Path) -> Any:
     """Hold the lock of a folder, which is made where it is not there. It ends with the process, however that ends."""
-    from filelock import FileLock, Timeout  # imports much that nothing else needs
-
     check_places(folder)
-    lock = FileLock(folder / LOCK)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{folder}: another process trains in it, expected one at a time") from None
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    return lock
+    return locked_folder(folder / LOCK, "another process trains in it, expected one at a time")
