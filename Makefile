@@ -6,16 +6,26 @@
 PYTHON ?= python3
 BIN = .venv/bin
 QUIET = --quiet --disable-pip-version-check
-PIP = $(BIN)/python -m pip install $(QUIET) --constraint constraints.txt
+PIP = $(BIN)/python -m pip install $(QUIET) --no-compile --constraint constraints.txt
 # a second environment, with the wheel, PyTorch and this NumPy; MindSpore needs NumPy 1
 NUMPY2 = .venv/numpy2
-PIP2 = $(NUMPY2)/bin/python -m pip install $(QUIET) --constraint $(NUMPY2)/constraints.txt
+PIP2 = $(NUMPY2)/bin/python -m pip install $(QUIET) --no-compile --constraint $(NUMPY2)/constraints.txt
 VERSION2 = numpy==2.4.6
 PARITY2 = inputs detector
+define REQUIREMENTS
+import configparser, sys
+setup = configparser.ConfigParser()
+setup.read("setup.cfg")
+print(setup["options"]["install_requires"], *map(setup["options.extras_require"].get, sys.argv[1:]))
+endef
+export REQUIREMENTS
 # so that no process keeps the memory of too many of MindSpore's networks
 APART = $(addprefix tests/parity/test_,backend.py third_backend.py detector.py outputs_beside_scores.py)
 # of the core, what MindSpore has a part in; all of it runs on NumPy 2
 CORE1 = $(addprefix tests/core/test_,any_system.py registry.py)
+
+# both environments at the same time
+MAKEFLAGS += --jobs=2
 
 .PHONY: demo test test-cuda test-ascend wheel types bench clean
 
@@ -49,16 +59,17 @@ bench: .venv/all
 	$(PIP) --editable ".[torch,mindspore,test]"
 	touch $@
 
-wheel: $(NUMPY2)/all  # the wheel of the sources as they are, in that environment
+wheel: .venv/all $(NUMPY2)/all  # the wheel of the sources as they are, in that environment
 	rm -rf build $(NUMPY2)/dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(NUMPY2)/dist . >$(NUMPY2)/build.log
 	rm -rf build wvad.egg-info  # entry points in the latter would come before those installed
 	$(PIP2) --no-deps --force-reinstall $(NUMPY2)/dist/*.whl
 
-$(NUMPY2)/all: .venv/all
+$(NUMPY2)/all: .venv/core  # what the wheel requires: pip would build in the folder where it builds for .venv/all
 	$(PYTHON) -m venv $(NUMPY2)
 	sed 's/^numpy==.*/$(VERSION2)/; /^mindspore==/d' constraints.txt >$(NUMPY2)/constraints.txt
-	$(PIP2) ".[torch,test]"
+	$(PYTHON) -c "$$REQUIREMENTS" torch test >$(NUMPY2)/requirements.txt
+	$(PIP2) --requirement $(NUMPY2)/requirements.txt
 	touch $@
 
 clean:
