@@ -42,6 +42,7 @@ def asked(config: pytest.Config) -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*backends): a test for runs that ask for all of these backends")
+    config.addinivalue_line("markers", "slow: a test for `--slow`: much of what it shows, another one shows sooner")
     config.addinivalue_line("markers", "on_the_cpu: a test of what exists on the CPU alone")
     config.addinivalue_line("markers", "on_a_device: a test of what exists on other devices alone")
     config.pluginmanager.register(economy.Economy())
@@ -73,8 +74,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a backend that was not asked for, and on a device what is the CPU's."""
+    """Leave out what needs a backend that was not asked for, on a device what is the CPU's, and what is slow."""
+    others = ["on_a_device" if devices.kind() == "cpu" else "on_the_cpu", *([] if config.getoption("--slow") else ["slow"])]
     missing = [item for item in items if any(set(m.args) - set(asked(config)) for m in item.iter_markers("needs"))
-               or item.get_closest_marker("on_a_device" if devices.kind() == "cpu" else "on_the_cpu")]
+               or any(map(item.get_closest_marker, others))]
     config.hook.pytest_deselected(items=missing)
     items[:] = [item for item in items if item not in missing]

@@ -1,7 +1,7 @@
 """What test_parallel.py compares: training and evaluation, here on one process or on several.
 
-As a script, one of several processes, which the framework's launcher starts: BACKEND FOLDER. It takes its share of
-everything and leaves in FOLDER what it finds.
+As a script, one of several processes, which the framework's launcher starts: BACKEND FOLDER METHOD ... It takes its share
+of everything and leaves in FOLDER what it finds.
 """
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from wvad_core.training.trainer import Trainer
 
 RECIPE = Recipe(segments=20, videos=4, steps=3, learning_rate=1e-3, weight_decay=5e-3, clip_norm=1.0)
 DEVICE = Options(batch_norm="device")
-CASES = [(method, configs[-1]) for method, configs in CONFIGS.items()]
+CASES = {method: configs[-1] for method, configs in CONFIGS.items()}
 SAME = "saa"  # whose loss is of means over videos alone: it stays the same when every video comes twice
 LENGTHS = (7, 30, 3, 12, 20)
 HANGS = 900
@@ -101,10 +102,9 @@ def evaluations(backend: str, folder: Path) -> dict[str, Any]:
             "bad weights": evaluate(backend, dataset(folder), spoilt=True)}
 
 
-def everything(backend: str, folder: Path, rank: int = 0, size: int = 1) -> dict[str, Any]:
-    """All that is compared, on this one of several processes."""
-    found = {f"train {i}": train(method, config, backend, lambda given: given.shard(rank, size))
-             for i, (method, config) in enumerate(CASES)}
+def everything(backend: str, folder: Path, methods: Sequence[str], rank: int = 0, size: int = 1) -> dict[str, Any]:
+    """All that is compared, on this one of several processes. methods: those that are trained."""
+    found = {f"train {method}": train(method, CASES[method], backend, lambda given: given.shard(rank, size)) for method in methods}
     for name, options, deterministic in (("synchronised", Options(), True), ("device", DEVICE, True), ("random", DEVICE, False)):
         found[name] = train(SAME, CONFIGS[SAME][0], backend, lambda given: twice(given).shard(rank, size), options,
                             deterministic)
@@ -126,7 +126,7 @@ if __name__ == "__main__":
     assert find_backend(sys.argv[1]).processes() == (0, 1), "nothing is joined without a word"
     rank, size = find_backend(sys.argv[1]).join("cpu")
     assert size > 1, "the launcher has not started several processes"
-    found = everything(sys.argv[1], Path(sys.argv[2]), rank, size)
+    found = everything(sys.argv[1], Path(sys.argv[2]), sys.argv[3:], rank, size)
     found["told to end"] = told_to_end(sys.argv[1], rank)
     print(f"what process {rank} prints")
     (Path(sys.argv[2]) / f"{rank}.pickle").write_bytes(pickle.dumps(found))

@@ -85,7 +85,7 @@ def test_looking_at_a_network_leaves_it_as_it_is(method, config, backend):
         made = detector(method, config, backend)
         trainer = None if backend == "numpy" else Trainer(made, RECIPE)
         history = []
-        for step in range(3):
+        for step in range(2):
             given = batch(method, config, 20, seed=step)
             if looked_at:
                 look(made, given, video(method, config, 20))

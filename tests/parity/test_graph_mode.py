@@ -6,13 +6,17 @@ from cases import NETWORKS, batch, detector, items
 from compare import OUTPUT, assert_all_close, assert_close
 
 # Compiling takes seconds: of configurations that differ in their numbers only, one, the first, which is the shallowest; of
-# SSRL's grids one that is padded and one that is not.
+# SSRL's grids one that is padded and one that is not, for --slow.
 SHALLOW = [(method, config) for method, config in NETWORKS if method != "ssrl" or config.get("stage") == 1]
 SHALLOW += [("ssrl", {"feature_dim": 16, "hidden_dims": (8, 6), "stage": 3, "patch_sizes": (23, 47), "dropout": 0.3})]
 FORMS = {(method, config.get("variant"), config.get("stage")): (method, config) for method, config in reversed(SHALLOW)}
 METHODS = {method: (method, config) for method, config in FORMS.values()}
+IN_GRAPH_MODE = ("ar-net", "rtfm", "ur-dmu")
+"""Of the methods, whose scores are compiled as functions in test_scores_compiled: a recurrence, convolutions, attention."""
+
 pytestmark = pytest.mark.needs("mindspore")
-every_form = pytest.mark.parametrize("method, config", FORMS.values())
+every_form = pytest.mark.parametrize("method, config", [
+    pytest.param(*form, marks=pytest.mark.slow) if form[1].get("patch_sizes") else form for form in FORMS.values()])
 
 
 def compiled_terms(ms, network, *given):
@@ -63,7 +67,8 @@ def test_scores_compiled(ms, method, config):
         assert_close(compiled(features).asnumpy(), made.network(features).asnumpy(), OUTPUT)
 
 
-@pytest.mark.parametrize("method, config", METHODS.values())
+@pytest.mark.parametrize("method, config", [
+    pytest.param(*form, marks=[] if form[0] in IN_GRAPH_MODE else pytest.mark.slow) for form in METHODS.values()])
 def test_scores_in_graph_mode(ms, method, config):
     features = ms.Tensor(items(method, config, 40, 2))
     expected = detector(method, config, "mindspore").network(features).asnumpy()

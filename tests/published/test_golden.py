@@ -178,9 +178,11 @@ def gradient_norms(name: str, framework: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_norm_of_every_gradient(name, framework):
+def test_norm_of_every_gradient(name, framework, request):
     """The last test of this file, for which nothing needs to be drawn again."""
     case = CASES[name]
+    if (name, framework) in APART and not request.config.getoption("--slow"):
+        pytest.skip("half a minute: --slow")
     if (name, framework) in APART:
         found = economy.apart(gradient_norms, name, framework)
     else:
