@@ -165,6 +165,21 @@ class Detector(Generic[C]):
                              f"D = {self.config.feature_dim}")
 
 
+def with_settings(detector: Detector[C], settings: Mapping[str, Any]) -> Detector[C]:
+    """A detector of the same weights whose configuration has other settings, which change no tensor.
+
+    Itself, where it has these already. Raises InputError for weights that the configuration would have otherwise.
+    """
+    config = replace(detector.config, **settings)
+    if config == detector.config:
+        return detector
+    weights = detector.weights()
+    tensors.check(weights, specification(detector.method).parameters(config), f"weights with {', '.join(settings)} changed")
+    network = detector.backend.build(detector.method, config, weights, detector.backend.device(detector.network),
+                                     detector.precision)
+    return replace(detector, config=config, network=network)
+
+
 def _unpickled(built: tuple[Any, ...], rest: Mapping[str, Any], random: Any, memory: Mapping[str, Array]) -> Detector[Any]:
     """A detector of what its `__reduce__` gave. Raises InputError where its backend or its device is not there."""
     made = replace(from_weights(*built), **rest)

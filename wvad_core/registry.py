@@ -88,6 +88,7 @@ class MethodSpecification(Specification):
     loss_weights: Callable[[Any], Mapping[str, float]] = lambda config: {}
     PROBABILITIES: bool = True
     RECIPES: Mapping[str, Any] = field(default_factory=dict)
+    PROTOCOLS: Mapping[str, Any] = field(default_factory=dict)
     DEMO: configuration.Config | None = None
     SAMPLERS: Mapping[str, Any] = field(default_factory=dict)
     COMPANIONS: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from typing import Any
 
 import wvad_core as wv
 
+from .. import conventions
 from ..backend import find_backend
 from ..data import Dataset, bundled_tables, demo, load_table
 from ..data.companions import parse_companions
@@ -58,11 +59,14 @@ def score(arguments: argparse.Namespace, command: str) -> None:
     features = arguments.features or demo.demo_features(layout=detector.config.layout)
     dataset = Dataset.open(arguments.dataset, features, ground_truth=arguments.ground_truth,
                            feature_dim=detector.config.feature_dim)
-    about = evaluation.describe(detector, dataset) | {
-        "features": str(features), "checkpoint": str(checkpoint), "command": command}
+    if arguments.ground_truth and conventions.protocol_of(detector.method, dataset.name, arguments.protocol).frame_labels:
+        raise wv.InputError(f"--ground-truth {arguments.ground_truth}: {detector.method}'s authors count the frames of the table, "
+                            "expected no other ground truth with --protocol published")
+    about = {"features": str(features), "checkpoint": str(checkpoint), "command": command}
+    described = evaluation.describe(detector, dataset, arguments.protocol) | about
     if first and not arguments.quiet:
-        print(heading(about, arguments, str(dataset.origin or UNKNOWN)) + "\n", flush=True)
-    report = wv.evaluate(detector, dataset, about=about, force=arguments.force)
+        print(heading(described, arguments, str(dataset.origin or UNKNOWN)) + "\n", flush=True)
+    report = wv.evaluate(detector, dataset, about=about, force=arguments.force, protocol=arguments.protocol)
     if not first:
         return
     lines = [report.table(), f"\nscored in {report.about['seconds']:.1f} s"]
@@ -88,6 +92,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
                         help="how many crops a video has; without it from 1 to 10")
     parser.add_argument("--ground-truth", type=Path, metavar="FILE",
                         help=".npy, 0 or 1 for each frame of all videos, not the table's intervals")
+    parser.add_argument("--protocol", choices=conventions.NAMES, default="uniform",
+                        help="published: as the method's authors evaluate it; default: uniform, the same for all methods")
     options.add_force(parser, "score features of another origin than the detector's")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
     parser.add_argument("--precision", default="float32", metavar="NAME",
@@ -118,7 +124,15 @@ def heading(about: dict[str, Any], arguments: argparse.Namespace, made_by: str) 
         ("backend", f"{framework}, {about['device']}, {about['precision']}{default}"),
         ("dataset", f"{about['dataset']}, {about['videos']} test videos, {about['frames']} frames"),
         ("features", about["features"]), ("made by", made_by if arguments.features else ""),
+        ("protocol", protocol_line(about)),
         ("checkpoint", f"{about['checkpoint']} (sha256 {about['weights_sha256'][:12]})")) if value)
+
+
+def protocol_line(about: dict[str, Any]) -> str:
+    """The protocol, and what the authors' is."""
+    if about["protocol"] == "uniform":
+        return "uniform"
+    return f"published: {conventions.described(conventions.protocol_of(about['method'], about['dataset'], about['protocol']))}"
 
 
 def save(report: wv.Report, folder: Path) -> str:

@@ -13,6 +13,9 @@ and, where what `wvad_core.registry.MethodSpecification` takes for them by defau
     PAPER                                   where it was published, with which results; else None
     RECIPES                                 how it is trained, {dataset: {field of `training.recipe.Recipe`: value}}, as
                                             published and on the demo set; else {}
+    PROTOCOLS                               how its authors evaluate it, {dataset, or "" for all others:
+                                            `conventions.Protocol`}, for `wvad test --protocol published`: Protocol() where that
+                                            is as the library does it, which is `uniform`; else {}, which says nothing of it
     DEMO                                    a small configuration, for the demo set; else None
     COMPANIONS                              the names of the arrays of a dataset that `losses` finds in a batch; else ()
     SAMPLERS                                how training videos become segments, {name in a recipe: Sampler}; else {}

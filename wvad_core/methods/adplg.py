@@ -49,6 +49,7 @@ from ..blocks.normalisation import layer_norm, layer_norm_parameters
 from ..blocks.random import dropout
 from ..blocks.tensors import Parameter, Scope, count, flatten, published_by_module
 from ..blocks.transformer import transformer, transformer_names, transformer_parameters
+from ..conventions import Protocol
 from ..data.batches import Batch
 from ..errors import InputError, one_line
 from ..registry import Paper, Published
@@ -121,6 +122,7 @@ PROBABILITIES = True  # the sigmoid of the snippet branch, trained by cross-entr
 # The authors' results could not be checked, so none are given.
 PAPER = Paper("Attention-driven pseudo-label self-training for weakly supervised video anomaly detection",
               "Yang et al.", 2026, "https://www.sciencedirect.com/science/article/abs/pii/S0031320326003146", {})
+PROTOCOLS = {"": Protocol(note="as the uniform protocol; how its authors count frames is not known")}
 DEMO = Config(feature_dim=32, hidden=256, channels=32, window_sizes=(2, 8), local_heads=2, local_head_dim=16, positions=6000,
               depth=1, heads=2, head_dim=16, feed_forward_dim=64, dropout=0.3, classifier_dropout=0.3, warm_up=60)
 

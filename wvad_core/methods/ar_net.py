@@ -52,6 +52,7 @@ from ..blocks.linear import linear, linear_parameters
 from ..blocks.losses import binary_cross_entropy, top_mean
 from ..blocks.random import dropout
 from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
+from ..conventions import Protocol
 from ..data.batches import Batch
 from ..registry import Paper, Published
 
@@ -109,6 +110,7 @@ class Config(configuration.Config):
 PROBABILITIES = True  # a sigmoid, or the softmax of all classes but the background, trained by cross-entropy
 PAPER = Paper("Weakly Supervised Video Anomaly Detection via Center-Guided Discriminative Learning", "Wan et al.", 2020,
               "https://arxiv.org/abs/2104.07268", {"shanghaitech": {"auc": 91.24}})
+PROTOCOLS = {"": Protocol(note="as the uniform protocol, without crops; how frames behind the last snippet count is not known")}
 DEMO = Config(variant="concatenate", feature_dim=32, dropout=0.3)
 # The number of steps is not published; 1000 deal out the 63 abnormal videos of ShanghaiTech 476 times.
 RECIPES = {"shanghaitech": {"segments": 300, "videos": 30, "steps": 1000, "weight_decay": 5e-4, "sampling": "snippets"},

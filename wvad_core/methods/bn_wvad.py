@@ -32,6 +32,7 @@ from ..blocks.losses import hinge
 from ..blocks.normalisation import batch_norm, batch_norm_parameters
 from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
 from ..blocks.transformer import transformer, transformer_names, transformer_parameters
+from ..conventions import Protocol
 from ..data.batches import Batch
 from ..registry import Paper, Published
 
@@ -89,6 +90,7 @@ PROBABILITIES = False  # distances, of any size, times a normal score
 PAPER = Paper("BatchNorm-based Weakly Supervised Video Anomaly Detection", "Zhou et al.", 2023,
               "https://arxiv.org/abs/2311.15367",
               {"xd-violence": {"auc": 94.71, "auc_sub": 83.59, "ap": 84.93, "ap_sub": 85.45}})
+PROTOCOLS = {"": Protocol(note="as the uniform protocol: each crop alone, then the mean of the crops' products")}
 DEMO = Config(feature_dim=32, channels=32, depth=1, heads=2, head_dim=16, feed_forward_dim=64, ratios=(1, 2),
               ratio_sample=0.1, ratio_batch=0.1)
 RECIPES = {"xd-violence": {"segments": 200, "videos": 64, "steps": 1000, "clip_norm": 1.0, "seed": 2022, "metric": "ap",

@@ -22,6 +22,7 @@ import numpy as np
 from ..blocks import magnitude
 from ..blocks.aggregation import pyramid_aggregation_names
 from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
+from ..conventions import Protocol
 from ..data.batches import Batch
 from ..registry import Paper, Published
 
@@ -37,6 +38,7 @@ PROBABILITIES = True  # the sigmoid of the classifier, trained by cross-entropy
 PAPER = Paper("Weakly-supervised Video Anomaly Detection with Robust Temporal Feature Magnitude Learning", "Tian et al.",
               2021, "https://arxiv.org/abs/2101.10030",
               {"ucf-crime": {"auc": 84.30}, "shanghaitech": {"auc": 97.21}, "xd-violence": {"ap": 77.81}})
+PROTOCOLS = {"": Protocol()}
 # Features of 32 channels are shorter than those of 2048.
 DEMO = Config(feature_dim=32, num_segments=100, hidden_dims=(32, 16), dropout=0.3, margin=10, magnitude_weight=0.01)
 # The paper does not say for how many steps; 15000 are commonly given as the most that the authors' code takes.

@@ -40,6 +40,7 @@ from ..blocks.heads import score_head, score_head_parameters
 from ..blocks.losses import binary_cross_entropy, masked_top_mean, smoothness
 from ..blocks.random import dropout
 from ..blocks.tensors import COUNTER, Parameter, Scope, count, flatten
+from ..conventions import Protocol
 from ..data.batches import Batch
 from ..registry import Paper, Published
 
@@ -92,6 +93,7 @@ PROBABILITIES = True  # the product of two sigmoids, itself trained by cross-ent
 PAPER = Paper("Weakly Supervised Video Anomaly Detection and Localization with Snippet Anomalous Attention",
               "Fan et al.", 2023, "https://arxiv.org/abs/2309.16309",
               {"ucf-crime": {"auc": 86.19}, "xd-violence": {"ap": 83.59}})
+PROTOCOLS = {"": Protocol(note="as the uniform protocol: each crop alone, then the mean of the crops' products")}
 DEMO = Config(feature_dim=32, attention_dim=32, hidden_dims=(32, 16), dropout=0.3, guide_steps=100)
 # The number of steps is not published; 3000 is that of UR-DMU, whose optimiser and batch these are.
 RECIPES = {"ucf-crime": {"segments": 320, "videos": 64, "steps": 3000},

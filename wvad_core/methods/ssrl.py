@@ -38,6 +38,7 @@ from ..blocks.linear import linear, linear_parameters
 from ..blocks.normalisation import batch_norm, batch_norm_parameters
 from ..blocks.random import dropout
 from ..blocks.tensors import Parameter, Scope, check, draw, flatten, published_by_module
+from ..conventions import Protocol
 from ..data.batches import Batch
 from ..errors import InputError
 from ..registry import Paper, Published
@@ -134,6 +135,7 @@ class Config(magnitude.MagnitudeConfig):
 PROBABILITIES = True  # the sigmoid of the classifier, trained by cross-entropy
 PAPER = Paper("Scale-Aware Spatio-Temporal Relation Learning for Video Anomaly Detection", "Li et al.", 2022,
               "https://github.com/nutuniv/SSRL", {"ucf-crime": {"auc": 87.43}, "shanghaitech": {"auc": 97.98}})
+PROTOCOLS = {"": Protocol()}
 # Features of 32 channels are shorter than those of 2048.
 DEMO = Config(feature_dim=32, num_segments=64, hidden_dims=(32, 16), dropout=0.3, margin=10, magnitude_weight=0.01)
 # Each stage. Published: 4 + 4 videos on each of 8 GPUs, which is 32 + 32 in one process. The number of steps is not

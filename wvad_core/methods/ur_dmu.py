@@ -41,6 +41,7 @@ from ..blocks.losses import binary_cross_entropy, hinge, top_cross_entropy, top_
 from ..blocks.random import noise
 from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
 from ..blocks.transformer import transformer, transformer_names, transformer_parameters
+from ..conventions import Protocol
 from ..data.batches import Batch
 from ..registry import Paper, Published
 
@@ -100,6 +101,7 @@ PROBABILITIES = True  # the sigmoid of the classifier, trained by cross-entropy
 PAPER = Paper("Dual Memory Units with Uncertainty Regulation for Weakly Supervised Video Anomaly Detection",
               "Zhou et al.", 2023, "https://arxiv.org/abs/2302.05160",
               {"ucf-crime": {"auc": 86.97}, "xd-violence": {"ap": 81.66}})
+PROTOCOLS = {"": Protocol()}
 DEMO = Config(feature_dim=32, channels=64, depth=1, heads=4, head_dim=16, feed_forward_dim=64, abnormal_memory=16,
               normal_memory=16, hidden_dim=32, k=6)
 _PUBLISHED = {"segments": 200, "videos": 64, "steps": 3000}

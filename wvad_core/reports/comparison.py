@@ -100,7 +100,7 @@ def _resample(report: Report, replicates: int, seed: int) -> tuple[dict[str, flo
     """The metrics over all frames, and over the resamples' frames. Videos are drawn by their sorted names."""
     videos = sorted(report.videos, key=lambda video: video.name)
     frames = Frames(videos)
-    resampled = metrics.bootstrap(frames.abnormal_fraction, frames.scores, None, frames.video_index, replicates, seed)
+    resampled = metrics.bootstrap(frames.abnormal_fraction, frames.scores, frames.weights, frames.video_index, replicates, seed)
     return {key: frames.metric(function) for key, function in COMPARED.items()}, resampled
 
 

@@ -41,7 +41,7 @@ DASHED = (0, (4, 3))
 def roc(report: Report) -> Figure:
     """The ROC curve over all frames, and over those of the abnormal videos."""
     def curve(frames: Frames) -> tuple[Array, Array]:
-        return metrics.roc_curve(frames.abnormal_fraction, frames.scores)[:2]
+        return frames.apply(metrics.roc_curve)[:2]
 
     figure, axes = _square("false-positive rate", "true-positive rate", "ROC curve", report)
     _curves(axes, report, curve, "auc", "AUC")
@@ -53,12 +53,12 @@ def roc(report: Report) -> Figure:
 def precision_recall(report: Report) -> Figure:
     """The precision-recall curve over all frames, and over those of the abnormal videos."""
     def curve(frames: Frames) -> tuple[Array, Array]:
-        precision, recall, _ = metrics.precision_recall_curve(frames.abnormal_fraction, frames.scores)
+        precision, recall, _ = frames.apply(metrics.precision_recall_curve)
         return recall, precision
 
     figure, axes = _square("recall", "precision", "Precision-recall curve", report)
     _curves(axes, report, curve, "ap", "AP")
-    rate = float(Frames(report.videos).abnormal_fraction.mean())
+    rate = Frames(report.videos).abnormal_frames()
     axes.axhline(rate, color=GREY, linewidth=1, linestyle=DASHED, label=f"chance  {percent(rate)} %, the abnormal frames")
     figure.legend(loc="lower center", frameon=False, fontsize=TEXT, labelcolor=INK)
     return figure

@@ -99,7 +99,7 @@ def _differences(comparison: Comparison, names: Sequence[str]) -> PageTable:
 def _plots(reports: Sequence[Report], names: Sequence[str]) -> list[PagePlot]:
     """ROC and precision-recall curves: of one report over all and over the abnormal videos, of several over all."""
     plots = []
-    abnormal = float(Frames(reports[0].videos).abnormal_fraction.mean())
+    abnormal = Frames(reports[0].videos).abnormal_frames()
     for title, x, y, key, chance in (
             ("ROC curve", "false-positive rate", "true-positive rate", "auc", ("chance, 50.00 %", (0, 1), (0, 1))),
             ("Precision-recall curve", "recall", "precision", "ap",
@@ -122,6 +122,6 @@ def _lines(report: Report, name: str, key: str, abnormal: bool) -> list[Line]:
 
 def _curve(frames: Frames, key: str) -> tuple[ArrayLike, ArrayLike]:
     if key == "auc":
-        return metrics.roc_curve(frames.abnormal_fraction, frames.scores)[:2]
-    precision, recall, _ = metrics.precision_recall_curve(frames.abnormal_fraction, frames.scores)
+        return frames.apply(metrics.roc_curve)[:2]
+    precision, recall, _ = frames.apply(metrics.precision_recall_curve)
     return recall, precision

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from ..conventions import protocol_of
 from ..data.dataset import Dataset
-from ..detector import Detector
+from ..detector import Detector, with_settings
 from ..errors import InputError, one_line
 from ..files import plain
 from ..origin import compared
 from ..registry import specification
 from ..scoring import metrics
-from ..scoring.evaluation import Frames, VideoScores, by_label, check_finite, describe, metrics_of, scored
+from ..scoring.evaluation import Frames, VideoScores, by_label, check_finite, describe, metrics_of, own_metrics, scored
 from . import storage, text
 
 LOGGER = logging.getLogger("wvad")
@@ -66,7 +67,7 @@ class Report:
         be written.
         """
         videos = [{"name": v.name, "categories": v.categories, "abnormal": v.abnormal, "frame_rate": v.frame_rate}
-                  for v in self.videos]
+                  | ({} if v.frames is None else {"frames": v.frames}) for v in self.videos]
         arrays = {f"{v.name}/{name}": getattr(v, name) for v in self.videos for name in ARRAYS}
         storage.write(Path(folder), self.as_dict() | {"videos": plain(videos)}, arrays)
 
@@ -95,7 +96,7 @@ class Report:
 
 def _video(line: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> VideoScores:
     """A video of a saved report. Raises what `load` makes an InputError of."""
-    name, rate = line["name"], line["frame_rate"]
+    name, rate, frames = line["name"], line["frame_rate"], line.get("frames")
     scores, fraction = (arrays[f"{name}/{key}"] for key in ARRAYS)
     kinds = {scores.dtype.kind, fraction.dtype.kind}
     if scores.ndim != 1 or not scores.size or scores.shape != fraction.shape or kinds != {"f"}:
@@ -103,7 +104,7 @@ def _video(line: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> VideoSc
     if not (np.isfinite(scores).all() and ((fraction >= 0) & (fraction <= 1)).all()):
         raise InputError(f"{name}: scores that are not finite, or fractions that are not between 0 and 1")
     return VideoScores(name, tuple(map(str, line["categories"])), bool(line["abnormal"]), scores, fraction,
-                       None if rate is None else float(rate))
+                       None if rate is None else float(rate), None if frames is None else int(frames))
 
 
 def _number(value: float | None) -> float:
@@ -111,32 +112,39 @@ def _number(value: float | None) -> float:
 
 
 def evaluate(detector: Detector, dataset: Dataset, replicates: int = 1000, seed: int = 0,
-             about: Mapping[str, Any] | None = None, force: bool = False) -> Report:
+             about: Mapping[str, Any] | None = None, force: bool = False, protocol: str = "uniform") -> Report:
     """Score every video of a test set and compute the metrics over all its frames together.
 
     All features are checked to be finite first. While one video is scored the next is read. `replicates` and `seed`
     are those of the bootstrap over videos. about: facts to add to those of `describe` in the report.
     force: score features of another origin than those that the detector was trained on, with a warning that is logged.
+    protocol: "uniform", the library's, the same for all methods, or "published", that of the method's authors
+        (`conventions.Protocol`): their metrics come beside the others.
     Several processes share the videos out, and all give the same report, but for the device and the seconds it names.
     Raises InputError for features of another origin, for those that are not finite, and for a video whose scores are not; in
-    all processes alike.
+    all processes alike; and where a published protocol is not known.
     """
+    chosen = protocol_of(detector.method, dataset.name, protocol)
+    detector = with_settings(detector, chosen.settings)
     note = compared(dataset.origin, detector.origin, dataset.folder, "the detector was trained on", force)
     if note and detector.backend.processes()[0] == 0:
         LOGGER.warning("%s", note)
-    facts = describe(detector, dataset) | dict(about or {})
+    facts = describe(detector, dataset, protocol) | dict(about or {})
     check_finite(detector, dataset)
     start = time.perf_counter()
-    videos = scored(detector, dataset)
+    videos = scored(detector, dataset, protocol=chosen)
     return summarise(videos, facts | {"seconds": time.perf_counter() - start}, replicates, seed,
-                     specification(detector.method).PROBABILITIES)
+                     specification(detector.method).PROBABILITIES, own_metrics(chosen, dataset, videos))
 
 
 def summarise(videos: tuple[VideoScores, ...], about: Mapping[str, Any], replicates: int = 1000, seed: int = 0,
-              probabilities: bool = True) -> Report:
-    """The report of scored videos. probabilities: whether their scores are, as the method's PROBABILITIES says."""
+              probabilities: bool = True, published: Mapping[str, float] | None = None) -> Report:
+    """The report of scored videos. probabilities: whether their scores are, as the method's PROBABILITIES says.
+
+    published: further metrics, as `own_metrics` gives them.
+    """
     everything, abnormal, normal = by_label(videos)
-    intervals = metrics.bootstrap_intervals(everything.abnormal_fraction, everything.scores, None,
+    intervals = metrics.bootstrap_intervals(everything.abnormal_fraction, everything.scores, everything.weights,
                                             everything.video_index, replicates, seed)
     of_category = {name: Frames([v for v in videos if name in v.categories])
                    for name in sorted({name for v in videos if v.abnormal for name in v.categories})}
@@ -147,4 +155,4 @@ def summarise(videos: tuple[VideoScores, ...], about: Mapping[str, Any], replica
     if probabilities and not normal.videos:
         reasons["normal videos"] = normal.undefined()
     undefined = {name: reason for name, reason in reasons.items() if reason}
-    return Report(metrics_of(videos, probabilities), intervals, categories, undefined, dict(about), videos)
+    return Report(metrics_of(videos, probabilities) | dict(published or {}), intervals, categories, undefined, dict(about), videos)

@@ -8,19 +8,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..checkpoints.contents import digest
+from ..conventions import OWN_METRICS, Protocol, protocol_of
 from ..data.annotations import SNIPPET
 from ..data.dataset import Dataset, Item, deal
 from ..detector import Detector
-from ..errors import InputError
+from ..errors import Failure, InputError
 from ..progress import progress_bar
 from . import metrics
 
 Array = np.ndarray
+Value = TypeVar("Value")
 LOGGER = logging.getLogger("wvad")
 
 AT_ONE_HALF = ("false_alarm_rate", "false_alarm_rate_abnormal", "false_alarm_rate_normal", "video_accuracy")
@@ -37,6 +39,7 @@ class VideoScores:
     abnormal_fraction: (T,) float64 in [0, 1], the fraction of each snippet's frames that is abnormal by annotation; NaN
         where there is none, as of training videos.
     frame_rate: frames a second, where that is known.
+    frames: how many count, all of them in the snippets, those behind them in the last; None for 16 T.
     """
     name: str
     categories: tuple[str, ...]
@@ -44,23 +47,40 @@ class VideoScores:
     scores: Array
     abnormal_fraction: Array
     frame_rate: float | None = None
+    frames: int | None = None
+
+    @property
+    def weights(self) -> Array:
+        """(T,): how many frames of each snippet count."""
+        return snippet_frames(len(self.scores), self.frames)
 
 
-def scored(detector: Detector, dataset: Dataset, raw: bool = False) -> tuple[VideoScores, ...]:
+def scored(detector: Detector, dataset: Dataset, raw: bool = False, protocol: Protocol = Protocol()) -> tuple[VideoScores, ...]:
     """The scores of every video, in the dataset's order; raw as `Detector.score` has it.
 
-    Several processes deal the videos out and all give all scores. Raises InputError for features, and for scores, that are
+    protocol: whose settings the detector has already. Several processes deal the videos out and all give all scores. Raises InputError for features, and for scores, that are
     not finite; in all processes alike.
     """
     check_finite(detector, dataset)
     own, progress = _own_videos(detector, dataset)
     scores = [np.empty(0, np.float32)]
     for item, features in progress(own.prefetched(), desc="scoring"):
-        scores.append(detector.score(features, raw))
+        scores.append(_score(detector, features, raw, protocol))
         LOGGER.debug("%s: %d snippets scored", item.video.name, len(scores[-1]))
         if not np.isfinite(scores[-1]).all():
             break  # the error is raised below, once all processes know
-    return tuple(_checked(item, of) for item, of in zip(dataset, _gathered(detector, dataset, scores)))
+    return tuple(_checked(item, of, protocol) for item, of in zip(dataset, _gathered(detector, dataset, scores)))
+
+
+def _score(detector: Detector, features: Array, raw: bool, protocol: Protocol) -> Array:
+    """The scores (T,) of a video's features (N, T, D)."""
+    if protocol.snippet_scores is None:
+        return detector.score(features, raw)
+    found = np.asarray(protocol.snippet_scores(lambda part: detector.score(part, raw), features), np.float32)
+    if found.shape != features.shape[1:2]:
+        raise Failure(f"{detector.method}: its authors' protocol gave scores {found.shape} of {features.shape[1]} snippets, "
+                      "expected one for each")
+    return found
 
 
 def postprocessed(detector: Detector, videos: Iterable[VideoScores]) -> tuple[VideoScores, ...]:
@@ -103,14 +123,16 @@ def _gathered(detector: Detector, dataset: Dataset, scores: list[Array]) -> list
     return [by_index[i] for i in range(len(dataset))]
 
 
-def describe(detector: Detector, dataset: Dataset) -> dict[str, Any]:
-    """What an evaluation of these is about: method, configuration, framework, versions, device, data, weights."""
+def describe(detector: Detector, dataset: Dataset, protocol: str = "uniform") -> dict[str, Any]:
+    """What an evaluation of these is about: method, configuration, framework, versions, device, data, protocol, weights."""
+    chosen = protocol_of(detector.method, dataset.name, protocol)
     framework = detector.backend.versions()
     versions = {"wvad": version("wvad"), "python": platform.python_version(), "numpy": np.__version__} | framework
     return {"method": detector.method, "config": detector.config.as_dict(), "backend": detector.backend_name,
             "framework": framework, "versions": versions, "device": detector.backend.device(detector.network),
             "precision": detector.precision, "dataset": dataset.name, "videos": len(dataset),
-            "frames": SNIPPET * sum(item.features.shape[1] for item in dataset),
+            "frames": sum(len(own_labels(chosen, item)) if chosen.frame_labels else SNIPPET * item.features.shape[1]
+                          for item in dataset), "protocol": protocol,
             "weights_sha256": digest(detector.weights()),
             "origin": {"features": dataset.origin and dataset.origin.as_dict(),
                        "detector": detector.origin and detector.origin.as_dict()}}
@@ -124,11 +146,59 @@ def check_scores(scores: Array, name: str) -> None:
                          "expected a finite number; the checkpoint's weights or the features are out of range")
 
 
-def _checked(item: Item, scores: Array) -> VideoScores:
+def _checked(item: Item, scores: Array, protocol: Protocol) -> VideoScores:
     check_scores(scores, item.video.name)
-    fraction = np.full(len(scores), np.nan) if item.abnormal_fraction is None else item.abnormal_fraction
+    fraction, frames = item.abnormal_fraction, None
+    if fraction is None:
+        fraction = np.full(len(scores), np.nan)
+    elif protocol.frame_labels:
+        labels = own_labels(protocol, item)
+        frames = len(labels)
+        abnormal = np.bincount(snippets_of(frames, len(scores)), labels, len(scores))
+        fraction = abnormal / np.maximum(snippet_frames(len(scores), frames), 1)
     return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, fraction,
-                       item.frame_rate or item.video.frame_rate)
+                       item.frame_rate or item.video.frame_rate, frames)
+
+
+def own_labels(protocol: Protocol, item: Item) -> Array:
+    """The frames of a test video that count, and which of them are abnormal, as a protocol's `frame_labels` has them: (F,)."""
+    assert protocol.frame_labels is not None
+    labels = np.asarray(protocol.frame_labels(item.video, item.features.shape[1]))
+    if labels.ndim != 1 or labels.dtype != bool or not labels.size:
+        raise Failure(f"{item.video.name}: the protocol's labels of frames are {labels.dtype} {labels.shape}, expected bool (F,)")
+    return labels
+
+
+def snippets_of(frames: int, snippets: int) -> Array:
+    """(F,): the snippet of each frame; the last one's, of those behind it."""
+    return np.minimum(np.arange(frames) // SNIPPET, snippets - 1)
+
+
+def snippet_frames(snippets: int, frames: int | None) -> Array:
+    """(T,): how many frames each snippet stands for, of so many; of 16 T without a number."""
+    if frames is None:
+        return np.full(snippets, SNIPPET)
+    return np.bincount(snippets_of(frames, snippets), minlength=snippets)
+
+
+def own_metrics(protocol: Protocol, dataset: Dataset, videos: Iterable[VideoScores]) -> dict[str, float]:
+    """{"published_" and one of OWN_METRICS: value} of what authors take in a way of their own, of a dataset's scored videos."""
+    pairs = list(zip(dataset, videos, strict=True))
+    values = {}
+    for name in (name for name in OWN_METRICS if name in protocol.metrics):
+        function = protocol.metrics[name]
+        function = getattr(metrics, function) if isinstance(function, str) else function
+        found = [_frames_of(protocol, item, video) for item, video in pairs if not (name == "false_alarm_rate" and video.abnormal)]
+        values[f"published_{name}"] = float(function(*map(np.concatenate, zip(*found)))) if found else math.nan
+    return values
+
+
+def _frames_of(protocol: Protocol, item: Item, video: VideoScores) -> tuple[Array, Array]:
+    """Labels and scores of a video's frames; of its snippets, without `frame_labels`."""
+    if protocol.frame_labels is None:
+        return video.abnormal_fraction, video.scores
+    labels = own_labels(protocol, item)
+    return labels, video.scores[snippets_of(len(labels), len(video.scores))]
 
 
 def metrics_of(videos: Iterable[VideoScores], probabilities: bool) -> dict[str, float]:
@@ -156,9 +226,10 @@ def by_label(videos: Iterable[VideoScores]) -> tuple[Frames, Frames, Frames]:
 
 
 class Frames:
-    """The snippets of some videos end to end; every snippet has the same number of frames, so none needs a weight.
+    """The snippets of some videos end to end.
 
-    scores, abnormal_fraction: (n,), as of VideoScores. video_index: (n,) int, the video of each snippet, from 0.
+    scores, abnormal_fraction: (n,), as of VideoScores. weights: (n,), theirs; None where every snippet has as many frames.
+    video_index: (n,) int, the video of each snippet, from 0.
     videos: how many there are. Raises InputError for one whose frames have no annotation.
     """
 
@@ -170,20 +241,29 @@ class Frames:
         self.videos = len(videos)
         self.scores = np.concatenate([v.scores for v in videos]) if videos else np.empty(0)
         self.abnormal_fraction = np.concatenate([v.abnormal_fraction for v in videos]) if videos else np.empty(0)
+        self.weights = np.concatenate([v.weights for v in videos]) if any(v.frames for v in videos) else None
         self.video_index = np.repeat(np.arange(self.videos), [len(v.scores) for v in videos])
 
-    def metric(self, function: Callable[[Array, Array], float]) -> float:
-        """One of `metrics` over these frames; NaN where there are none."""
-        return function(self.abnormal_fraction, self.scores) if self.videos else math.nan
+    def apply(self, function: Callable[[Array, Array, Array | None], Value]) -> Value:
+        """What one of `metrics` gives of these frames."""
+        return function(self.abnormal_fraction, self.scores, self.weights)
+
+    def metric(self, function: Callable[[Array, Array, Array | None], float]) -> float:
+        """The same; NaN where there are none."""
+        return self.apply(function) if self.videos else math.nan
+
+    def abnormal_frames(self) -> float:
+        """The fraction of these frames that is abnormal."""
+        return float(np.average(self.abnormal_fraction, weights=self.weights))
 
     def undefined(self) -> str | None:
         """Why a metric of these frames is NaN, in words; None where none is."""
-        return metrics.undefined_reason(self.abnormal_fraction) if self.videos else "no such video"
+        return metrics.undefined_reason(self.abnormal_fraction, self.weights) if self.videos else "no such video"
 
 
 def misranked_by_video(videos: Iterable[VideoScores]) -> Array:
     """(V,): the mean of `metrics.misranked_fraction`, taken over all frames of all videos, over each video's frames."""
     videos = list(videos)
     frames = Frames(videos)
-    wrong = metrics.misranked_fraction(frames.abnormal_fraction, frames.scores)
-    return np.array([part.mean() for part in np.split(wrong, np.cumsum([len(v.scores) for v in videos])[:-1])])
+    wrong = np.split(frames.apply(metrics.misranked_fraction), np.cumsum([len(v.scores) for v in videos])[:-1])
+    return np.array([np.average(part, weights=v.weights if v.frames else None) for part, v in zip(wrong, videos)])
