@@ -26,7 +26,7 @@ outputs side by side into a transformer with global attention, and a classifier 
     snippet   bce against 0 in normal videos, the pseudo labels in abnormal ones; losses of exactly 0 do not count
     total = video + triplet + cosine + smooth + sparsity + snippet, the last one after `warm_up` steps only
 
-Where paper and published code differ, this follows the code. Smooth takes its differences between consecutive videos of
+Paper and code: where they differ, this follows the code. Smooth takes its differences between consecutive videos of
 the batch, not snippets, and sparsity its norm over the videos. Queries of the local attention are a window ahead in their
 rotary positions, and padding takes a share of it (see `wvad_core.blocks.attention.windowed_attention`).
 """

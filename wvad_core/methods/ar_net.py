@@ -18,9 +18,8 @@ Training, for a video with label y, L snippets and zeros behind them up to the b
     center = mean over normal videos of the unbiased variance of their scores over all T
     total = mil + 20 center
 
-The variance counts the padding too, as published. With T = 1 the published code gives NaN; here the center loss is
-then 0. In training the LSTM's h is 0 behind L; in evaluation it runs over all that it is given. Crops, which the paper
-does not have, are items of their own in training, and their scores are averaged.
+In training the LSTM's h is 0 behind L; in evaluation it runs over all that it is given. Crops, which the paper does not
+have, are items of their own in training, and their scores are averaged.
 
 The sixth variant, bas, is BaS-Net (Lee et al. 2020, arXiv:1911.09963), background suppression: a filter gives each
 snippet a foreground weight f in [0, 1], and one stack of convolutions turns x, and again f x, into activations of the
@@ -36,6 +35,9 @@ A branch's video scores are the softmax over classes of the mean of each class's
 
 with bce averaged over videos and classes. Labels are those of videos here, normal or abnormal: every foreground class
 has its video's label. BaS-Net has no lengths: padding would count as snippets, so train it on segments.
+
+Paper and code: where they differ, this follows the code. The variance counts the padding too. With T = 1 the code gives
+NaN; here the center loss is then 0. The class that it calls a bidirectional LSTM runs forwards alone.
 """
 from __future__ import annotations
 

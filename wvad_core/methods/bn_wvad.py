@@ -13,7 +13,7 @@ top 40 % of the batch (sample-batch selection), set against as many of the norma
 distance, in a triplet loss whose anchor is the running mean (mean-based pull-push loss, MPP). The normal score is pushed to zero on
 normal videos: mean over videos of ||n||_2.
 
-Where paper and published code differ, this follows the code: n multiplies the distances as it is, the distances use
+Paper and code: where they differ, this follows the code. n multiplies the distances as it is, the distances use
 the statistics as the very forward has just updated them, and MPP weighs its levels 5 and 20. Crops mean two things in
 that code: its evaluation gives the network one crop an item and averages the scores, as everything here does; the
 network, given crops as an axis, averages the distances and n apart and multiplies then: `averaged_before_product`.

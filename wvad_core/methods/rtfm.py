@@ -9,7 +9,7 @@ input. A head of three linear layers scores the result;
 Training takes the k = 3 of a video's 32 segments whose ||x|| is largest to stand for it: `wvad_core.blocks.magnitude`
 has the terms. All crops of a video train together, on one selection.
 
-Where paper and published code differ, this follows the code: abnormal magnitudes are drawn to 100 from both sides
+Paper and code: where they differ, this follows the code. Abnormal magnitudes are drawn to 100 from both sides
 rather than only pushed above it, the norm is taken of the mean of the selected features, the selection mask leaves
 snippets out of the ranking at random, and the smoothness has a difference across each border between two videos.
 """

@@ -20,8 +20,9 @@ cls and guide are averaged over all videos of a batch, the others over its abnor
 left after suppression (a constant A, such as that of a single snippet) counts nothing. The steps are counted by the
 memory of training, so a run that fine-tunes is guided by S at first.
 
-The published MindSpore convolutions have no bias, a default of the framework that the PyTorch original did not have.
-Here they have one, and a published checkpoint without them means zeros.
+Paper and code: the code scores and has no training loss, so scores follow the code and losses the paper. The published
+MindSpore convolutions have no bias, a default of the framework that the PyTorch original did not have; here they have
+one, and a published checkpoint without them means zeros.
 """
 from __future__ import annotations
 

@@ -15,6 +15,9 @@ add one size each. A stage starts from the best weights of the one before (`next
 earlier stages have trained is frozen, its BatchNorms keep their running statistics, and only its dropouts go on.
 
 A video is (N, T, D): its crops, any number of them, followed by the patches of each size in turn.
+
+Paper and code: where they differ, this follows the code, whose losses and selection are those of RTFM's code. What a
+stage freezes stays in evaluation mode but for its dropouts.
 """
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ videos, bce the cross entropy:
     distance max(0, 100 - ||mean abnormal code of X_a's picks by A|| + ||mean sampled code of X_n's picks by N||)
     total = att + 0.1 (A + N + N_Aatt + A_N) + 0.1 triplet + 0.001 kl + 0.0001 distance
 
-As in the published code, the KL divergence is summed over time, not over channels, so its weight grows with T; and
+Paper and code: as in the code, the KL divergence is summed over time, not over channels, so its weight grows with T; and
 N_Aatt takes the largest 1 - N(X_a), that is the snippets least like the normal memory.
 """
 from __future__ import annotations
