@@ -58,6 +58,11 @@ def forward(features: Array, p: Any, config: Config) -> Array:
     return 1 / (1 + np.exp(-(features @ p["score"] + config.shift)))
 
 
+def score_and_classify(features: Array, p: Any, config: Config) -> tuple[Array, Array]:
+    probabilities = classify(features, p, config)
+    return 1 - probabilities[..., 0] if config.branch == "classes" else forward(features, p, config), probabilities
+
+
 def losses(batch: Batch, p: Any, config: Config) -> dict[str, Array]:
     """mil: cross entropy of a video's mean score over its length; tag: of its first class; text: towards that class's text."""
     within = np.arange(batch.features.shape[1]) < batch.true_lengths()[:, None]

@@ -26,6 +26,10 @@ class Network(VideoNetwork):
         logits = ops.matmul(features, self.tags.T)
         return ops.softmax(logits + self.bias if self.bias is not None else logits, -1)
 
+    def score_and_classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        probabilities = self.classify(features)
+        return 1 - probabilities[..., 0] if self.config.branch == "classes" else self.construct(features), probabilities
+
     def terms(self, features: Tensor, labels: Tensor, lengths: Tensor, classes: Tensor, prompts: Tensor) -> dict[str, Tensor]:
         within = (ops.arange(features.shape[1]) < lengths[:, None]).astype(ms.float32)
         video = gathered((self(features) * within).sum(1) / within.sum(1), 1)

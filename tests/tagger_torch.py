@@ -24,6 +24,10 @@ class Network(VideoNetwork):
     def classify(self, features: Tensor) -> Tensor:
         return (features @ self.tags.T + (self.bias if self.bias is not None else 0)).softmax(-1)
 
+    def score_and_classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        probabilities = self.classify(features)
+        return 1 - probabilities[..., 0] if self.config.branch == "classes" else self.forward(features), probabilities
+
     def terms(self, features: Tensor, labels: Tensor, lengths: Tensor, classes: Tensor, prompts: Tensor) -> dict[str, Tensor]:
         within = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
         video = gathered((self(features) * within).sum(1) / within.sum(1), 1)

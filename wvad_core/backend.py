@@ -130,6 +130,10 @@ class Backend(ABC):
         """(N, T, D) -> (T, K) probabilities of a method's K classes, as `score` gives scores."""
         raise InputError(f"the {self.name} backend has no class probabilities")
 
+    def score_and_classify(self, network: Any, features: Array) -> tuple[Array, Array]:
+        """What `score` and what `classify` give, by one pass of the network where a method's does both."""
+        return self.score(network, features), self.classify(network, features)
+
     def features(self, network: Any, clips: Array) -> Array:
         """Of an extractor's network: normalised clips, (N, C, F, H, W), whose numbers may lie in memory as those of (N, F, H, W,
         C), -> (N, D) float32."""

@@ -104,9 +104,18 @@ class Detector(Generic[C]):
 
         Features are taken, and refused, as by `score`. Raises InputError where the method tells no classes apart.
         """
+        self._check_classifies()
+        return self.backend.classify(self.network, self._prepared(features))
+
+    def score_and_classify(self, features: Any, raw: bool = False) -> tuple[Array, Array]:
+        """What `score` and what `classify` give of one video; the features pass the network once where the method does both."""
+        self._check_classifies()
+        scores, probabilities = self.backend.score_and_classify(self.network, self._prepared(features))
+        return scores if raw else self.postprocess(scores), probabilities
+
+    def _check_classifies(self) -> None:
         if specification(self.method).classify is None:
             raise InputError(f"{self.method} tells no classes of anomalies apart, it only scores; expected another method")
-        return self.backend.classify(self.network, self._prepared(features))
 
     def _prepared(self, features: Any) -> Array:
         """The features (N, T, D) that the network takes of a video. Raises InputError for others."""

@@ -38,6 +38,12 @@ class Network:
         """Class probabilities in evaluation mode: (B, T, D) or (B, N, T, D) -> (B, T, K)."""
         return self.specification.classify(features, Scope(self.weights), self.config)
 
+    def score_and_classify(self, features: Array) -> tuple[Array, Array]:
+        """What both give of the same features."""
+        if self.specification.score_and_classify is None:
+            return self(features), self.classify(features)
+        return self.specification.score_and_classify(features, Scope(self.weights), self.config)
+
     def losses(self, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
         """The loss terms in training mode; running statistics move."""
         scope = Scope(self.weights, training=True, rng=None if deterministic else self.rng, frozen=self.config.frozen,
@@ -105,6 +111,10 @@ class NumpyBackend(Backend):
 
     def classify(self, network: Network, features: Array) -> Array:
         return network.classify(_items(network, features)).mean(0)
+
+    def score_and_classify(self, network: Network, features: Array) -> tuple[Array, Array]:
+        scores, probabilities = network.score_and_classify(_items(network, features))
+        return scores.mean(0), probabilities.mean(0)
 
     def features(self, network: ClipNetwork, clips: Array) -> Array:
         return network(clips)

@@ -98,6 +98,7 @@ class MethodSpecification(Specification):
     postprocess: Callable[[np.ndarray, Any], np.ndarray] = lambda scores, config: scores
     classes: Callable[[Any], tuple[str, ...]] = lambda config: ()
     classify: Callable[..., np.ndarray] | None = None
+    score_and_classify: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
 
 
 @dataclass(eq=False, kw_only=True)

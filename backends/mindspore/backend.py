@@ -92,16 +92,20 @@ class NativeBackend(Backend):
             layer.rng = copy.deepcopy(rng)
 
     def score(self, network: VideoNetwork, features: Array) -> Array:
-        return self._evaluated(network, network, features)
+        return self._evaluated(network, lambda items: (network(items),), features)[0]
 
     def classify(self, network: VideoNetwork, features: Array) -> Array:
-        return self._evaluated(network, network.classify, features)
+        return self._evaluated(network, lambda items: (network.classify(items),), features)[0]
 
-    def _evaluated(self, network: VideoNetwork, function: Callable[[Tensor], Tensor], features: Array) -> Array:
-        """The mean over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
+    def score_and_classify(self, network: VideoNetwork, features: Array) -> tuple[Array, Array]:
+        scores, probabilities = self._evaluated(network, network.score_and_classify, features)
+        return scores, probabilities
+
+    def _evaluated(self, network: VideoNetwork, function: Callable[[Tensor], tuple[Tensor, ...]], features: Array) -> list[Array]:
+        """The means over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
         with evaluated(network):
             items = Tensor(np.asarray(features, np.float32))
-            values = function(items[None] if network.config.crops_together else items).asnumpy().mean(0)
+            values = [value.asnumpy().mean(0) for value in function(items[None] if network.config.crops_together else items)]
             if self.device(network) == "cpu":
                 caches.computed(items.shape)
             return values

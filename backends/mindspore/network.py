@@ -81,6 +81,10 @@ class VideoNetwork(SpecifiedNetwork):
         """Class probabilities, as the scores: (B, T, D) or (B, N, T, D) -> (B, T, K); of methods that have classes."""
         raise NotImplementedError
 
+    def score_and_classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and class probabilities; a method whose one pass gives both has a method of its own for it."""
+        return self(features), self.classify(features)
+
     def trainable(self) -> dict[str, Parameter]:
         """{canonical name: parameter} of all that is not frozen."""
         frozen = tuple(f"{name}." for name in self.config.frozen)

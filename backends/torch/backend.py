@@ -90,18 +90,23 @@ class NativeBackend(Backend):
         network.random_states = {device: torch.from_numpy(value.copy()) for device, value in states.items()}
 
     def score(self, network: VideoNetwork, features: Array) -> Array:
-        return self._evaluated(network, network, features)
+        return self._evaluated(network, lambda items: (network(items),), features)[0]
 
     def classify(self, network: VideoNetwork, features: Array) -> Array:
-        return self._evaluated(network, network.classify, features)
+        return self._evaluated(network, lambda items: (network.classify(items),), features)[0]
 
-    def _evaluated(self, network: VideoNetwork, function: Callable[[torch.Tensor], torch.Tensor], features: Array) -> Array:
-        """The mean over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
+    def score_and_classify(self, network: VideoNetwork, features: Array) -> tuple[Array, Array]:
+        scores, probabilities = self._evaluated(network, network.score_and_classify, features)
+        return scores, probabilities
+
+    def _evaluated(self, network: VideoNetwork, function: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+                   features: Array) -> list[Array]:
+        """The means over a video's items, (N, T, D), of what a network computes of each in evaluation mode."""
         place = torch.device(self.device(network))
         with evaluated(network):
             items = torch.from_numpy(_writable(features)).to(place)
             values = function(items[None] if network.config.crops_together else items)
-            return values.float().mean(0).cpu().numpy()
+            return [value.float().mean(0).cpu().numpy() for value in values]
 
     def features(self, network: ClipNetwork, clips: Array) -> Array:
         place = torch.device(self.device(network))

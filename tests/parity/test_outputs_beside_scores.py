@@ -63,6 +63,31 @@ def test_class_probabilities(settings, framework):
     assert_close(found, np.mean(crops, 0), OUTPUT)
 
 
+@pytest.mark.parametrize("settings", SETTINGS, ids=["defaults", "others"])
+def test_one_pass_gives_scores_and_class_probabilities(settings, backend, monkeypatch):
+    """The same as each of both gives; what the features pass, they pass once."""
+    detector, passes = made(backend, **settings), []
+    home = registry.specification("tagger") if backend == "numpy" else type(detector.network)
+    classify = home.classify
+    expected = detector.score(video()), detector.score(video(), raw=True), detector.classify(video())
+    monkeypatch.setattr(tagger if backend == "numpy" else home, "classify",
+                        lambda *given: passes.append(1) or classify(*given))
+    scores, probabilities = detector.score_and_classify(video())
+    assert len(passes) == 1
+    assert np.array_equal(scores, expected[0]) and np.array_equal(probabilities, expected[2])
+    assert np.array_equal(detector.score_and_classify(video(), raw=True)[0], expected[1])
+
+
+def test_a_method_that_has_no_pass_for_both_takes_two(backend, monkeypatch):
+    detector = made(backend, smoothing=2)
+    expected = detector.score_and_classify(video())
+    if backend == "numpy":
+        monkeypatch.setattr(registry.specification("tagger"), "score_and_classify", None)
+    else:
+        monkeypatch.delattr(type(detector.network), "score_and_classify")
+    assert all(np.array_equal(*pair) for pair in zip(detector.score_and_classify(video()), expected))
+
+
 def test_what_classify_refuses(backend):
     detector = made(backend)
     assert detector.classes == NAMES

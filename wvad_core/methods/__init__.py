@@ -31,4 +31,6 @@ and, where what `wvad_core.registry.MethodSpecification` takes for them by defau
     classes(config)                         the categories that it trains with, as tables name them: `Batch.classes` are their
                                             places in this tuple; else (), and batches have none
     classify(features, p, config)           their probabilities, (B, T, K), of a method that tells them apart; else None
+    score_and_classify(features, p, config) both, of features that pass the network once; else it does so for each. Networks of
+                                            the frameworks may have a method of this name too, for the same
 """

@@ -148,11 +148,13 @@ class Scorer:
 
     def _scored(self, name: str, source: str, is_video: bool, features: Array, times: Array,
                 frame_rate: float | None) -> ScoredVideo:
-        scores = self.detector.score(features)
-        check_scores(scores, name)
         classes = {}
-        if specification(self.detector.method).classify is not None:
-            classes = dict(zip(self.detector.classes, self.detector.classify(features).T))
+        if specification(self.detector.method).classify is None:
+            scores = self.detector.score(features)
+        else:
+            scores, probabilities = self.detector.score_and_classify(features)
+            classes = dict(zip(self.detector.classes, probabilities.T))
+        check_scores(scores, name)
         return ScoredVideo(name, source, is_video, scores, times, frame_rate, classes)
 
     def _with_events(self, video: ScoredVideo, pictures: Sequence[bytes | None]) -> ScoredVideo:
