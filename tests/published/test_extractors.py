@@ -14,6 +14,8 @@ import golden
 import wvad_core as wv
 from compare import OUTPUT, SPECIFICATION, assert_close
 from wvad_core.blocks.clips import scaled
+from wvad_core.checkpoints import formats
+from wvad_core.checkpoints.contents import Contents
 from wvad_core.checkpoints.identification.naming import of_other_releases
 from wvad_core.registry import model_specification
 
@@ -77,6 +79,31 @@ def test_names_are_total_and_one_to_one(name):
 
 
 SMALL = {"resolution": 8, "patch": 4, "width": 16, "heads": 2, "layers": 1, "feature_dim": 8}
+
+
+OTHER_C3D = {"channels": (2, 3, 4, 5, 6), "feature_dim": 7, "classes": 3}
+
+
+@pytest.mark.parametrize("resolution", (16, 33))
+def test_a_c3d_of_other_sizes(backend, resolution):
+    """Against the specification in float64; the pools leave 1 x 1 of 16 x 16 pixels, 2 x 2 of 33 x 33."""
+    exact = wv.create("c3d", "numpy", resolution=resolution, **OTHER_C3D)
+    made = wv.create("c3d", backend, devices.of(backend), resolution=resolution, **OTHER_C3D)
+    clips = np.random.default_rng(0).normal(size=(3, 16, resolution, resolution, 3))
+    assert made.weights()["fc6.weight"].shape == (7, 6 * (1 if resolution == 16 else 4))
+    assert_close(made.features(clips.astype(np.float32)), exact.features(clips), OUTPUT)
+    with pytest.raises(wv.InputError, match=f"height {resolution} and width {resolution}$"):
+        made.features(clips[:, :, 1:].astype(np.float32))
+
+
+def test_the_sizes_of_a_c3d_are_seen(tmp_path):
+    """But for those of the frames, of which several make the same tensors."""
+    for resolution, given in ((112, {}), (64, {"resolution": 64})):
+        weights = wv.create("c3d", "numpy", resolution=resolution, **OTHER_C3D).weights()
+        formats.by_suffix(tmp_path / "c.pkl").write(tmp_path / "c.pkl", Contents(weights, {}))
+        assert wv.load(tmp_path / "c.pkl", **given).config == wv.create("c3d", resolution=resolution, **OTHER_C3D).config
+    with pytest.raises(wv.InputError, match="leave settings open; choose\n  resolution=64 or resolution=65"):
+        wv.load(tmp_path / "c.pkl")
 
 
 def check_onnx(made: wv.Extractor, path) -> None:

@@ -4,6 +4,7 @@
 
 Every convolution has padding 1, a bias and a ReLU behind it; pools are max pools of 2x2x2 without overlap, the last one with a
 row and a column of padding on each side. Features are fc6 behind its ReLU, D = 4096; fc8's classes are those of Sports-1M.
+Smaller networks of this shape, for smaller frames, are settings.
 
 The weights are those of the public PyTorch port (c3d.pickle). How its frames are to be scaled is not documented: `scale` has no
 default, and uint8 frames are refused until it is given.
@@ -26,27 +27,34 @@ from ..registry import Paper, Published
 Array = np.ndarray
 STAGES = (("conv1",), ("conv2",), ("conv3a", "conv3b"), ("conv4a", "conv4b"), ("conv5a", "conv5b"))
 """The convolutions before each pool."""
-CHANNELS = (64, 128, 256, 512, 512)
-HIDDEN, POOLED = 4096, 512 * 1 * 4 * 4
-"""The width of fc6 and fc7, and what fc6 takes: the last pool's output of a clip."""
+FRAMES = 16
+"""Of a clip: its pools leave one."""
 
 
 @dataclass(frozen=True)
 class Config(configuration.ExtractorConfig):
-    """The settings of C3D.
+    """The sizes and settings of C3D; the published ones are the defaults.
 
     in_channels: C of the clips.
     classes: of the classifier behind the features.
     scale: of uint8 frames; none where it is not known.
+    channels: of the convolutions before each pool.
+    feature_dim: D of the features, the width of fc6 and fc7.
+    resolution: R of the frames, R x R pixels.
     """
 
     in_channels: int = 3
     classes: int = 487
     scale: str | None = dataclasses.field(default=None, metadata={"choices": SCALES})
+    channels: tuple[int, int, int, int, int] = (64, 128, 256, 512, 512)
+    feature_dim: int = 4096
+    resolution: int = configuration.at_least(16, 112)
 
     @property
-    def feature_dim(self) -> int:
-        return HIDDEN
+    def pooled(self) -> int:
+        """What fc6 takes: the last pool's output of a clip."""
+        side = self.resolution // 16 // 2 + 1
+        return self.channels[-1] * side * side
 
     @property
     def training_only(self) -> tuple[str, ...]:
@@ -58,18 +66,18 @@ PAPER = Paper("Learning Spatiotemporal Features with 3D Convolutional Networks",
 
 
 def clip_sizes(config: Config) -> ClipSizes:
-    size = (16, 112, 112)
+    size = (FRAMES, config.resolution, config.resolution)
     return ClipSizes(published=size, least=size, most=size)
 
 
 def parameters(config: Config) -> dict[str, Parameter]:
-    tree, inputs = {}, config.in_channels
-    for names, channels in zip(STAGES, CHANNELS):
+    tree, inputs, dim = {}, config.in_channels, config.feature_dim
+    for names, channels in zip(STAGES, config.channels):
         for name in names:
             tree[name] = conv3d_parameters(inputs, channels, (3, 3, 3), True)
             inputs = channels
-    return flatten(tree | {"fc6": linear_parameters(POOLED, HIDDEN), "fc7": linear_parameters(HIDDEN, HIDDEN),
-                           "fc8": linear_parameters(HIDDEN, config.classes)})
+    return flatten(tree | {"fc6": linear_parameters(config.pooled, dim), "fc7": linear_parameters(dim, dim),
+                           "fc8": linear_parameters(dim, config.classes)})
 
 
 def published(config: Config) -> Published:
@@ -79,7 +87,7 @@ def published(config: Config) -> Published:
 
 
 def forward(clips: Array, p: Scope, config: Config) -> Array:
-    """Features of normalised clips: (B, C, F, H, W) -> (B, 4096)."""
+    """Features of normalised clips: (B, C, F, H, W) -> (B, D)."""
     return relu(fc6(clips, p))
 
 
@@ -90,7 +98,7 @@ def logits(clips: Array, p: Scope, config: Config) -> Array:
 
 
 def fc6(clips: Array, p: Scope) -> Array:
-    """Before the ReLU: (B, C, F, H, W) -> (B, 4096)."""
+    """Before the ReLU: (B, C, F, H, W) -> (B, D)."""
     x = np.moveaxis(clips, 1, -1)
     for number, names in enumerate(STAGES, 1):
         for name in names:

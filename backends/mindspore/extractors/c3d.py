@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, ops
 from wvad_core.blocks.convolution3d import symmetric
-from wvad_core.extractors.c3d import CHANNELS, HIDDEN, POOLED, STAGES, Config, pool
+from wvad_core.extractors.c3d import STAGES, Config, pool
 
 from ..blocks.convolution3d import Conv3d, channels_last, max_pool3d
 from ..blocks.linear import Linear
@@ -12,16 +12,16 @@ from ..network import ClipNetwork
 
 class Network(ClipNetwork):
     def build_layers(self, config: Config) -> None:
-        inputs = config.in_channels
-        for names, channels in zip(STAGES, CHANNELS):
+        inputs, dim = config.in_channels, config.feature_dim
+        for names, channels in zip(STAGES, config.channels):
             for name in names:
                 setattr(self, name, Conv3d(inputs, channels, (3, 3, 3), padding=symmetric(1, 1, 1), bias=True))
                 inputs = channels
-        self.fc6, self.fc7 = Linear(POOLED, HIDDEN), Linear(HIDDEN, HIDDEN)
-        self.fc8 = Linear(HIDDEN, config.classes)
+        self.fc6, self.fc7 = Linear(config.pooled, dim), Linear(dim, dim)
+        self.fc8 = Linear(dim, config.classes)
 
     def construct(self, clips: Tensor) -> Tensor:
-        """Features of normalised clips: (B, C, F, H, W) -> (B, 4096)."""
+        """Features of normalised clips: (B, C, F, H, W) -> (B, D)."""
         x = channels_last(clips)
         for number, names in enumerate(STAGES, 1):
             for name in names:

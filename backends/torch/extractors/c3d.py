@@ -4,7 +4,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 from wvad_core.blocks.convolution3d import symmetric
-from wvad_core.extractors.c3d import CHANNELS, HIDDEN, POOLED, STAGES, Config, pool
+from wvad_core.extractors.c3d import STAGES, Config, pool
 
 from ..blocks.convolution3d import Conv3d, channels_last, max_pool3d
 from ..network import ClipNetwork
@@ -12,16 +12,16 @@ from ..network import ClipNetwork
 
 class Network(ClipNetwork):
     def build_layers(self, config: Config) -> None:
-        inputs = config.in_channels
-        for names, channels in zip(STAGES, CHANNELS):
+        inputs, dim = config.in_channels, config.feature_dim
+        for names, channels in zip(STAGES, config.channels):
             for name in names:
                 setattr(self, name, Conv3d(inputs, channels, (3, 3, 3), padding=symmetric(1, 1, 1), bias=True))
                 inputs = channels
-        self.fc6, self.fc7 = nn.Linear(POOLED, HIDDEN), nn.Linear(HIDDEN, HIDDEN)
-        self.fc8 = nn.Linear(HIDDEN, config.classes)
+        self.fc6, self.fc7 = nn.Linear(config.pooled, dim), nn.Linear(dim, dim)
+        self.fc8 = nn.Linear(dim, config.classes)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Features of normalised clips: (B, C, F, H, W) -> (B, 4096)."""
+        """Features of normalised clips: (B, C, F, H, W) -> (B, D)."""
         x = channels_last(clips)
         for number, names in enumerate(STAGES, 1):
             for name in names:
