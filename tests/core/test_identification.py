@@ -13,7 +13,8 @@ from wvad_core.checkpoints.identification.recognition import identify
 from wvad_core.checkpoints.identification.naming import CANONICAL, PUBLISHED, as_computed, squeezed
 from wvad_core.registry import Published, specification
 
-CASES = {name: case for name in golden.names() if (case := golden.load(name)).about["method"] in wv.list_methods()}
+CASES = {name: case for name in golden.names()
+         if (case := golden.load(name)).about["method"] in wv.list_methods() and case.about["weights"]}
 SAA = {"feature_dim": 16, "attention_dim": 4, "hidden_dims": (4, 2)}
 BN = {"feature_dim": 24, "channels": 32, "depth": 3, "heads": 2, "head_dim": 8, "feed_forward_dim": 16, "ratios": (4, 8)}
 
