@@ -72,7 +72,7 @@ def scored(tmp_path_factory):
     times = STEP * np.arange(len(SCORES))
     events = [PageEvent(3, 4, 3.5, 0.7, "Fight"), PageEvent(1, 2, 1, 0.9)]
     thumbnails = [(0.0, jpeg(10)), (1.0, jpeg(100)), (3.5, jpeg(200))]
-    videos = [PageVideo("quiet 10", times, SCORES / 10, category="Normal"), PageVideo("quiet 9", times, SCORES / 9),
+    videos = [PageVideo("quiet 10", times, SCORES / 10, category="Normal"), PageVideo("quiet 9", times, SCORES / 9, truth=[(2, 3)]),
               PageVideo("shop #1 50%.mp4", times, SCORES, events=events, media=folder / "shop #1 50%.mp4",
                         thumbnails=thumbnails, truth=[(1, 2.5)], classes={"Fight": SCORES / 2, "Normal": 1 - SCORES / 2}),
               PageVideo(HOSTILE, times, SCORES[::-1] * 0.99, events=[PageEvent(0, 1, 0.5, 0.6)], thumbnails=thumbnails,
@@ -160,9 +160,27 @@ def test_the_curve_is_that_of_the_scores(browser, scored):
                 "all => all.map(r => [r.x.baseVal.value, r.x.baseVal.value + r.width.baseVal.value])")
             found = [[(end - CURVE["left"]) / width * 4 for end in of] for of in ends]
             assert np.array(found) == pytest.approx(np.array(expected), abs=0.01)
+        strip = page.locator(".curve rect.truth").evaluate("r => [r.y.baseVal.value, r.height.baseVal.value]")
+        assert sum(strip) == CURVE["top"] + height and strip[1] < 10  # below the events' bands, not across them
         assert float(page.locator("line.threshold").get_attribute("y1")) == pytest.approx(CURVE["top"] + height / 2)
         page.locator("#curve").hover(position={"x": CURVE["left"] + width * 2.2 / 8, "y": 100})  # at 1.1 s
         assert page.locator(".tip").inner_text().split("\n") == ["0:01.1", "0.900 score", "0.550 Normal"]
+
+
+def test_the_list_shows_each_video_small(browser, scored):
+    """The key frame nearest to its highest score, and its curve with its events below, or its ground truth."""
+    with opened(browser, scored / "report.html") as page:
+        assert page.locator("#videos .spark").count() == 4 and page.locator("#videos .small").count() == 2
+        shop, pictures = page.locator("#videos tr.chosen"), page.locator(".strip img")
+        assert shop.locator("img").get_attribute("src") == pictures.nth(1).get_attribute("src")  # at 1 s
+        numbers = re.findall(r"[\d.]+", shop.locator("path.spark-line").get_attribute("d"))
+        x, y, end = np.array(numbers, float).reshape(-1, 3).T
+        assert x == pytest.approx(100 * np.arange(8) / 8) and end == pytest.approx(x + 100 / 8)
+        assert (15 - y) / 14 == pytest.approx(SCORES, abs=0.01)
+        marks = shop.locator("rect.event-bar").evaluate_all("all => all.map(r => [r.x.baseVal.value, r.width.baseVal.value])")
+        assert np.array(marks) == pytest.approx(np.array([[25, 25], [75, 25]]))
+        truth = page.locator(".spark rect.truth").evaluate_all("all => all.map(r => [r.x.baseVal.value, r.width.baseVal.value])")
+        assert np.array(truth) == pytest.approx(np.array([[50, 25]]))
 
 
 def test_a_video_plays_and_the_cursor_is_in_step(browser, scored):

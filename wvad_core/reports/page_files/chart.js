@@ -98,7 +98,9 @@ class Chart {
     const top = CURVE.top, bottom = CURVE.height - CURVE.bottom;
     const box = (start, end, kind, y, height) => draw("rect", {class: kind, x: this.x(start), y,
       width: Math.max(this.x(Math.min(end, this.video.duration)) - this.x(start), 1.5), height});
-    return [...this.video.truth.map(([start, end]) => box(start, end, "truth", top, bottom - top)),
+    const truth = ([start, end]) => this.video.events.length  // whose bands take the height
+      ? box(start, end, "truth strip", bottom - 8, 8) : box(start, end, "truth", top, bottom - top);
+    return [...this.video.truth.map(truth),
       ...this.video.events.flatMap(event => [box(event.start, event.end, "event", top, bottom - top),
         box(event.start, event.end, "event-bar", top - 6, 5)])];
   }
@@ -147,6 +149,26 @@ class Chart {
       draw("text", {class: "threshold-name", x: right - 2, y: y - 5, "text-anchor": "end"},
         `threshold ${number(value)}`)];
   }
+}
+
+/** A curve of a few pixels' height for the list, with its events below it, or its ground truth. */
+function sparkline(page, video) {
+  const count = Math.min(video.scores.length, 72), [low, high] = page.limits || [
+    video.scores.reduce((a, b) => Math.min(a, b)), video.scores.reduce((a, b) => Math.max(a, b))];
+  const heights = Array.from({length: count}, (_, i) => {
+    const [first, last] = [i, i + 1].map(k => Math.floor(k * video.scores.length / count));
+    const part = video.scores.slice(first, last);
+    return 15 - 14 * clamp((part.reduce((a, b) => Math.max(a, b)) - low) / (high - low || 1), 0, 1);
+  });
+  const line = heights.map((y, i) => `${i ? "L" : "M"}${(100 * i / count).toFixed(1)} ${y.toFixed(1)}`
+    + `H${(100 * (i + 1) / count).toFixed(1)}`).join("");
+  const at = time => 100 * Math.min(time / video.duration, 1);
+  const mark = (start, end, kind) => draw("rect", {class: kind, x: at(start), y: 16, height: 2,
+    width: Math.max(at(end) - at(start), 1)});
+  return draw("svg", {class: "spark", viewBox: "0 0 100 18", preserveAspectRatio: "none", "aria-hidden": "true"},
+    draw("path", {class: "area", d: `${line}V15H0Z`}), draw("path", {class: "spark-line run0", d: line}),
+    ...video.events.length ? video.events.map(event => mark(event.start, event.end, "event-bar"))
+      : video.truth.map(([start, end]) => mark(start, end, "truth strip")));
 }
 
 /** Which snippet is at a time: the last one that has begun. */

@@ -14,7 +14,7 @@ const COLUMNS = [
 class List {
   /** element: where it goes. A click on a row changes the address, which page.js hears of. */
   constructor(page, element) {
-    this.videos = page.videos;
+    Object.assign(this, {page, videos: page.videos});
     this.columns = COLUMNS.filter(column => !column.when || column.when(page.videos));
     this.filter = make("input", {type: "search", id: "filter", placeholder: "Filter videos  ( / )", autocomplete: "off",
       spellcheck: "false", "aria-label": "Filter videos by text", oninput: () => this.refresh()});
@@ -32,10 +32,21 @@ class List {
   }
 
   row(video, height) {
-    const cells = this.columns.map(column => make("td", {class: column.key}, column.key === "name"
-      ? make("a", {href: `#${video.id}`, title: video.name}, video.name) : column.text(video)));
+    const name = make("a", {href: `#${video.id}`, title: video.name}, video.name);
+    const cells = this.columns.map(column => column.key !== "name" ? make("td", {class: column.key}, column.text(video))
+      : make("td", {class: "name"}, make("div", {class: "entry"}, this.small(video),
+        make("div", {class: "named"}, name, sparkline(this.page, video)))));
     cells[1].style.setProperty("--part", height.toFixed(3));
     return make("tr", {onclick: () => { location.hash = video.id; }}, ...cells);
+  }
+
+  /** The key frame that is nearest to the highest score. */
+  small({thumbnails, scores, seconds}) {
+    if (!thumbnails.length) return null;
+    const peak = seconds[scores.reduce((best, score, i) => score > scores[best] ? i : best, 0)];
+    const [, jpeg] = thumbnails.reduce((a, b) => Math.abs(b[0] - peak) < Math.abs(a[0] - peak) ? b : a);
+    return make("span", {class: "small", "aria-hidden": "true"},
+      make("img", {src: `data:image/jpeg;base64,${jpeg}`, alt: "", loading: "lazy"}));
   }
 
   /** By a column, from its usual end; by the same column again, from the other. */

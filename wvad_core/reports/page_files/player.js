@@ -12,9 +12,9 @@ class Player {
     this.readout = make("p", {class: "readout", id: "readout"});
     this.element = make("article", {id: "video"},
       make("h2", {}, video.name, video.category ? make("span", {class: "tag"}, video.category) : null),
-      make("div", {class: "top"}, this.stage, this.eventTable()), this.readout, this.chart.element, this.legend(),
-      page.threshold === null && !page.limits ? make("p", {class: "quiet", id: "no-threshold"}, NO_THRESHOLD) : null,
-      this.strip());
+      make("div", {class: "top"}, this.stage, make("div", {class: "beside"}, this.eventTable(), this.strip())),
+      this.readout, this.chart.element, this.legend(),
+      page.threshold === null && !page.limits ? make("p", {class: "quiet", id: "no-threshold"}, NO_THRESHOLD) : null);
     if (video.media) this.playFile(); else this.showPictures();
     this.seek(0);
   }
@@ -120,14 +120,15 @@ class Player {
   legend() {
     const {page, video} = this;
     const items = (page.runs.length ? page.runs : ["score"]).map((run, k) => legendItem(`line run${k % 6}`, run));
-    if (video.truth.length) items.push(legendItem("truth", "anomalous by annotation"));
+    const truth = video.events.length ? "truth strip" : "truth";
+    if (video.truth.length) items.push(legendItem(truth, "anomalous by annotation"));
     if (video.events.length) items.push(legendItem("event", "event"));
     if (page.threshold !== null) items.push(legendItem("threshold", "threshold"));
     return make("ul", {class: "legend"}, ...items);
   }
 
   strip() {
-    if (!this.thumbnails.length) return null;
+    if (!this.thumbnails.length) return "";
     const item = ({time, source}) => make("li", {}, make("button", {type: "button", onclick: () => this.seek(time)},
       make("img", {src: source, alt: "Frame at", loading: "lazy"}), make("span", {}, place(this.video, time))));
     return make("ul", {class: "strip", "aria-label": "Key frames"}, ...this.thumbnails.map(item));
