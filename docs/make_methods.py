@@ -1,13 +1,14 @@
-"""Writes docs/methods.md from the specifications: their docstrings, papers and recipes. Run: python docs/make_methods.py"""
+"""Writes docs/methods.md from the specifications: their docstrings, papers, recipes, protocols. Run: python docs/make_methods.py"""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import wvad_core as wv
+from wvad_core import conventions
 from wvad_core.blocks import magnitude
 from wvad_core.cli import methods
 from wvad_core.registry import MethodSpecification, specification
@@ -20,6 +21,12 @@ What each method computes, how its authors train and evaluate it, what they repo
 differ. Settings are those of each `Config`, other words of a recipe those of `wvad_core.training.recipe.Recipe`. Made of the
 specifications by `python docs/make_methods.py`. B are videos, N crops, T snippets of 16 frames, D features,
 s scores, bce the binary cross entropy.
+"""
+EVALUATION = """## Protocols of evaluation
+
+`wvad test --protocol uniform`, the default, evaluates all methods alike: every crop is scored, the mean of the crops counts, after
+what the method does to its scores at last; each snippet stands for 16 frames, and the dataset's ground truth is drawn on these.
+`--protocol published` does what a method's authors did ([scoring](scoring.md)):
 """
 CHOICE = "Paper and code: "
 """The last part of a specification's docstring begins with it: where they differ, and what is followed."""
@@ -36,7 +43,16 @@ def page() -> str:
     own = {name: spec for name in wv.list_methods() if (spec := specification(name)).module.__name__.startswith("wvad_core.")}
     links = ", ".join(f"[{name}](#{name})" for name in own)
     shared = [f"## {title}\n\n`{module.__name__}`\n\n{inspect.getdoc(module)}\n" for title, module in SHARED.items()]
-    return "\n".join([HEAD, links + "\n", *(entry(name, spec) for name, spec in own.items()), *shared])
+    return "\n".join([HEAD, links + "\n", *(entry(name, spec) for name, spec in own.items()), *shared, *protocols(own)])
+
+
+def protocols(own: Collection[str]) -> Iterator[str]:
+    """The table of how authors evaluate their methods."""
+    yield EVALUATION
+    rows = [(f"`{name}`", methods.DATASETS.get(dataset, dataset) or "all", words) for name, dataset, words in
+            conventions.differences() if name in own]
+    yield from map(row, [("method", "dataset", "`published`, where it is not `uniform`"), ("---",) * 3, *rows])
+    yield ""
 
 
 def entry(name: str, spec: MethodSpecification) -> str:

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 import wvad_core as wv
+from wvad_core.cli import command
 from wvad_core.conventions import Protocol, described, differences, protocol_of
 from wvad_core.data import Dataset
 from wvad_core.errors import Failure
 from wvad_core.registry import specification
+from wvad_core.reports import report_pages
+from wvad_core.reports.comparison import compare
 from wvad_core.reports.results import Report
+from wvad_core.scoring.evaluation import misranked_by_video
 
 CONFIG = {"feature_dim": 8, "hidden_dims": (4, 2)}
 
@@ -167,3 +171,53 @@ def test_no_normal_video_has_no_false_alarms(tmp_path, detector, published):
     published(others=Protocol(metrics={"false_alarm_rate": "false_alarm_rate"}))
     found = wv.evaluate(detector, Dataset.open(tmp_path / "own.csv", tmp_path), 2, protocol="published")
     assert math.isnan(found.metrics["published_false_alarm_rate"])
+
+
+def test_reports_of_different_protocols_are_compared_with_a_warning(dataset, detector, published, caplog):
+    """Their frames may differ; those of one protocol may not."""
+    published(others=Protocol(frame_labels=annotated))
+    uniform, theirs = wv.evaluate(detector, dataset, 5), wv.evaluate(detector, dataset, 5, protocol="published")
+    compared = compare([uniform, theirs, uniform], ["a", "b", "c"], 20)
+    assert caplog.messages == ["reports of different protocols are compared: a uniform, b published, c uniform; differences may be "
+                               "those of the protocols"]
+    first, second, third = compared.table().splitlines()[:3]
+    assert second == f"{first.replace('[1]  a', '[2]  b')}, published protocol" and "protocol" not in first + third
+    difference = compared.differences[0]["auc"].value
+    assert difference == pytest.approx(theirs.metrics["auc"] - uniform.metrics["auc"]) and difference != 0
+    shown = report_pages.of_comparison(compared)
+    assert shown.note.splitlines()[1].endswith(", published protocol") and report_pages.of_report(theirs).note.endswith(" protocol")
+    theirs.videos[0].abnormal_fraction[:] = 1
+    caplog.clear()
+    with pytest.raises(wv.InputError, match="^d: video a has other abnormal frames than in c"):
+        compare([theirs, wv.evaluate(detector, dataset, 5, protocol="published")], ["c", "d"], 5)
+    assert not caplog.messages
+
+
+def test_curves_are_of_the_frames_that_count(dataset, detector, published):
+    published(others=Protocol(snippet_scores=given(SCORES), frame_labels=annotated))
+    report = wv.evaluate(detector, dataset, 5, protocol="published")
+    labels, scores = frames_by_hand()
+    roc, recall = report_pages.of_report(report).plots
+    expected = wv.metrics.roc_curve(labels, scores), wv.metrics.precision_recall_curve(labels, scores)
+    assert np.allclose(roc.lines[0][1:], expected[0][:2]) and np.allclose(recall.lines[0][1:], (expected[1][1], expected[1][0]))
+    assert recall.chance[2] == pytest.approx((30 / 96, 30 / 96))
+    wrong = wv.metrics.misranked_fraction(labels, scores)
+    assert misranked_by_video(report.videos) == pytest.approx([wrong[:43].mean(), wrong[43:76].mean(), wrong[76:].mean()])
+    bounds = wv.metrics.bootstrap_intervals(labels, scores, None, np.repeat([0, 1, 2], [43, 33, 20]), 5)
+    assert report.intervals == {key: pytest.approx(bound) for key, bound in bounds.items()}
+
+
+def test_the_command(dataset, detector, published, tmp_path, capsys):
+    detector.save(tmp_path / "w.safetensors")
+    words = ["test", "--backend", "numpy", "--dataset", dataset.name, "--features", str(tmp_path), "--checkpoint",
+             str(tmp_path / "w.safetensors"), "--protocol"]
+    published(others=Protocol(note="the frames of the table", frame_labels=annotated, metrics={"ap": "average_precision"}))
+    command.main([*words, "uniform"])
+    assert "\nprotocol    uniform\n" in capsys.readouterr().out
+    command.main([*words, "published"])
+    out = capsys.readouterr().out
+    assert "\nprotocol    published: the frames of the table; ap by average_precision\n" in out
+    assert "\nAP as its authors take it " in out and f"{dataset.name}, 3 test videos, 96 frames\n" in out
+    np.save(tmp_path / "truth", np.zeros(96))
+    with pytest.raises(wv.InputError, match="truth.npy: rtfm's authors count the frames of the table, expected no other ground"):
+        command.main([*words, "published", "--ground-truth", str(tmp_path / "truth.npy")])

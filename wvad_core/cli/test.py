@@ -35,9 +35,11 @@ examples:
   %(prog)s --dataset own.csv --features own --checkpoint own.pt --crops 10
 
 An output folder gets report.json, scores.npz (NAME/scores and NAME/abnormal_fraction of each video,
-a number for each 16 frames: the anomaly score, and the fraction of the frames that is abnormal),
+a number for each 16 frames: the anomaly score, and the fraction of the frames that is abnormal; and
+NAME/class_probabilities where the method tells classes apart),
 report.html, a page that opens in a browser: the metrics, and the curve of each video;
-roc.png, precision_recall.png, videos.png (all on a sheet, the worst first) and scores/NAME.png.
+roc.png, precision_recall.png, videos.png (all on a sheet, the worst first), scores/NAME.png, and
+confusion.png of classes.
 Pictures need matplotlib. wvad compare takes such folders. Exit status: 2 bad input, 1 a failure."""
 
 

@@ -13,7 +13,7 @@ authors fixed it there, and 24 in XD-Violence, whose clips have as many frames f
 A snippet is 16 frames. The ground truth of a video of T snippets is its intervals drawn on 16 T frames; all that
 the metrics need of it is each snippet's abnormal fraction k / 16, which is exact in binary. A test set may also be known
 as one timeline over all its videos, end to end in the table's order: a `<table>_test_timeline.csv` beside a bundled
-table, or an array of the user's own.
+table, or an array of the user's own. What is anomalous of which class, segment_classes.py says.
 """
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ FRAME_RATE = "fps"
 """A column that a table may have besides."""
 SPLITS = ("train", "test")
 TABLES = Path(__file__).with_name("tables")
-TIMELINE = "_test_timeline"
+TIMELINE, CLASS_SEGMENTS = "_test_timeline", "_class_segments"
+"""Behind a table's name, what may lie beside it."""
 NUMBER = re.compile("[0-9]{1,15}")
 CONTROL = re.compile("[\x00-\x1f\x7f]")
 LONGEST = 255
@@ -76,7 +77,7 @@ class Video:
 def bundled_tables() -> dict[str, Path]:
     """The tables that come with the library: {"ucf-crime": its CSV file, ...}."""
     files = sorted(TABLES.glob("*.csv"))
-    return {file.stem.replace("_", "-"): file for file in files if not file.stem.endswith(TIMELINE)}
+    return {file.stem.replace("_", "-"): file for file in files if not file.stem.endswith((TIMELINE, CLASS_SEGMENTS))}
 
 
 def load_table(name_or_csv: str | Path) -> tuple[Video, ...]:
@@ -84,12 +85,12 @@ def load_table(name_or_csv: str | Path) -> tuple[Video, ...]:
 
     Raises InputError, which names the file, the line, what was found and what was expected.
     """
-    path = _table_path(name_or_csv)
+    path = table_path(name_or_csv)
     videos: dict[str, Video] = {}
-    for where, row in _rows(path):
+    for where, row in rows(path, COLUMNS, (*COLUMNS, FRAME_RATE)):
         video = _video(row, where)
         if video.name in videos:
-            raise InputError(f"{where}: video {_short(video.name)} is there twice, expected each video once")
+            raise InputError(f"{where}: video {short(video.name)} is there twice, expected each video once")
         videos[video.name] = video
     if not videos:
         raise InputError(f"{path}: no videos, expected one on each line after the first")
@@ -167,7 +168,8 @@ def _bundled_name(name_or_csv: str | Path) -> str:
     return str(name_or_csv).replace("_", "-")
 
 
-def _table_path(name_or_csv: str | Path) -> Path:
+def table_path(name_or_csv: str | Path) -> Path:
+    """The file of a table, of a bundled one's by its name. Raises InputError where there is none."""
     tables = bundled_tables()
     path = tables.get(_bundled_name(name_or_csv), Path(name_or_csv))
     if path.is_file():
@@ -177,20 +179,23 @@ def _table_path(name_or_csv: str | Path) -> Path:
     raise InputError(f"{name_or_csv}: no such dataset, expected {', '.join(tables)} or the path of a CSV file")
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The table's rows, each with its file and line for messages; every row has every column."""
+def rows(path: Path, *known: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file, each with its file and line for messages; every row has every column.
+
+    known: the columns that it may have, in any order. Raises InputError for others.
+    """
     columns: list[str] = []
     for where, cells in _lines(path):
         if not columns:
             columns = cells
-            if sorted(columns) not in (sorted(COLUMNS), sorted((*COLUMNS, FRAME_RATE))):
-                raise InputError(f"{path}: the columns are {_short(','.join(columns))}, expected {','.join(COLUMNS)}")
+            if sorted(columns) not in map(sorted, known):
+                raise InputError(f"{path}: the columns are {short(','.join(columns))}, expected {','.join(known[0])}")
         elif len(cells) != len(columns):
             raise InputError(f"{where}: {len(cells)} cells, expected {len(columns)}: {','.join(columns)}")
         else:
             yield where, dict(zip(columns, cells))
     if not columns:
-        raise InputError(f"{path}: the columns are missing, expected {','.join(COLUMNS)}")
+        raise InputError(f"{path}: the columns are missing, expected {','.join(known[0])}")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
@@ -215,7 +220,7 @@ def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """What a table has, for a message, which is one line and not as long as a hostile table's."""
     return one_line(text, 100)
 
@@ -226,23 +231,23 @@ def _video(row: dict[str, str], where: str) -> Video:
         raise InputError(f"{where}: no name in the column video")
     for column, text in (("video", name), ("category", category)):
         if CONTROL.search(text) or len(text) > LONGEST:
-            raise InputError(f"{where}: {column} {_short(repr(text))}, expected at most {LONGEST} characters, none of control")
+            raise InputError(f"{where}: {column} {short(repr(text))}, expected at most {LONGEST} characters, none of control")
     if split not in SPLITS:
-        raise InputError(f"{where}: split {_short(repr(split))}, expected {' or '.join(SPLITS)}")
+        raise InputError(f"{where}: split {short(repr(split))}, expected {' or '.join(SPLITS)}")
     if frames and not (NUMBER.fullmatch(frames) and int(frames)):
-        raise InputError(f"{where}: frames {_short(repr(frames))}, "
+        raise InputError(f"{where}: frames {short(repr(frames))}, "
                          "expected a whole number above 0, or nothing if not known")
     known = int(frames) if frames else None
     video = Video(name, split, category, known, tuple(_interval(text, known, where) for text in intervals.split()),
                   _frame_rate(row.get(FRAME_RATE, "").strip(), where))
     if video.abnormal is False and video.intervals:
-        raise InputError(f"{where}: intervals {_short(repr(intervals))} in a video of category Normal, expected none")
+        raise InputError(f"{where}: intervals {short(repr(intervals))} in a video of category Normal, expected none")
     return video
 
 
 def _frame_rate(text: str, where: str) -> float | None:
     if not re.fullmatch(r"([0-9]{1,6}(\.[0-9]{1,12})?)?", text) or (text and not float(text)):
-        raise InputError(f"{where}: fps {_short(repr(text))}, "
+        raise InputError(f"{where}: fps {short(repr(text))}, "
                          "expected frames a second, a number above 0, or nothing if not known")
     return float(text) if text else None
 
@@ -250,7 +255,7 @@ def _frame_rate(text: str, where: str) -> float | None:
 def _interval(text: str, frames: int | None, where: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
     if not (NUMBER.fullmatch(first) and NUMBER.fullmatch(last)):
-        raise InputError(f"{where}: interval {_short(repr(text))}, "
+        raise InputError(f"{where}: interval {short(repr(text))}, "
                          "expected start-end in frames, several with a space between")
     start, end = int(first), int(last)
     if start >= end:

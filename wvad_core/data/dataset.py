@@ -18,6 +18,7 @@ from .features import open_features
 from .npy import read_array
 from .origins import read_origins
 from .prefetch import ahead
+from .segment_classes import class_segments
 from .video_features import VideoFeatures, check_finite
 
 LOGGER = logging.getLogger("wvad")
@@ -30,6 +31,8 @@ class Item:
     features: a handle on the files: `shape` is (N, T, D), `read()` gives the array.
     abnormal: the label, by the category, or by the abnormal frames where the category is unknown.
     abnormal_fraction: of each snippet, which part of its frames is abnormal, (T,) float64; None in the train split.
+    class_segments: ((category, start, end), ...), the frames [start, end) of each class; None in the train split and where they
+        are not known.
     frame_rate: frames a second, of the table or of what extracted the features; None where neither says.
     """
 
@@ -38,6 +41,7 @@ class Item:
     abnormal: bool
     abnormal_fraction: np.ndarray | None
     frame_rate: float | None = None
+    class_segments: tuple[tuple[str, int, int], ...] | None = None
 
 
 class Dataset(Sequence):
@@ -89,8 +93,9 @@ class Dataset(Sequence):
             fractions = [None] * len(videos)
         else:
             fractions = _fractions(name_or_csv, ground_truth, videos, [handles[video.name].shape[1] for video in videos])
-        items = [Item(video, handles[video.name], _label(video, fraction), fraction, video.frame_rate or rates.get(video.name))
-                 for video, fraction in zip(videos, fractions)]
+        segments = {} if split == "train" else class_segments(name_or_csv, table)
+        items = [Item(video, handles[video.name], _label(video, fraction), fraction, video.frame_rate or rates.get(video.name),
+                      segments.get(video.name)) for video, fraction in zip(videos, fractions)]
         return cls(str(name_or_csv), items, companions, origin, str(features))
 
     def __len__(self) -> int:

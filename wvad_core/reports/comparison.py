@@ -1,6 +1,7 @@
 """Reports of the same videos compared: how much better one is than another, and how sure that is."""
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from ..scoring.evaluation import Frames, VideoScores
 from . import storage, text
 from .results import Report
 
+LOGGER = logging.getLogger("wvad")
+CLASS_AUC, DETECTION = "AUC of a class, by its probability", "temporal detection, mAP at IoU"
 BEST = "best"
 """The folder of a training run that holds the report of its best weights."""
 COMPARED = {"auc": metrics.roc_auc, "ap": metrics.pr_auc}
@@ -53,6 +56,9 @@ class Comparison:
         lines += ["", f"{'':<42}" + "".join(f"{number:>26}" for number in numbers)]
         lines += [f"{text.TITLES[key]:<42}" + "".join(f"{cell(report, key):>26}" for report in self.reports)
                   for key in text.TITLES if any(key in report.metrics for report in self.reports)]
+        lines += [line for title, rows in (class_rows(self.reports) if any(r.classes for r in self.reports) else ())
+                  for line in ("", f"{title:<42}" + "".join(f"{number:>26}" for number in numbers),
+                               *(f"{name:<42}" + "".join(f"{value:>26}" for value in values) for name, values in rows))]
         lines += ["", f"{'difference from [1]':<28}{'':<6}{'percent':>9}   {'95 % interval':<20}better in"]
         for number, differences in zip(numbers[1:], self.differences):
             lines += [f"{text.TITLES[key].split(' (')[0]:<28}{number:<6}{100 * found.value:>+9.2f}   "
@@ -69,13 +75,18 @@ def compare(reports: Sequence[Report], names: Sequence[str], replicates: int = 1
     Each of the R = `replicates` resamples draws V of the V videos with replacement (see `metrics.bootstrap`), the same
     ones for all reports, so that what makes videos hard or easy for all leaves the differences.
     Raises InputError where there are fewer than two reports, and where they are not of the same videos with the same
-    abnormal frames; it names what differs.
+    abnormal frames; it names what differs. Reports of different protocols, whose frames may differ, are compared with a
+    warning that is logged.
     """
     if len(reports) < 2:
         raise InputError(f"found {len(reports)} to compare, expected two reports or more")
     first = {video.name: video for video in reports[0].videos}
-    for report, name in zip(reports[1:], names[1:]):
-        _check_alike(first, names[0], {video.name: video for video in report.videos}, name)
+    protocols = [report.about.get("protocol", "uniform") for report in reports]
+    if len(set(protocols)) > 1:
+        LOGGER.warning("reports of different protocols are compared: %s; differences may be those of the protocols",
+                       ", ".join(f"{name} {protocol}" for name, protocol in zip(names, protocols)))
+    for report, name, protocol in zip(reports[1:], names[1:], protocols[1:]):
+        _check_alike(first, names[0], {video.name: video for video in report.videos}, name, protocol == protocols[0])
     values, resampled = zip(*(_resample(report, replicates, seed) for report in reports))
     differences = tuple({key: _difference(values[0][key], values[i][key], resampled[0][key], resampled[i][key])
                          for key in COMPARED} for i in range(1, len(reports)))
@@ -111,8 +122,9 @@ def _difference(first: float, other: float, of_first: np.ndarray, of_other: np.n
     return Difference(other - first, metrics.percentile_interval(differences), float(wins))
 
 
-def _check_alike(first: dict[str, VideoScores], first_name: str, other: dict[str, VideoScores], name: str) -> None:
-    """Raise InputError unless two reports are of the same videos, snippets and abnormal frames."""
+def _check_alike(first: dict[str, VideoScores], first_name: str, other: dict[str, VideoScores], name: str,
+                 same_frames: bool) -> None:
+    """Raise InputError unless two reports are of the same videos, snippets and, of one protocol, abnormal frames."""
     missing = ((first_name, other.keys() - first.keys()), (name, first.keys() - other.keys()))
     if any(names for _, names in missing):
         lines = [f"not in {report}: {listing(sorted(names), 3)}".replace("\n  ", ", ")
@@ -122,7 +134,7 @@ def _check_alike(first: dict[str, VideoScores], first_name: str, other: dict[str
         ours, theirs = other[video.name].abnormal_fraction, video.abnormal_fraction
         if len(ours) != len(theirs):
             raise InputError(f"{name}: video {video.name} has {len(ours)} snippets, {len(theirs)} in {first_name}")
-        if not np.array_equal(ours, theirs):
+        if same_frames and not np.array_equal(ours, theirs):
             raise InputError(f"{name}: video {video.name} has other abnormal frames than in {first_name}, from snippet "
                              f"{np.flatnonzero(ours != theirs)[0]} on")
 
@@ -135,7 +147,20 @@ def cell(report: Report, key: str) -> str:
     return text.percent(report.metrics[key]) + interval
 
 
+def class_rows(reports: Sequence[Report]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """[(title, [(what, its value in percent in each report)])]: AUC of classes, and the mAP of temporal detection."""
+    names = dict.fromkeys(name for report in reports for name in report.classes)
+    ious = dict.fromkeys(iou for report in reports for iou in report.detection)
+    aucs = [(name, [_percent(report.classes.get(name, {}).get("auc")) for report in reports]) for name in names]
+    return [(CLASS_AUC, aucs), (DETECTION, [(iou, [_percent(report.detection.get(iou)) for report in reports]) for iou in ious])]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else text.percent(value)
+
+
 def _subject(report: Report) -> str:
     """What was run, as far as the report says."""
     known = [str(report.about[key]) for key in ("method", "backend", "dataset", "checkpoint") if report.about.get(key)]
+    known += text.protocol_words(report.about)
     return f": {', '.join(known)}" if known else ""

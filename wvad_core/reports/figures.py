@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data.annotations import SNIPPET
-from ..scoring import metrics
+from ..scoring import class_metrics, metrics
 from ..scoring.evaluation import Frames, VideoScores
-from .drawing import BLUE, GREY, INK, SMALL, TEXT, VERMILION, heading, inches, new_figure, shortened, tidy
+from .drawing import BLUE, GREY, INK, MARGIN, SMALL, TEXT, VERMILION, heading, inches, new_figure, shortened, tidy
 from .results import Report
-from .text import percent, span
+from .text import percent, protocol_words, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +27,7 @@ Array = np.ndarray
 
 LONGEST_NAME = 62
 """Characters of a video's name in a title."""
+LONGEST_CLASS = 16
 LONGEST_SUBJECT = 40
 """Characters of a method, a checkpoint or a dataset below it."""
 CROWDED = 500
@@ -94,13 +95,39 @@ def timeline(video: VideoScores, detail: str = "", limits: tuple[float, float] |
     return figure
 
 
+def confusion(report: Report) -> Figure:
+    """Of the videos of each category, how many each class is predicted for (`class_metrics.confusion`), in percent of its row.
+
+    Of a report with `classes`.
+    """
+    names = list(report.classes)
+    counts = class_metrics.confusion(report.videos, names)
+    totals = counts.sum(1, keepdims=True)
+    fractions = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    size = 0.42 * len(names)
+    figure = new_figure(size + 2.2, size + 2.1)
+    axes = inches(figure, 1.9, 1.4, 0.3, 0.7)
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    labels = [shortened(name, LONGEST_CLASS) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(range(len(names)), [f"{label} ({total})" for label, total in zip(labels, totals[:, 0])], parse_math=False)
+    axes.set(xlabel="predicted", ylabel="category (videos)")
+    for row, column in zip(*np.nonzero(counts)):
+        axes.text(column, row, f"{100 * fractions[row, column]:.0f}", ha="center", va="center", fontsize=SMALL,
+                  color="white" if fractions[row, column] > 0.5 else INK)
+    tidy(axes)
+    axes.grid(False)
+    heading(figure, "Predicted classes of videos, percent", shortened(subject(report), int(13 * (size + 2.2))), left=MARGIN)
+    return figure
+
+
 def subject(report: Report) -> str:
     """What a report is about, as its pictures say it: the method, the checkpoint, the dataset; "" where it does not say."""
     about = report.about
     checkpoint = Path(str(about.get("checkpoint") or "")).name
     if not checkpoint and "weights_sha256" in about:
         checkpoint = f"weights {about['weights_sha256'][:12]}"
-    words = (about.get("method"), checkpoint, about.get("dataset"))
+    words = (about.get("method"), checkpoint, about.get("dataset"), *protocol_words(about))
     return ", ".join(shortened(str(word), LONGEST_SUBJECT) for word in words if word)
 
 

@@ -22,7 +22,8 @@ LONGEST_NAME = 75
 
 
 def draw(report: Report, folder: str | Path) -> int:
-    """Write roc.png, precision_recall.png, videos.png, a sheet of all videos, and scores/NAME.png of every video.
+    """Write roc.png, precision_recall.png, videos.png, a sheet of all videos, and scores/NAME.png of every video; of a method
+    that tells classes apart, confusion.png.
 
     Returns how many pictures that is. Characters of NAME that are no letter, digit, dot, dash, underscore or equals sign
     become underscores; where two videos would have one file, a checksum of the name follows it.
@@ -33,11 +34,13 @@ def draw(report: Report, folder: str | Path) -> int:
     write(figures.roc(report), folder / "roc.png")
     write(figures.precision_recall(report), folder / "precision_recall.png")
     write(contact_sheet(report), folder / "videos.png")
+    if report.classes:
+        write(figures.confusion(report), folder / "confusion.png")
     detail, limits = figures.subject(report), figures.score_limits(report.videos)
     names = file_names([video.name for video in report.videos])
     for video, name in progress_bar(zip(report.videos, names), "drawing", total=len(names), unit="video"):
         write(figures.timeline(video, detail, limits), folder / "scores" / f"{name}.png")
-    return 3 + len(names)
+    return 3 + bool(report.classes) + len(names)
 
 
 def write(figure: Figure, path: Path) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data.annotations import SNIPPET
-from ..scoring import metrics
+from ..scoring import class_metrics, metrics
 from ..scoring.evaluation import Frames, VideoScores, misranked_by_video
 from . import text
-from .comparison import COMPARED, Comparison, cell
+from .comparison import CLASS_AUC, COMPARED, DETECTION, Comparison, cell, class_rows
 from .figures import anomalies, score_limits, subject
 from .page import Page, PagePlot, PageTable, PageVideo
 from .results import Report
@@ -21,6 +21,8 @@ Line = tuple[str, ArrayLike, ArrayLike]
 INTERVAL = "In percent; in brackets, 95 % bootstrap intervals over videos."
 WRONG = ("In the list, wrong: of the pairs of a video's frames with frames of the other class, anywhere in the set, "
          "those that are in the wrong order.")
+CLASS_NOTES = {CLASS_AUC: "In percent, over all frames: those of the class's segments against all others.",
+               DETECTION: "In percent: the mean, over all classes, of the average precision of segments that are found."}
 
 
 def of_report(report: Report) -> Page:
@@ -72,7 +74,23 @@ def _tables(reports: Sequence[Report], names: Sequence[str]) -> list[PageTable]:
     tables = [PageTable("Metrics", ["", *names], rows, "\n".join(notes))]
     if any(report.categories for report in reports):
         tables.append(_categories(reports, names))
+    if any(report.classes for report in reports):
+        tables += [PageTable(title[:1].upper() + title[1:], ["", *names], [[what, *values] for what, values in rows], CLASS_NOTES[title])
+                   for title, rows in class_rows(reports)]
+    if len(reports) == 1 and reports[0].classes:
+        tables.append(_confusion(reports[0]))
     return tables
+
+
+def _confusion(report: Report) -> PageTable:
+    """The predicted classes of videos, in percent of each category's."""
+    names = list(report.classes)
+    counts = class_metrics.confusion(report.videos, names)
+    rows = [[name, str(row.sum()), *(f"{100 * count / row.sum():.0f}" if count else "" for count in row)]
+            for name, row in zip(names, counts)]
+    return PageTable("Predicted classes", ["", "videos", *names], rows,
+                     "In percent of the videos of each category, by row: the class with the highest mean of its T // 16 + 1 highest "
+                     "probabilities.")
 
 
 def _categories(reports: Sequence[Report], names: Sequence[str]) -> PageTable:

@@ -17,13 +17,14 @@ from ..errors import InputError, one_line
 from ..files import plain
 from ..origin import compared
 from ..registry import specification
-from ..scoring import metrics
+from ..scoring import class_metrics, metrics
 from ..scoring.evaluation import Frames, VideoScores, by_label, check_finite, describe, metrics_of, own_metrics, scored
 from . import storage, text
 
 LOGGER = logging.getLogger("wvad")
-ARRAYS = ("scores", "abnormal_fraction")
-"""The fields of `VideoScores` that are arrays."""
+ARRAYS, CLASSES = ("scores", "abnormal_fraction"), "class_probabilities"
+WORDS, MAYBE_WORDS = ("name", "categories", "abnormal", "frame_rate"), ("frames", "class_segments")
+"""The fields of `VideoScores`: arrays and words; CLASSES and MAYBE_WORDS may be None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,9 @@ class Report:
     metrics: {key of text.TITLES: value}; a metric that the videos leave undefined is NaN. Those at the score 0.5 are not
         there where the method's scores are no probabilities.
     intervals: {"auc", "ap": (low, high)}, 95 % over videos.
+    classes: {class: {"segments": how many, "auc": of its probability over its segments' frames and all others}}, and
+    detection: {"0.1": mAP of temporal detection at this intersection over union, ..., "average"}, of methods that tell classes
+        apart (see `scoring.class_metrics`); {} of others, and where the segments of the classes are not known.
     categories: {category: {"videos": how many, "auc", "ap": over their frames}}, of the anomalous ones.
     undefined: {group of videos: why some metric of it is NaN}.
     about: what was run (see `describe`), as JSON has it: lists for tuples, None for NaN.
@@ -47,6 +51,8 @@ class Report:
     undefined: dict[str, str]
     about: dict[str, Any]
     videos: tuple[VideoScores, ...] = field(repr=False)
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)
+    detection: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "about", plain(self.about))
@@ -54,11 +60,12 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Everything but the videos, ready for JSON: NaN becomes None."""
         return plain({"about": self.about, "metrics": self.metrics, "intervals_95": self.intervals,
-                      "categories": self.categories, "undefined": self.undefined})
+                      "categories": self.categories, "classes": self.classes, "detection": self.detection,
+                      "undefined": self.undefined})
 
     def table(self) -> str:
-        """The metrics in percent, one a line, with their intervals; then the categories."""
-        return text.table(self.metrics, self.intervals, self.categories, self.undefined)
+        """The metrics in percent, one a line, with their intervals; then the categories and the classes."""
+        return text.table(self.metrics, self.intervals, self.categories, self.undefined, self.classes, self.detection)
 
     def save(self, folder: str | Path) -> None:
         """Write report.json and scores.npz into a folder (see storage.py), each whole or not at all.
@@ -66,9 +73,10 @@ class Report:
         `Report.load` gives the same report again; `pictures.draw` adds pictures. Raises InputError where the folder cannot
         be written.
         """
-        videos = [{"name": v.name, "categories": v.categories, "abnormal": v.abnormal, "frame_rate": v.frame_rate}
-                  | ({} if v.frames is None else {"frames": v.frames}) for v in self.videos]
-        arrays = {f"{v.name}/{name}": getattr(v, name) for v in self.videos for name in ARRAYS}
+        videos = [{name: getattr(v, name) for name in WORDS} | {name: value for name in MAYBE_WORDS
+                                                                if (value := getattr(v, name)) is not None} for v in self.videos]
+        arrays = {f"{v.name}/{name}": value for v in self.videos for name in (*ARRAYS, CLASSES)
+                  if (value := getattr(v, name)) is not None}
         storage.write(Path(folder), self.as_dict() | {"videos": plain(videos)}, arrays)
 
     @classmethod
@@ -85,7 +93,10 @@ class Report:
             categories = {name: {"videos": int(of["videos"]), "auc": _number(of["auc"]), "ap": _number(of["ap"])}
                           for name, of in values["categories"].items()}
             loaded = cls({key: _number(value) for key, value in values["metrics"].items()}, intervals, categories,
-                         dict(values["undefined"]), dict(values["about"]), videos)
+                         dict(values["undefined"]), dict(values["about"]), videos,
+                         {name: {"segments": int(of["segments"]), "auc": _number(of["auc"])}
+                          for name, of in values.get("classes", {}).items()},
+                         {key: _number(value) for key, value in values.get("detection", {}).items()})
             if not videos or not loaded.metrics.keys() <= text.TITLES.keys():
                 raise InputError("no videos" if not videos else f"metrics {', '.join(loaded.metrics)}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -96,15 +107,20 @@ class Report:
 
 def _video(line: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> VideoScores:
     """A video of a saved report. Raises what `load` makes an InputError of."""
-    name, rate, frames = line["name"], line["frame_rate"], line.get("frames")
+    name, rate, frames, segments = line["name"], line["frame_rate"], line.get("frames"), line.get("class_segments")
+    classes = arrays.get(f"{name}/{CLASSES}")
     scores, fraction = (arrays[f"{name}/{key}"] for key in ARRAYS)
     kinds = {scores.dtype.kind, fraction.dtype.kind}
     if scores.ndim != 1 or not scores.size or scores.shape != fraction.shape or kinds != {"f"}:
         raise InputError(f"{name}: arrays of shapes {scores.shape} and {fraction.shape}")
     if not (np.isfinite(scores).all() and ((fraction >= 0) & (fraction <= 1)).all()):
         raise InputError(f"{name}: scores that are not finite, or fractions that are not between 0 and 1")
+    if classes is not None and not (classes.dtype.kind == "f" and classes.ndim == 2 and len(classes) == len(scores)
+                                    and np.isfinite(classes).all()):
+        raise InputError(f"{name}: class probabilities {classes.dtype} {classes.shape}")
     return VideoScores(name, tuple(map(str, line["categories"])), bool(line["abnormal"]), scores, fraction,
-                       None if rate is None else float(rate), None if frames is None else int(frames))
+                       None if rate is None else float(rate), None if frames is None else int(frames), classes,
+                       None if segments is None else tuple((str(of), int(start), int(end)) for of, start, end in segments))
 
 
 def _number(value: float | None) -> float:
@@ -132,17 +148,18 @@ def evaluate(detector: Detector, dataset: Dataset, replicates: int = 1000, seed:
     facts = describe(detector, dataset, protocol) | dict(about or {})
     check_finite(detector, dataset)
     start = time.perf_counter()
-    videos = scored(detector, dataset, protocol=chosen)
-    return summarise(videos, facts | {"seconds": time.perf_counter() - start}, replicates, seed,
-                     specification(detector.method).PROBABILITIES, own_metrics(chosen, dataset, videos))
+    spec = specification(detector.method)
+    videos = scored(detector, dataset, protocol=chosen, classes=spec.classify is not None)
+    return summarise(videos, facts | {"seconds": time.perf_counter() - start}, replicates, seed, spec.PROBABILITIES, own_metrics(chosen, dataset, videos))
 
 
 def summarise(videos: tuple[VideoScores, ...], about: Mapping[str, Any], replicates: int = 1000, seed: int = 0,
               probabilities: bool = True, published: Mapping[str, float] | None = None) -> Report:
     """The report of scored videos. probabilities: whether their scores are, as the method's PROBABILITIES says.
 
-    published: further metrics, as `own_metrics` gives them.
+    published: further metrics, as `own_metrics` gives them. Where videos have class probabilities, about["classes"] names these.
     """
+    videos = tuple(videos)
     everything, abnormal, normal = by_label(videos)
     intervals = metrics.bootstrap_intervals(everything.abnormal_fraction, everything.scores, everything.weights,
                                             everything.video_index, replicates, seed)
@@ -155,4 +172,12 @@ def summarise(videos: tuple[VideoScores, ...], about: Mapping[str, Any], replica
     if probabilities and not normal.videos:
         reasons["normal videos"] = normal.undefined()
     undefined = {name: reason for name, reason in reasons.items() if reason}
-    return Report(metrics_of(videos, probabilities) | dict(published or {}), intervals, categories, undefined, dict(about), videos)
+    names, classes, found = about.get("classes") or (), {}, {}
+    if names and all(video.class_probabilities is not None for video in videos):
+        if reason := class_metrics.unknown_reason(videos, names):
+            undefined["classes"] = reason
+        else:
+            classes, found = class_metrics.class_aucs(videos, names), class_metrics.detection(videos, names)
+            undefined |= {f"class {name}": "no frame of it, or of anything else" for name in names if np.isnan(classes[name]["auc"])}
+    return Report(metrics_of(videos, probabilities) | dict(published or {}), intervals, categories, undefined, dict(about), videos,
+                  classes, found)

@@ -3,7 +3,7 @@
     report.json     "format", "scores_sha256" (of the other file, so that the two are known to belong together), then what
                     `Report` holds but the arrays, and "sha256", of all these values
     scores.npz      two arrays a video, a number for each snippet of 16 frames: NAME/scores, its anomaly scores, and
-                    NAME/abnormal_fraction
+                    NAME/abnormal_fraction; of a method that tells classes apart NAME/class_probabilities too
 
 Those of format 1, which had no hash of report.json, are read as well; and those of wvad 0.1.0, which had neither hash, named
 the second array NAME/share and knew no categories of the videos.

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 # What a report holds, in its order, as people call it.
 TITLES = {
@@ -15,8 +16,9 @@ TITLES = {
 
 
 def table(metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, float]],
-          categories: Mapping[str, Mapping[str, float]], undefined: Mapping[str, str]) -> str:
-    """The metrics in percent, one a line, with their intervals; then the categories, and why what is nan is.
+          categories: Mapping[str, Mapping[str, float]], undefined: Mapping[str, str],
+          classes: Mapping[str, Mapping[str, float]] | None = None, detection: Mapping[str, float] | None = None) -> str:
+    """The metrics in percent, one a line, with their intervals; then the categories, the classes, and why what is nan is.
 
     Arguments are as the fields of a Report.
     """
@@ -28,9 +30,20 @@ def table(metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, flo
         lines += ["", f"{'category':<28}{'videos':>8}{'AUC':>9}{'AP':>9}"]
         lines += [f"{name:<28}{of['videos']:>8}{percent(of['auc']):>9}{percent(of['ap']):>9}"
                   for name, of in categories.items()]
+    if classes:
+        lines += ["", f"{'class, by its probability':<28}{'segments':>8}{'AUC':>9}"]
+        lines += [f"{name:<28}{of['segments']:>8}{percent(of['auc']):>9}" for name, of in classes.items()]
+    if detection:
+        lines += ["", f"{'temporal detection, mAP at IoU':<32}" + "".join(f"{iou:>9}" for iou in detection),
+                  f"{'':<32}" + "".join(f"{percent(value):>9}" for value in detection.values())]
     if undefined:
         lines += ["", *(f"nan for {name}: {reason}" for name, reason in undefined.items())]
     return "\n".join(lines)
+
+
+def protocol_words(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """That a report is of another protocol than the uniform one, as it is to be seen beside what else it is about."""
+    return () if about.get("protocol", "uniform") == "uniform" else (f"{about['protocol']} protocol",)
 
 
 def percent(value: float) -> str:

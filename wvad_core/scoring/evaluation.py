@@ -40,6 +40,7 @@ class VideoScores:
         where there is none, as of training videos.
     frame_rate: frames a second, where that is known.
     frames: how many count, all of them in the snippets, those behind them in the last; None for 16 T.
+    class_probabilities: (T, K), of a method that tells K classes apart. class_segments: as of the dataset's Item.
     """
     name: str
     categories: tuple[str, ...]
@@ -48,6 +49,8 @@ class VideoScores:
     abnormal_fraction: Array
     frame_rate: float | None = None
     frames: int | None = None
+    class_probabilities: Array | None = None
+    class_segments: tuple[tuple[str, int, int], ...] | None = None
 
     @property
     def weights(self) -> Array:
@@ -55,28 +58,39 @@ class VideoScores:
         return snippet_frames(len(self.scores), self.frames)
 
 
-def scored(detector: Detector, dataset: Dataset, raw: bool = False, protocol: Protocol = Protocol()) -> tuple[VideoScores, ...]:
+def scored(detector: Detector, dataset: Dataset, raw: bool = False, protocol: Protocol = Protocol(),
+           classes: bool = False) -> tuple[VideoScores, ...]:
     """The scores of every video, in the dataset's order; raw as `Detector.score` has it.
 
-    protocol: whose settings the detector has already. Several processes deal the videos out and all give all scores. Raises InputError for features, and for scores, that are
-    not finite; in all processes alike.
+    protocol: whose settings the detector has already. classes: with class probabilities. Several processes deal the videos out
+    and all give all scores. Raises InputError for features, and for scores, that are not finite; in all processes alike.
     """
     check_finite(detector, dataset)
     own, progress = _own_videos(detector, dataset)
-    scores = [np.empty(0, np.float32)]
+    count = len(detector.classes) if classes else 0
+    scores, probabilities = [np.empty(0, np.float32)], [np.empty((0, count), np.float32)]
     for item, features in progress(own.prefetched(), desc="scoring"):
-        scores.append(_score(detector, features, raw, protocol))
+        for values, found in zip((scores, probabilities), _outputs(detector, features, raw, protocol, classes)):
+            values.append(found)
         LOGGER.debug("%s: %d snippets scored", item.video.name, len(scores[-1]))
         if not np.isfinite(scores[-1]).all():
             break  # the error is raised below, once all processes know
-    return tuple(_checked(item, of, protocol) for item, of in zip(dataset, _gathered(detector, dataset, scores)))
+    gathered = _gathered(detector, dataset, scores, 1)
+    columns = _gathered(detector, dataset, probabilities, count) if classes else [None] * len(gathered)
+    return tuple(_checked(item, of, protocol, columns) for item, of, columns in zip(dataset, gathered, columns))
 
 
-def _score(detector: Detector, features: Array, raw: bool, protocol: Protocol) -> Array:
-    """The scores (T,) of a video's features (N, T, D)."""
+def _outputs(detector: Detector, features: Array, raw: bool, protocol: Protocol, classes: bool) -> tuple[Array, ...]:
+    """The scores (T,) of a video's features (N, T, D) and, where they are wanted, its class probabilities (T, K)."""
     if protocol.snippet_scores is None:
-        return detector.score(features, raw)
-    found = np.asarray(protocol.snippet_scores(lambda part: detector.score(part, raw), features), np.float32)
+        return detector.score_and_classify(features, raw) if classes else (detector.score(features, raw),)
+    scores = _own_scores(detector, features, raw, protocol.snippet_scores)
+    return (scores, detector.classify(features)) if classes else (scores,)
+
+
+def _own_scores(detector: Detector, features: Array, raw: bool, function: Callable[..., Array]) -> Array:
+    """The scores (T,) of a video by the function of a protocol."""
+    found = np.asarray(function(lambda part: detector.score(part, raw), features), np.float32)
     if found.shape != features.shape[1:2]:
         raise Failure(f"{detector.method}: its authors' protocol gave scores {found.shape} of {features.shape[1]} snippets, "
                       "expected one for each")
@@ -113,13 +127,14 @@ def _own_videos(detector: Detector, dataset: Dataset) -> tuple[Dataset, Callable
     return own, partial(progress_bar, hidden=rank > 0, unit="video", total=len(own))
 
 
-def _gathered(detector: Detector, dataset: Dataset, scores: list[Array]) -> list[Array]:
-    """The scores of all videos in the dataset's order, from those of this process's videos, end to end."""
+def _gathered(detector: Detector, dataset: Dataset, values: list[Array], width: int) -> list[Array]:
+    """The values of all videos in the dataset's order, (T,) or (T, K), from those of this process's videos. width: K, or 1."""
     _, size = detector.backend.processes()
-    lengths = [item.features.shape[1] for item in dataset]
+    lengths, shape = [item.features.shape[1] for item in dataset], values[0].shape[1:]
     by_index: dict[int, Array] = {}
-    for indices, together in zip(deal(lengths, size), detector.backend.gather(np.concatenate(scores))):
-        by_index |= zip(indices.tolist(), np.split(together, np.cumsum([lengths[i] for i in indices])[:-1]))
+    for indices, together in zip(deal(lengths, size), detector.backend.gather(np.concatenate(values).ravel())):
+        parts = np.split(together, width * np.cumsum([lengths[i] for i in indices])[:-1])
+        by_index |= zip(indices.tolist(), (part.reshape(-1, *shape) for part in parts))
     return [by_index[i] for i in range(len(dataset))]
 
 
@@ -134,6 +149,7 @@ def describe(detector: Detector, dataset: Dataset, protocol: str = "uniform") ->
             "frames": sum(len(own_labels(chosen, item)) if chosen.frame_labels else SNIPPET * item.features.shape[1]
                           for item in dataset), "protocol": protocol,
             "weights_sha256": digest(detector.weights()),
+            "classes": list(detector.classes),
             "origin": {"features": dataset.origin and dataset.origin.as_dict(),
                        "detector": detector.origin and detector.origin.as_dict()}}
 
@@ -146,8 +162,11 @@ def check_scores(scores: Array, name: str) -> None:
                          "expected a finite number; the checkpoint's weights or the features are out of range")
 
 
-def _checked(item: Item, scores: Array, protocol: Protocol) -> VideoScores:
+def _checked(item: Item, scores: Array, protocol: Protocol, probabilities: Array | None) -> VideoScores:
     check_scores(scores, item.video.name)
+    if probabilities is not None and not np.isfinite(probabilities).all():
+        raise InputError(f"{item.video.name}: class probabilities that are not finite; the checkpoint's weights or the features are "
+                         "out of range")
     fraction, frames = item.abnormal_fraction, None
     if fraction is None:
         fraction = np.full(len(scores), np.nan)
@@ -157,7 +176,7 @@ def _checked(item: Item, scores: Array, protocol: Protocol) -> VideoScores:
         abnormal = np.bincount(snippets_of(frames, len(scores)), labels, len(scores))
         fraction = abnormal / np.maximum(snippet_frames(len(scores), frames), 1)
     return VideoScores(item.video.name, item.video.categories, item.abnormal, scores, fraction,
-                       item.frame_rate or item.video.frame_rate, frames)
+                       item.frame_rate or item.video.frame_rate, frames, probabilities, item.class_segments)
 
 
 def own_labels(protocol: Protocol, item: Item) -> Array:
