@@ -15,7 +15,7 @@ from .backend import Backend, export_formats, pip_command
 from .blocks import tensors
 from .blocks.configuration import ExtractorConfig, configure
 from .checkpoints import formats
-from .checkpoints.contents import completed
+from .checkpoints.contents import Contents, completed
 from .checkpoints.identification.naming import as_computed
 from .checkpoints.identification.recognition import Checkpoint, identify, of_published
 from .data.companions import read_companions
@@ -49,26 +49,30 @@ def load(path: str | Path, backend: str = "numpy", device: str = "auto", precisi
     error, unless allow_fresh draws its weights, to train further. seed: of what is random in training, and of weights that
     are drawn. Raises InputError.
     """
-    _, contents = formats.read(Path(path))
-    contents = completed(contents, read_companions(companions), str(path))
-    found = identify(contents, str(path), method, config, seed)
-    made = from_checkpoint(found, str(path), backend, device, precision, seed, allow_fresh)
-    made.assumed.warn(str(path), model_specification(found.method).OUTPUT)
+    contents = completed(formats.read(Path(path))[1], read_companions(companions), str(path))
+    return from_contents(contents, str(path), backend, device, precision, seed, method, allow_fresh, **config)
+
+
+def from_contents(contents: Contents, source: str, backend: str = "numpy", device: str = "auto", precision: str = "float32",
+                  seed: int = 0, method: str | None = None, allow_fresh: bool = False, **config: Any) -> Any:
+    """`load`, of what a file holds that has been read. source: what messages call it."""
+    found = identify(contents, source, method, config, seed)
+    made = from_checkpoint(found, source, backend, device, precision, seed, allow_fresh)
+    made.assumed.warn(source, model_specification(found.method).OUTPUT)
     return made
 
 
 def load_detector(path: str | Path, *given: Any, **named: Any) -> Detector[Any]:
     """`load`, where only a detector will do. Raises InputError for a file that holds an extractor."""
-    return _of_kind(Detector, "a detector", path, *given, **named)
+    return _of_kind(Detector, "a detector", load(path, *given, **named), path)
 
 
-def load_extractor(path: str | Path, *given: Any, **named: Any) -> Extractor[Any]:
-    """`load`, where only an extractor will do. Raises InputError for a file that holds a detector."""
-    return _of_kind(Extractor, "an extractor", path, *given, **named)
+def extractor_from_contents(contents: Contents, source: str, *given: Any, **named: Any) -> Extractor[Any]:
+    """`from_contents`, where only an extractor will do. Raises InputError for those of a detector."""
+    return _of_kind(Extractor, "an extractor", from_contents(contents, source, *given, **named), source)
 
 
-def _of_kind(kind: type, expected: str, path: str | Path, *given: Any, **named: Any) -> Any:
-    made = load(path, *given, **named)
+def _of_kind(kind: type, expected: str, made: Any, path: str | Path) -> Any:
     if not isinstance(made, kind):
         raise InputError(f"{path}: a checkpoint of {made.name}, expected {expected}'s")
     return made

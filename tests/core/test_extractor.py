@@ -104,6 +104,10 @@ def test_clips_that_are_refused():
     assert "setting scale" in refusal(wv.create, NAME, scale="clip", in_channels=2)
 
 
+def extractor_of(path):
+    return models.extractor_from_contents(formats.read(path)[1], str(path))
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".ckpt"])
 def test_files(tmp_path, suffix):
     made = wv.create(NAME, bias=True, scale="raw")
@@ -115,9 +119,9 @@ def test_files(tmp_path, suffix):
     assert np.array_equal(found.features(frames()), made.features(frames())) and made.features(frames())[0, 0] > 1
     assert refusal(models.load_detector, tmp_path / f"colour{suffix}") == (
         f"{tmp_path / f'colour{suffix}'}: a checkpoint of mean-colour, expected a detector's")
-    assert models.load_extractor(tmp_path / f"colour{suffix}").name == NAME
+    assert extractor_of(tmp_path / f"colour{suffix}").name == NAME
     wv.create("rtfm", feature_dim=8, hidden_dims=(4, 4)).save(tmp_path / "rtfm.pt")
-    assert "a checkpoint of rtfm, expected an extractor's" in refusal(models.load_extractor, tmp_path / "rtfm.pt")
+    assert "a checkpoint of rtfm, expected an extractor's" in refusal(extractor_of, tmp_path / "rtfm.pt")
     assert "expected abacus" in refusal(wv.load, tmp_path / f"colour{suffix}", method="abacus")
 
 

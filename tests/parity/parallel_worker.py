@@ -6,7 +6,11 @@ of everything and leaves in FOLDER what it finds.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
+import io
+import json
+import logging
 import os
 import pickle
 import signal
@@ -17,14 +21,17 @@ from typing import Any
 
 import devices
 import numpy as np
+from PIL import Image
 from told_to_end import told_to_end
 
 import wvad_core as wv
 from cases import CONFIGS, activations, batch, detector
 from wvad_core.backend import find_backend
+from wvad_core.cli import extract
 from wvad_core.data.annotations import Video
 from wvad_core.data.dataset import Dataset, Item
 from wvad_core.data.video_features import VideoFeatures
+from wvad_core.errors import Failure
 from wvad_core.training.options import Options
 from wvad_core.training.recipe import Recipe
 from wvad_core.training.trainer import Trainer
@@ -102,6 +109,39 @@ def evaluations(backend: str, folder: Path) -> dict[str, Any]:
             "bad weights": evaluate(backend, dataset(folder), spoilt=True)}
 
 
+FRAMES = {"a": 20, "b": 33, "c": 5, "d": 16}
+"""Of the videos that are extracted; e is bad."""
+
+
+def videos(folder: Path) -> None:
+    """Write folders of pictures, a file that is no video, an extractor and its recipe."""
+    rng = np.random.default_rng(0)
+    for name, frames in FRAMES.items():
+        (folder / "videos" / name).mkdir(parents=True)
+        for number, picture in enumerate(rng.integers(0, 256, (frames, 16, 20, 3), np.uint8)):
+            Image.fromarray(picture).save(folder / "videos" / name / f"{number}.png")
+    (folder / "videos" / "e.mp4").write_text("no video")
+    wv.create("clip-vit", resolution=16, patch=8, width=64, layers=1, heads=1, feature_dim=8).save(folder / "vit.safetensors")
+    recipe = wv.video.find_recipe("vadclip").as_dict() | {"resize": "short side 16", "filter": "bilinear", "crop": 16}
+    (folder / "own.json").write_text(json.dumps(recipe))
+
+
+def extraction(backend: str, folder: Path, output: str) -> dict[str, Any]:
+    """What `wvad extract` prints and logs, and the failure that it ends with."""
+    printed, logged, failure = io.StringIO(), io.StringIO(), None
+    handler = logging.StreamHandler(logged)
+    logging.getLogger("wvad").addHandler(handler)
+    try:
+        with contextlib.redirect_stdout(printed):
+            extract.main([str(folder / "videos"), "--recipe", str(folder / "own.json"), "--checkpoint", str(folder / "vit.safetensors"),
+                          "--backend", backend, "--device", "cpu", "--output", str(folder / output)])
+    except Failure as error:
+        failure = str(error)
+    finally:
+        logging.getLogger("wvad").removeHandler(handler)
+    return {"printed": printed.getvalue(), "logged": logged.getvalue(), "failure": failure}
+
+
 def everything(backend: str, folder: Path, methods: Sequence[str], rank: int = 0, size: int = 1) -> dict[str, Any]:
     """All that is compared, on this one of several processes. methods: those that are trained."""
     found = {f"train {method}": train(method, CASES[method], backend, lambda given: given.shard(rank, size)) for method in methods}
@@ -127,6 +167,7 @@ if __name__ == "__main__":
     rank, size = find_backend(sys.argv[1]).join("cpu")
     assert size > 1, "the launcher has not started several processes"
     found = everything(sys.argv[1], Path(sys.argv[2]), sys.argv[3:], rank, size)
+    found["extraction"] = extraction(sys.argv[1], Path(sys.argv[2]), "shared")
     found["told to end"] = told_to_end(sys.argv[1], rank)
     print(f"what process {rank} prints")
     (Path(sys.argv[2]) / f"{rank}.pickle").write_bytes(pickle.dumps(found))

@@ -59,6 +59,7 @@ def launched(tmp_path_factory, request):
 def launch(backend: str, folder: Path, methods: Iterable[str]) -> tuple[subprocess.CompletedProcess, Path]:
     for spoilt in (False, True):
         parallel_worker.dataset(folder, spoilt=spoilt)  # no process is to write what another one reads
+    parallel_worker.videos(folder)
     tagger.install(folder / "site")
     environment = devices.environment() | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     command = [*LAUNCHERS[backend](folder), parallel_worker.__file__, backend, str(folder), *methods]
@@ -138,6 +139,20 @@ def test_shared_evaluation_gives_the_report_of_one_process(launched, framework, 
 def test_all_processes_tell_the_same_error(launched, framework, kind, message):
     first, second = (found[kind] for found in launched(framework))
     assert first == second and first.startswith(message)
+
+
+def test_processes_share_the_videos_of_an_extraction(launched, framework):
+    """The folder is that of one process in every byte; the first tells of all, and nobody tries a bad video again."""
+    first, second = (found["extraction"] for found in launched(framework))
+    _, folder = launched.run(framework)
+    alone = parallel_worker.extraction(framework, folder, "alone")
+    files = [{path.name: path.read_bytes() for path in (folder / output).iterdir() if path.is_file()} for output in ("shared", "alone")]
+    assert files[0] == files[1] and set(files[0]) == {"a.npy", "b.npy", "c.npy", "d.npy", "features.json", ".lock"}
+    assert second["printed"] == "" and second["failure"] is None
+    assert re.search(r"^extracted 4 videos.*; 74 frames in ", first["printed"], re.MULTILINE) and "4 videos" in alone["printed"]
+    assert first["failure"] == alone["failure"] and first["failure"].startswith("1 of 5 videos could not be extracted\n  e: ")
+    assert (first["logged"] + second["logged"]).count("e: ") == 1
+    assert not list((folder / "shared" / ".claims").iterdir())
 
 
 @pytest.mark.needs("torch")

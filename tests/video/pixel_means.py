@@ -45,9 +45,9 @@ def forward(clips: np.ndarray, p: Any, config: Config) -> np.ndarray:
     return (np.concatenate(quarters, axis=1) @ p["weight"].T * config.times).astype(clips.dtype)
 
 
-def install(site: Path) -> None:
+def install(site: Path, name: str = NAME) -> None:
     """Make a folder a package that brings this extractor, as pip installs it; to be on the path, with this file's folder."""
     about = site / "pixel_means-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: pixel-means\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[wvad.extractors]\n{NAME} = pixel_means\n")
+    (about / "entry_points.txt").write_text(f"[wvad.extractors]\n{name} = {name.replace('-', '_')}\n")

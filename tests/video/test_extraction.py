@@ -16,6 +16,7 @@ from PIL import Image
 import wvad_core as wv
 from wvad_core import registry
 from wvad_core.cli import extract as command
+from wvad_core.cli import process
 from wvad_core.data.demo import default_method, demo_checkpoint
 from wvad_core.data.video_features import header
 from wvad_core.errors import Failure, Terminated
@@ -336,7 +337,65 @@ def test_two_at_once_share_the_videos(world, monkeypatch):
         thread.join()
     extracted = [name for outcome in outcomes for name in outcome.extracted]
     assert sorted(extracted) == ["v0", "v1", "v2"] and all(outcome.extracted for outcome in outcomes)
-    assert all(sorted(outcome.extracted + outcome.there) == ["v0", "v1", "v2"] for outcome in outcomes)
+    assert all(sorted(outcome.extracted + outcome.shared) == ["v0", "v1", "v2"] for outcome in outcomes)
+
+
+def test_what_is_wrong_with_a_video_is_known_until_the_last_process_has_left(world):
+    first, second = folder_of(world), folder_of(world)
+    with first.shared():
+        with second.shared(), second.claimed("v\udcff") as ours:
+            assert ours and not first.failures()
+            second.fail("v\udcff", "no video")
+        assert first.failures() == second.failures() == {"v\udcff": "no video"}
+        with second.shared():
+            assert second.failures(), "somebody was here all the time"
+    assert not first.failures() and not list((world.output / ".claims").iterdir())
+
+
+def test_what_killed_processes_knew_is_tried_again(world):
+    folder = folder_of(world)
+    (world.output / ".claims" / "0123.present").touch()  # nobody holds it
+    folder.fail("v0", "no video")
+    with folder.shared():
+        assert not folder.failures()
+    assert not list((world.output / ".claims").iterdir())
+
+
+def test_a_bad_video_is_tried_by_one_process_and_again_by_the_next_run(world, caplog):
+    (world.root / "videos" / "bad.mp4").write_text("no video")
+    world.run(videos="videos/v0.mp4")
+    known = json.loads((world.output / "features.json").read_text())
+    with FeatureFolder(world.output, known["origin"], {}).shared():
+        for _ in range(2):
+            with pytest.raises(Failure, match="^1 of 4 videos could not be extracted\n  bad: .*cannot be read as a video"):
+                world.run()
+        assert caplog.text.count("bad: ") == 1
+    with pytest.raises(Failure):
+        world.run()
+    assert caplog.text.count("bad: ") == 2
+
+
+@pytest.mark.parametrize("environment, threads", [
+    ({}, {}), ({"LOCAL_WORLD_SIZE": "1"}, {}), ({"LOCAL_WORLD_SIZE": "2"}, {"OMP_NUM_THREADS": "4"}),
+    ({"MS_WORKER_NUM": "3"}, {"OMP_NUM_THREADS": "2"}), ({"LOCAL_WORLD_SIZE": "20"}, {"OMP_NUM_THREADS": "1"})])
+def test_processes_that_a_launcher_started_divide_the_cores(environment, threads, monkeypatch):
+    for name in ("LOCAL_WORLD_SIZE", "MS_WORKER_NUM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert process.threads() == threads
+
+
+@pytest.mark.parametrize("before, after", [
+    ({}, "4"), ({"OMP_NUM_THREADS": "1"}, "1"), ({"OMP_NUM_THREADS": "3", "TORCHELASTIC_RUN_ID": "x"}, "3"),
+    ({"OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "x"}, "4")])
+def test_threads_that_somebody_has_asked_for_stay(before, after, monkeypatch):
+    """torchrun sets one thread where nobody has said how many."""
+    monkeypatch.setattr(os, "environ", dict(before))
+    with pytest.raises(SystemExit) as end:
+        process.start(lambda _: print(os.environ["OMP_NUM_THREADS"]), {"OMP_NUM_THREADS": "4"})
+    assert end.value.code == 0 and os.environ["OMP_NUM_THREADS"] == after
 
 
 def test_links_in_place_of_locks_are_not_followed(world):

@@ -4,27 +4,33 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import wvad_core as wv
 
+from ..backend import find_backend
+from ..checkpoints import formats
 from ..data.features import SUFFIXES as NAME_SUFFIXES
 from ..errors import Failure, listing
 from ..extraction.causes import NEAR, VIDEOS, explained
 from ..extraction.comparison import Likeness, measure
-from ..extraction.extracting import Outcome, extract, origin, versions
+from ..extraction.extracting import Outcome, extract, extractor_of, origin, versions
 from ..extraction.feature_folder import DTYPES, LAYOUTS, FeatureFolder
+from ..extraction.ray_workers import Job, extract_on_ray
 from ..extraction.videos import find_videos
+from ..extractor import Extractor
 from ..files import write_json
-from ..models import load_extractor
 from ..registry import EXTRACTORS
 from ..scoring.inputs import find_inputs
 from ..video.recipe import Recipe, find_recipe, recipes
-from . import options
+from . import options, process
 
 LOGGER = logging.getLogger("wvad")
+ENVIRONMENT = {"GLOG_v": "3", **process.threads()}
 DESCRIPTION = """Extract snippet features of videos, into a folder that `wvad train` and `wvad test` read.
 
 A recipe says how frames become what the network takes: that of published features, or one of your
@@ -33,15 +39,14 @@ own in a file (docs/video.md). The default is the first that the extractor has."
 EXAMPLES = """
 examples:
   %(prog)s videos --extractor i3d-resnet50 --checkpoint i3d_r50.pth --output i3d
-  %(prog)s a.mp4 b.mp4 --recipe roc-ng --checkpoint rgb_imagenet.pt --output i3d
-  %(prog)s videos --recipe own.toml --checkpoint c3d.pickle --output c3d --dtype float16
+  %(prog)s a.mp4 b.mp4 --recipe own.toml --checkpoint c3d.pickle --output c3d --dtype float16
   %(prog)s videos --recipe roc-ng --checkpoint rgb_imagenet.pt --output i3d --compare released
 
 VIDEO is a file, a folder of videos, a folder of pictures, or an address. The output folder gets
 NAME.npy, (snippets, crops, D), of each video, or NAME__0.npy ... of each crop, and features.json:
 extractor, weights, recipe, frames. Files are whole or absent: a run that was stopped goes on when
-it is started again, and several that write into one folder share the videos. A bad video is named
-and left out. Exit status: 2 for bad input, 1 where a video is left out or the disk is full."""
+started again; several share the videos of one folder (docs/parallel.md: torchrun, msrun, Ray). A
+bad video is left out. Exit status: 2 for bad input, 1 where one is left out or the disk is full."""
 
 
 def main(argv: Sequence[str], prog: str = "wvad extract") -> None:
@@ -53,14 +58,21 @@ def main(argv: Sequence[str], prog: str = "wvad extract") -> None:
     layout = chosen_layout(arguments.layout, recipe)
     videos = find_videos(arguments.videos)
     options.check_writable(arguments.output)
-    extractor = load_extractor(arguments.checkpoint, arguments.backend or options.default_backend("numpy"), arguments.device,
-                               arguments.precision, method=recipe.extractor, **{**recipe.settings, "scale": recipe.scale})
+    extractor = opened(arguments, recipe)
     folder = FeatureFolder(arguments.output, origin(extractor, recipe, name, layout, arguments.dtype), versions(extractor))
-    if not arguments.quiet:
+    if process.is_first() and not arguments.quiet:
         print(f"{extractor}\nrecipe {name}, {len(videos)} videos", flush=True)
-    outcome = extract(videos, extractor, recipe, folder)
+    if arguments.ray:
+        outcome = extract_on_ray(videos, Job.of(extractor, recipe, folder, arguments.checkpoint, arguments.device), folder,
+                                 arguments.ray)
+    else:
+        with folder.shared():
+            extractor.backend.gather(np.zeros(1, np.float32))  # all are here before the first of them may leave
+            outcome = extract(videos, extractor, recipe, folder, hidden=not process.is_first())
+    if not process.is_first():
+        return  # the first one says what came of all
     if arguments.compare:
-        done = {name: videos[name] for name in sorted({*outcome.extracted, *outcome.there})}
+        done = {name: videos[name] for name in sorted({*outcome.extracted, *outcome.shared, *outcome.there})}
         found = []
         for *pair, source in pairs(folder, done, arguments.compare):
             tried = sum(one.distance > NEAR for one in found)
@@ -69,6 +81,17 @@ def main(argv: Sequence[str], prog: str = "wvad extract") -> None:
         if arguments.json:
             write_json(arguments.json, {"compared_with": str(arguments.compare), "videos": [one.as_dict() for one in found]})
     report(outcome, arguments.output)
+
+
+def opened(arguments: argparse.Namespace, recipe: Recipe) -> Extractor[Any]:
+    """The extractor, on the device of this process, which joins the others that its launcher has started. On a Ray cluster it
+    is the workers' that extracts: this one says what they extract by, and computes in float32 on the CPU."""
+    backend = arguments.backend or options.default_backend("numpy")
+    device, precision = ("cpu", "float32") if arguments.ray else (arguments.device, arguments.precision)
+    find_backend(backend).join(device)
+    contents = formats.read(arguments.checkpoint)[1]
+    made = extractor_of(recipe, contents, str(arguments.checkpoint), backend, device, precision)
+    return replace(made, precision=arguments.precision)
 
 
 def pairs(folder: FeatureFolder, videos: Mapping[str, str], other: Path) -> Iterator[tuple[Likeness, np.ndarray, np.ndarray,
@@ -93,11 +116,13 @@ def pairs(folder: FeatureFolder, videos: Mapping[str, str], other: Path) -> Iter
 
 def report(outcome: Outcome, folder: Path) -> None:
     """Say what came of it. Raises Failure where a video is left out."""
+    made = len(outcome.extracted) + len(outcome.shared)
+    others = f", {len(outcome.shared)} of them by other processes" if outcome.shared else ""
     there = f", {len(outcome.there)} were there" if outcome.there else ""
-    speed = f"; {outcome.frames} frames in {outcome.seconds:.1f} s" if outcome.extracted else ""
-    print(f"extracted {len(outcome.extracted)} videos{there}{speed}: {folder}")
+    speed = f"; {outcome.frames} frames in {outcome.seconds:.1f} s" if made else ""
+    print(f"extracted {made} videos{others}{there}{speed}: {folder}")
     if outcome.failed:
-        total = sum(map(len, (outcome.extracted, outcome.there, outcome.failed)))
+        total = made + len(outcome.there) + len(outcome.failed)
         lines = [f"{name}: {error}" for name, error in outcome.failed.items()]
         raise Failure(f"{len(lines)} of {total} videos could not be extracted\n  {listing(lines, len(lines))}")
 
@@ -136,6 +161,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--compare", type=Path, metavar="DIR", 
                         help="say how near these features are to others of the same videos, and what makes the difference")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what --compare finds")
+    parser.add_argument("--ray", metavar="ADDRESS", help="on a Ray cluster: local, auto or HOST:PORT")
     parser.add_argument("--backend", metavar="NAME", help=f"default: {options.DEFAULT_BACKEND}")
     parser.add_argument("--device", default="auto", help="cpu, cuda:0, ascend:0, ...; default: auto")
     parser.add_argument("--precision", default="float32", metavar="NAME", help="float32, or bf16 where the backend has it")

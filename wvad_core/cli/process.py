@@ -20,15 +20,30 @@ LOGGER = logging.getLogger("wvad")
 
 
 def start(main: Callable[[Sequence[str]], None], environment: Mapping[str, str] = {}) -> NoReturn:
-    """`run`, for a process that is this command's alone. environment: variables that are set where they are not."""
+    """`run`, for a process that is this command's alone. environment: variables that are set where they are not, or where
+    torchrun has set them, whose processes compute by one thread each."""
+    by_torchrun = {"OMP_NUM_THREADS": "1"} if "TORCHELASTIC_RUN_ID" in os.environ else {}
     for name, value in environment.items():
-        os.environ.setdefault(name, value)
+        if os.environ.get(name) == by_torchrun.get(name):
+            os.environ[name] = value
     try:
         run(main)
     except SystemExit as end:
         if end.code == 143:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever says it again finds the process at its end
         raise
+
+
+def is_first() -> bool:
+    """Whether this is the first of the processes that torchrun or msrun has started, or the only one."""
+    return int(os.environ.get("RANK", os.environ.get("RANK_ID", "0"))) == 0
+
+
+def threads() -> dict[str, str]:
+    """The environment of one of several processes that torchrun or msrun has started on a machine: its part of the cores."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("MS_WORKER_NUM", "1")))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"OMP_NUM_THREADS": str(max(1, cores // processes))} if processes > 1 else {}
 
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> NoReturn:

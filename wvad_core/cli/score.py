@@ -10,14 +10,14 @@ from typing import Any
 import wvad_core as wv
 
 from ..checkpoints import formats
-from ..checkpoints.contents import digest
+from ..checkpoints.contents import Contents, digest
 from ..checkpoints.identification.recognition import identify
 from ..checkpoints.threshold import Threshold, by_hand
 from ..detector import Detector
 from ..errors import Failure, listing
+from ..extraction.extracting import extractor_of
 from ..extraction.extracting import origin as origin_of
-from ..extractor import Extractor
-from ..models import load_detector, load_extractor
+from ..models import load_detector
 from ..origin import Origin, compared, from_dict
 from ..registry import specification
 from ..reports import scored_videos
@@ -70,9 +70,11 @@ def opened(arguments: argparse.Namespace, inputs: Sequence[Input]) -> tuple[Scor
     needed = any(made.is_video for made in inputs)
     if needed and arguments.extractor is None:
         raise wv.InputError("--extractor is missing, the checkpoint of the one that makes features of videos; .npy features need none")
-    name, recipe = _recipe(arguments) if needed else (None, None)
+    contents = formats.read(arguments.extractor)[1] if needed else None
+    name, recipe = _recipe(arguments, contents) if contents else (None, None)
     detector = load_detector(arguments.checkpoint, backend, arguments.device, arguments.precision, method=arguments.method)
-    extractor = _extractor(arguments, backend, recipe) if recipe else None
+    extractor = extractor_of(recipe, contents, str(arguments.extractor), backend, arguments.device,
+                             arguments.precision) if contents and recipe else None
     scorer = Scorer(detector, extractor, recipe, _threshold(arguments, detector), arguments.fps)
     made = from_dict(origin_of(extractor, recipe, str(name), "video", "float32"), "extractor") if extractor and recipe else None
     compare_origins(arguments, inputs, made, detector.origin)
@@ -92,17 +94,11 @@ def compare_origins(arguments: argparse.Namespace, inputs: Sequence[Input], made
             LOGGER.warning("%s", note)
 
 
-def _recipe(arguments: argparse.Namespace) -> tuple[str, Recipe]:
-    """That which is named, else the first of the extractor that the file is of."""
+def _recipe(arguments: argparse.Namespace, contents: Contents) -> tuple[str, Recipe]:
+    """That which is named, else the first of the extractor whose checkpoint has these contents."""
     if arguments.recipe:
         return chosen_recipe(None, arguments.recipe)
-    _, contents = formats.read(arguments.extractor)
     return chosen_recipe(identify(contents, str(arguments.extractor)).method, None)
-
-
-def _extractor(arguments: argparse.Namespace, backend: str, recipe: Recipe) -> Extractor[Any]:
-    return load_extractor(arguments.extractor, backend, arguments.device, arguments.precision, method=recipe.extractor,
-                          **{**recipe.settings, "scale": recipe.scale})
 
 
 def _threshold(arguments: argparse.Namespace, detector: Detector[Any]) -> Threshold | None:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -163,7 +162,7 @@ def resumed(arguments: argparse.Namespace) -> tuple[Plan, Plan]:
 
 def check_new(folder: Path) -> None:
     """Raise InputError unless a run can begin in a folder; the first of several processes decides."""
-    if int(os.environ.get("RANK", os.environ.get("RANK_ID", "0"))):
+    if not process.is_first():
         return
     if is_taken(folder):
         saved = [state.parent for state in sorted((folder / STATE, *folder.glob(f"*/{STATE}"))) if state.exists()]

@@ -4,16 +4,18 @@
     NAME__0.npy, ...          a crop each, (T, D)
     features.json             {"origin": what the features are made by, "versions": of which packages,
                               "videos": {NAME: frames, snippets, frame rate, remarks}}
-    .lock, .claims/           who writes features.json, and who is at work on which video
+    .lock, .claims/           who writes features.json, who is at work here and on which video, and what is wrong with videos
 
 Both layouts are ones that features are published in, and `wvad_core.data` reads. Every file is written whole or not at all. A
 video is done when features.json has it and its files are there, which are written first. Locks end with their process, however
-that ends, so that what a killed one had claimed is taken up by the next.
+that ends, so that what a killed one had claimed is taken up by the next. What is wrong with a video is known until the last
+of the processes that are here at the same time has left: the next ones try it again.
 """
 from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,6 +30,8 @@ from ..files import cannot_write, leftovers, lock_file, write_json, written_whol
 from .growing_array import GrowingArray
 
 LOCK, CLAIMS = ".lock", ".claims"
+PRESENT, FAILED = ".present", ".failed"
+"""Suffixes in CLAIMS: of a process's lock, and of what is wrong with a video."""
 LAYOUTS = ("video", "crops")
 DTYPES = ("float32", "float16")
 
@@ -62,10 +66,50 @@ class FeatureFolder:
         return {name: about for name, about in videos.items() if self._is_whole(name, about)}
 
     @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Be one of those at work here, for the block, so that `failures` are known to all of them until the last one leaves."""
+        own = lock_file(self.path / CLAIMS / f"{uuid.uuid4().hex}{PRESENT}")
+        with self._locked():
+            self._forget()
+            own.acquire()
+        try:
+            yield
+        finally:
+            with self._locked():
+                _give_back(own)
+                self._forget()
+
+    def _forget(self) -> None:
+        """Forget all failures, unless somebody is at work here. To be called with the lock held."""
+        from filelock import Timeout
+
+        for path in (self.path / CLAIMS).glob(f"*{PRESENT}"):
+            lock = lock_file(path)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return
+            _give_back(lock)  # of a process that was killed
+        for path in (self.path / CLAIMS).glob(f"*{FAILED}"):
+            path.unlink(missing_ok=True)
+
+    def fail(self, name: str, error: str) -> None:
+        """Tell those who are at work here what is wrong with a video, which is claimed."""
+        write_json(self._claim(name, FAILED), {"video": name, "error": error})
+
+    def failures(self) -> dict[str, str]:
+        """{video: what is wrong with it} of those that somebody who is at work here has tried."""
+        notes = [json.loads(path.read_bytes()) for path in sorted((self.path / CLAIMS).glob(f"[!.]*{FAILED}"))]
+        return {note["video"]: note["error"] for note in notes}
+
+    def _claim(self, name: str, suffix: str) -> Path:
+        return self.path / CLAIMS / (hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32] + suffix)
+
+    @contextmanager
     def claimed(self, name: str) -> Iterator[bool]:
         """Claim a video for the block, unless another process has; whether it is ours. Whoever has it looks again whether it is
         done: it may have been when the claim before was given back."""
-        lock = lock_file(self.path / CLAIMS / f"{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.lock")
+        lock = lock_file(self._claim(name, ".lock"))
         from filelock import Timeout
 
         try:
@@ -78,9 +122,7 @@ class FeatureFolder:
         try:
             yield True
         finally:
-            with suppress(OSError):
-                Path(lock.lock_file).unlink()  # who waits for this file gets it, and finds that all is done
-            lock.release()
+            _give_back(lock)  # who waits for its file gets it, and finds that all is done
 
     @contextmanager
     def written(self, name: str, crops: int) -> Iterator[Callable[[np.ndarray], None]]:
@@ -152,3 +194,10 @@ class FeatureFolder:
             yield
         finally:
             lock.release()
+
+
+def _give_back(lock: Any) -> None:
+    """Release a lock that is held, and remove its file."""
+    with suppress(OSError):
+        Path(lock.lock_file).unlink()
+    lock.release()

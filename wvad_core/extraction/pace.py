@@ -17,11 +17,11 @@ Advance = Callable[[str, float, int], None]
 class Pace:
     """`with` it, the bar is shown.
 
-    what: the work, in a word. sizes: {name of a video: bytes}. frames: how many were taken in `seconds`, until now.
+    what: the work, in a word. sizes: {name of a video: bytes}. hidden: the bar. frames: how many were taken in `seconds`, until now.
     """
 
-    def __init__(self, what: str, sizes: Mapping[str, int]):
-        self._what, self._sizes, self._begun = what, sizes, time.monotonic()
+    def __init__(self, what: str, sizes: Mapping[str, int], hidden: bool = False):
+        self._what, self._sizes, self._hidden, self._begun = what, sizes, hidden, time.monotonic()
         self.frames = 0
 
     @property
@@ -35,7 +35,7 @@ class Pace:
         self._bar.update(fraction * self._sizes[name])
 
     def __enter__(self) -> Pace:
-        self._bar = progress_bar(desc=self._what, total=sum(self._sizes.values()), unit="B", unit_scale=True)
+        self._bar = progress_bar(desc=self._what, hidden=self._hidden, total=sum(self._sizes.values()), unit="B", unit_scale=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -57,6 +57,11 @@ def _in_folder(folder: Path) -> Iterator[Path]:
 
 def _refuse(error: OSError) -> None:
     raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def sizes(videos: Mapping[str, str]) -> dict[str, int]:
+    """{name: bytes} of {name: path or address}."""
+    return {name: size(source) for name, source in videos.items()}
 
 
 def size(source: str) -> int:
