@@ -112,7 +112,8 @@ class NativeBackend(Backend):
 
     def features(self, network: ClipNetwork, clips: Array) -> Array:
         with evaluated(network):
-            return network(Tensor(np.ascontiguousarray(clips, np.float32))).asnumpy()
+            rows = np.ascontiguousarray(np.moveaxis(clips, 1, -1), np.float32)  # as they lie already
+            return network(Tensor.from_numpy(rows).transpose(0, 4, 1, 2, 3)).asnumpy()
 
     def losses(self, network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, float]:
         with isolated(network), unchanged(network):

@@ -23,8 +23,8 @@ each over time and over grids, in evaluation and in training, where its gradient
                 native, 32 x 4 x 7                               -      -        195    828
                 product                                        251    956        234    595
 
-Convolutions of clips are products on every CPU: what outputs see of each of the kernel's frames, laid out by NumPy, and MindSpore's
-product (blocks/convolution3d.py). Native ones are reference code with AVX-512. On one thread I3D ResNet-50 takes 1.3 times, held
+Convolutions of clips are products on every CPU: what outputs see, laid out by NumPy, and MindSpore's product
+(blocks/convolution3d.py). Native ones are reference code with AVX-512. On one thread I3D ResNet-50 takes 1.3 times, held
 to AVX2 1.4 times PyTorch's time.
 
 Products of matrices (`Linear`, attention) reach the same share of the peak on both, and have no other kernel.

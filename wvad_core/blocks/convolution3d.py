@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -15,8 +16,8 @@ from .tensors import Array, Scope, affine
 
 Sizes = tuple[int, int, int]
 Padding = Sequence[tuple[int, int]]
-BLOCK = 2**21
-"""Numbers of what outputs see of frames that are laid out at once."""
+BLOCK = 2**20
+"""Numbers of what outputs see that are laid out at once: 4 MB of float32, which a processor's caches hold."""
 NONE = ((0, 0),) * 3
 
 
@@ -38,19 +39,21 @@ def conv3d(x: Array, weight: Array, bias: Array | None = None, stride: Sizes = (
     """y_p = b + sum_k W_k x_(stride p + k), zeros outside (cross-correlation, as in PyTorch).
 
     x (N, F, H, W, I), weight (O, I, KF, KH, KW), bias (O,) -> (N, F', H', W', O), F' = (F + padding - KF) // stride + 1.
-    For each frame of the kernel it is a product of matrices: what outputs see of a frame, laid out in rows, and weights.
+    It is a product of matrices: what outputs see of x, laid out in rows, and weights.
     """
-    x, kernel = padded(x, padding), weight.shape[2:]
-    taps = np.ascontiguousarray(weight.transpose(2, 3, 4, 1, 0), x.dtype).reshape(kernel[0], -1, len(weight))
-    y = np.empty((len(x), *outputs(x.shape[1:4], kernel, stride), len(weight)), x.dtype)
-    for block, seen in rows_of(x, kernel, stride):
-        product = seen[0] @ taps[0]
-        for rows, tap in zip(seen[1:], taps[1:]):
-            product += rows @ tap
-        y[block] = product.reshape(y[block].shape)
+    x = padded(x, padding)
+    taps = taps_of(weight).astype(x.dtype, copy=False).T
+    y = np.empty((len(x), *outputs(x.shape[1:4], weight.shape[2:], stride), len(weight)), x.dtype)
+    for block, rows in rows_of(x, weight.shape[2:], stride):
+        np.matmul(rows, taps, out=y[block].reshape(-1, len(weight)))
     if bias is not None:
         y += bias.astype(x.dtype)
     return y
+
+
+def taps_of(weight: Array) -> Array:
+    """A weight (O, I, KF, KH, KW) as it multiplies rows: (O, KF KH KW I)."""
+    return np.ascontiguousarray(weight.reshape(*weight.shape[:2], -1).swapaxes(1, 2)).reshape(len(weight), -1)
 
 
 def outputs(sizes: Sequence[int], kernel: Sequence[int], stride: Sizes) -> tuple[int, ...]:
@@ -58,26 +61,26 @@ def outputs(sizes: Sequence[int], kernel: Sequence[int], stride: Sizes) -> tuple
     return tuple((n - k) // s + 1 for n, k, s in zip(sizes, kernel, stride))
 
 
-def rows_of(x: Array, kernel: Sequence[int], stride: Sizes) -> Iterator[tuple[tuple[slice, slice], list[Array]]]:
-    """What outputs see of x, padded already, some frames of a clip at a time.
+def rows_of(x: Array, kernel: Sequence[int], stride: Sizes) -> Iterator[tuple[tuple[slice, ...], Array]]:
+    """What outputs see of x, padded already, for some frames of a clip at once, or for some rows of a frame.
 
-    Yields (clip and frames of the output, the rows that it sees of each of the kernel's frames, (R, KH KW C) each, with R =
-    frames H' W'). A frame is laid out once for all outputs of a block that see it; where the kernel is 1 x 1, it is as it is.
+    Yields (clip, frames and rows of the output, which are together in memory; what these see, (R, KF KH KW C)). All are laid
+    out in the same memory, one after another, while it is in the processor's cache.
     """
-    seen = sliding_window_view(x, tuple(kernel[1:]), axis=(2, 3))[:, :, ::stride[1], ::stride[2]]
-    seen = np.moveaxis(seen, 4, -1)  # (N, F, H', W', KH, KW, C)
-    size, step, taps = math.prod(seen.shape[4:]), stride[0], kernel[0]
-    frames, _, _ = outputs(x.shape[1:4], kernel, stride)
-    most = max(1, (BLOCK // math.prod(seen.shape[2:]) - taps) // step + 1)
-    for n in range(len(x)):
-        for first in range(0, frames, most):
-            count = min(most, frames - first)
-            part = seen[n, first * step:(first + count - 1) * step + taps]
-            rows = np.ascontiguousarray(part).reshape(len(part), -1, size)
-            together = count if step == 1 else 1  # rows of frames that are apart would be laid out once more
-            for i in range(0, count, together):
-                yield ((slice(n, n + 1), slice(first + i, first + i + together)),
-                       [rows[i * step + k:i * step + k + together].reshape(-1, size) for k in range(taps)])
+    if math.prod(kernel) == math.prod(stride) == 1:
+        yield (slice(None),), x.reshape(-1, x.shape[-1])
+        return
+    seen = sliding_window_view(x, tuple(kernel), axis=(1, 2, 3))[:, ::stride[0], ::stride[1], ::stride[2]]
+    seen = np.moveaxis(seen, 4, -1)  # (N, F', H', W', KF, KH, KW, C)
+    (clips, frames, height), line = seen.shape[:3], math.prod(seen.shape[3:])
+    many, high = max(1, min(frames, BLOCK // (line * height))), max(1, min(height, BLOCK // line))
+    memory = np.empty((many, high, *seen.shape[3:]), x.dtype)
+    for n, f, h in product(range(clips), range(0, frames, many), range(0, height, high)):
+        block = slice(n, n + 1), slice(f, f + many), slice(h, h + high)
+        part = seen[block][0]
+        rows = memory[:part.shape[0], :part.shape[1]]
+        np.copyto(rows, part)
+        yield block, rows.reshape(-1, math.prod(seen.shape[4:]))
 
 
 def conv3d_norm(x: Array, convolution: Scope, norm: Scope, eps: float, stride: Sizes = (1, 1, 1),
@@ -94,17 +97,28 @@ def padded(x: Array, padding: Padding, value: float = 0) -> Array:
 def max_pool3d(x: Array, kernel: Sizes, stride: Sizes, padding: Padding = NONE) -> Array:
     """The largest value of each window, (N, F, H, W, C) -> (N, F', H', W', C); padding never is one.
 
-    Where x is not negative, as behind a ReLU, that is also padding with zeros. Axis by axis.
+    Where x is not negative, as behind a ReLU, that is also padding with zeros. Axis by axis, one clip after another.
     """
-    x = padded(x, padding, -np.inf)
-    for axis, size, step in zip((1, 2, 3), kernel, stride):
-        x = np.moveaxis(x, axis, 0)
-        last = len(x) - size + 1
-        pooled = x[0:last:step]
-        for start in range(1, size):
-            pooled = np.maximum(pooled, x[start:start + last:step])
-        x = np.moveaxis(pooled, 0, axis)
-    return np.ascontiguousarray(x)
+    sizes = [size + sum(ends) for size, ends in zip(x.shape[1:4], padding)]
+    y = np.empty((len(x), *outputs(sizes, kernel, stride), x.shape[4]), x.dtype)
+    for clip, largest in zip(x, y):
+        for axis in range(3):
+            clip = _largest(clip, axis, kernel[axis], stride[axis], padding[axis][0], y.shape[1 + axis])
+        largest[...] = clip
+    return y
+
+
+def _largest(x: Array, axis: int, size: int, step: int, before: int, count: int) -> Array:
+    """The largest value of each of `count` windows along an axis, of which the first begins `before` x."""
+    if size == 1 and not before and count == x.shape[axis]:
+        return x
+    largest = np.full((*x.shape[:axis], count, *x.shape[axis + 1:]), -np.inf, x.dtype)
+    x, windows = np.moveaxis(x, axis, 0), np.moveaxis(largest, axis, 0)
+    for start in range(-before, size - before):  # what the i-th window sees at start + i step
+        first = max(0, -(start // step))
+        seen = x[start + first * step::step][:max(0, count - first)]
+        np.maximum(windows[first:first + len(seen)], seen, out=windows[first:first + len(seen)])
+    return largest
 
 
 def mean_pool3d(x: Array, kernel: Sizes) -> Array:
