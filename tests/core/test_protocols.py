@@ -156,6 +156,16 @@ def test_every_method_says_how_its_authors_evaluate_it(method):
         protocol_of(method, dataset, "published")
 
 
+def test_a_table_without_the_intervals_that_the_authors_count(tmp_path, detector, published):
+    """The ground truth may be known as one timeline alone."""
+    (tmp_path / "own.csv").write_text("video,split,category,frames,intervals\na,test,Fight,30,\n")
+    np.save(tmp_path / "a.npy", np.ones((2, 8), np.float32))
+    published(others=Protocol(frame_labels=annotated))
+    dataset = Dataset.open(tmp_path / "own.csv", tmp_path, ground_truth=np.arange(32) < 9)
+    with pytest.raises(wv.InputError, match="^a: no abnormal frame by the table, which the published protocol counts by, expected its"):
+        wv.evaluate(detector, dataset, 2, protocol="published")
+
+
 @pytest.mark.parametrize("protocol, message", [
     (Protocol(snippet_scores=lambda score, features: score(features)[1:]), r"gave scores \(2,\) of 3 snippets, expected one for each"),
     (Protocol(frame_labels=lambda video, snippets: np.zeros(3)), r"^a: the protocol's labels of frames are float64 \(3,\), expected bool")])

@@ -237,12 +237,14 @@ def test_a_run_keeps_to_its_companions(tmp_path, framework):
 def test_the_best_is_chosen_by_raw_scores_and_reported_smoothed(tmp_path, framework):
     own_videos(tmp_path, "train")
     given = dict(features=tmp_path, backend=framework, device=devices.of(framework), steps=2, evaluate_every=1, smoothing=4)
-    result = wv.train("tagger", tmp_path / "own.csv", **given, companions={"prompts": tmp_path / "t.npy"})
+    result = wv.train("tagger", tmp_path / "own.csv", **given, companions={"prompts": tmp_path / "t.npy"}, output=tmp_path / "run")
     test = own_videos(tmp_path, "test")
     raw = Frames(scored(result.last, test, raw=True)).metric(wv.metrics.roc_auc)
     smooth = Frames(scored(result.last, test)).metric(wv.metrics.roc_auc)
     assert raw != smooth
     assert result.history[-1]["validation"] == pytest.approx(raw) and result.report["last"]["metrics"]["auc"] == pytest.approx(smooth)
+    saved = wv.Report.load(tmp_path / "run" / "last")
+    assert list(saved.classes) == list(NAMES) and saved.detection == wv.evaluate(result.last, test, 5).detection
 
 
 @pytest.mark.parametrize("method, companions, message", [

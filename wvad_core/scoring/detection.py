@@ -78,20 +78,27 @@ def _top_mean(column: Array) -> float:
 
 def _class_precision(proposals: list[Proposal], segments: list[list[tuple[int, int]]]) -> list[float]:
     """The AP of a class at each of IOUS. segments: [start, end) of it in each video."""
-    proposals = sorted(proposals, key=lambda proposal: -proposal[0])  # stable
-    overlaps = [[_overlap(start, end, *segment) for segment in segments[video]] for _, video, start, end in proposals]
+    falling = sorted(proposals, key=lambda proposal: -proposal[0])  # stable
+    matches = [(rank, video, found) for rank, (_, video, start, end) in enumerate(falling, 1)
+               if (found := _matches(start, end, segments[video]))]
     count = sum(map(len, segments))
-    return [_precision_at(iou, proposals, overlaps, count) for iou in IOUS]
+    return [_precision_at(iou, matches, count) for iou in IOUS]
 
 
-def _precision_at(iou: float, proposals: list[Proposal], overlaps: list[list[float]], count: int) -> float:
+def _matches(start: int, end: int, segments: list[tuple[int, int]]) -> list[tuple[float, int]]:
+    """The overlaps of a proposal with segments and their indices, the largest first, of equal ones the first; of at least IOUS[0]."""
+    found = [(_overlap(start, end, *segment), index) for index, segment in enumerate(segments)]
+    return sorted((match for match in found if match[0] >= IOUS[0]), key=lambda match: -match[0])
+
+
+def _precision_at(iou: float, matches: list[tuple[int, int, list[tuple[float, int]]]], count: int) -> float:
+    """AP at a threshold. matches: rank, video and `_matches` of the proposals that have any. count: segments."""
     taken: set[tuple[int, int]] = set()
     total = 0.0
-    for rank, ((_, video, _, _), found) in enumerate(zip(proposals, overlaps), 1):
-        left = [i for i in range(len(found)) if (video, i) not in taken]
-        best = max(left, key=found.__getitem__, default=None)  # the first of equal ones
-        if best is not None and found[best] >= iou:
-            taken.add((video, best))
+    for rank, video, found in matches:
+        overlap, index = next((match for match in found if (video, match[1]) not in taken), (0.0, -1))
+        if overlap >= iou:
+            taken.add((video, index))
             total += len(taken) / rank
     return total / count if count else 0.0
 

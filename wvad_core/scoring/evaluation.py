@@ -180,11 +180,17 @@ def _checked(item: Item, scores: Array, protocol: Protocol, probabilities: Array
 
 
 def own_labels(protocol: Protocol, item: Item) -> Array:
-    """The frames of a test video that count, and which of them are abnormal, as a protocol's `frame_labels` has them: (F,)."""
+    """The frames of a test video that count, and which of them are abnormal, as a protocol's `frame_labels` has them: (F,).
+
+    Raises InputError where it finds none by the table, and the dataset's ground truth has some.
+    """
     assert protocol.frame_labels is not None
     labels = np.asarray(protocol.frame_labels(item.video, item.features.shape[1]))
     if labels.ndim != 1 or labels.dtype != bool or not labels.size:
         raise Failure(f"{item.video.name}: the protocol's labels of frames are {labels.dtype} {labels.shape}, expected bool (F,)")
+    if item.abnormal_fraction is not None and item.abnormal_fraction.any() and not labels.any():
+        raise InputError(f"{item.video.name}: no abnormal frame by the table, which the published protocol counts by, expected its "
+                         "intervals there; or the uniform protocol")
     return labels
 
 

@@ -268,11 +268,13 @@ def save_reports(result: TrainingResult, folder: Path) -> None:
 
 def score_best_and_last(trained: Trained, best: Detector[Any], test: Dataset,
                         journal: Journal) -> dict[str, tuple[VideoScores, ...]]:
-    """{"best", "last": the scores of the test videos by these weights}, of which nothing is scored twice."""
-    last = videos_of(journal.last_validation) or scored(trained.detector, test)
+    """{"best", "last": the scores of the test videos by these weights}, of which nothing is scored twice, but with classes."""
+    classes = specification(trained.detector.method).classify is not None
+    validated = (None, None) if classes else (videos_of(journal.last_validation), videos_of(journal.best_validation))
+    last = validated[0] or scored(trained.detector, test, classes=classes)
     if trained.position.best_step == trained.position.step:
         return {"best": last, "last": last}
-    return {"best": videos_of(journal.best_validation) or scored(best, test), "last": last}
+    return {"best": validated[1] or scored(best, test, classes=classes), "last": last}
 
 
 def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None, journal: Journal,
