@@ -143,7 +143,9 @@ def test_commands_with_the_core_alone(core, folder):
     """What needs a framework says in a line which one to install."""
     for words in (words for line in COMMANDS for words in small(line)):
         done = call(core, folder, words)
-        if words[1] in TRAINING and "--help" not in words and "--resume" not in words:
+        if "--video" in words:
+            assert done.returncode == 2 and re.fullmatch(r'error: .* needs PyAV, .*: pip install "wvad\[video\]"\n', done.stderr), done
+        elif words[1] in TRAINING and "--help" not in words and "--resume" not in words:
             assert done.returncode == 2 and re.fullmatch(r"error: .*pip install .*torch.*\n", done.stderr), done
         elif "--resume" not in words:
             is_whole(done, words)
@@ -151,7 +153,8 @@ def test_commands_with_the_core_alone(core, folder):
 
 def test_commands_with_torch(torch, folder):
     for words in (words for line in COMMANDS for words in small(line)):
-        if words[1] != "inspect" and not {"--help", "numpy"} & {*words}:  # which the core alone has run
+        # the core alone has run these; tests/video runs the demo of videos
+        if words[1] != "inspect" and not {"--help", "numpy", "--video"} & {*words}:
             is_whole(call(torch, folder, words), words)
     assert {"results/report.json", "results/roc.png", "results/report.html", "comparison/report.html", "weights.safetensors",
             "weights.ckpt", "weights.onnx", "runs/first/best.safetensors"} <= {path.relative_to(folder).as_posix() for path in folder.rglob("*")}

@@ -34,10 +34,11 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def save(folder: Path, videos: Sequence[ScoredVideo], threshold: Threshold | None, about: Mapping[str, Any],
-         probabilities: bool) -> str:
+         probabilities: bool, truth: Mapping[str, Sequence[tuple[float, float]]] | None = None) -> str:
     """Write everything, each file whole or not at all; what is there then, in words.
 
     about: method, checkpoint, ... plain data. probabilities: whether scores are, and so have a scale from 0 to 1.
+    truth: {name: ((start, end), ...)}, the seconds that are anomalous, where that is known; the page shows them.
     """
     limits = (0.0, 1.0) if probabilities and threshold else None
     write_scores(folder / SCORES, videos)
@@ -45,8 +46,8 @@ def save(folder: Path, videos: Sequence[ScoredVideo], threshold: Threshold | Non
                                  "videos": {video.name: _video(video) for video in videos}})
     write_messages(folder / MESSAGES, videos, threshold)
     subject = ", ".join(str(value) for key, value in about.items() if key in ("method", "checkpoint") and value)
-    page.write(folder / page.PAGE, page.Page("Anomaly scores", [page_video(video) for video in videos],
-                                             threshold.high if threshold else None, limits, subject))
+    shown = [page_video(video, (truth or {}).get(video.name, ())) for video in videos]
+    page.write(folder / page.PAGE, page.Page("Anomaly scores", shown, threshold.high if threshold else None, limits, subject))
     return f"written to {folder}: {SCORES}, {EVENTS}, {MESSAGES}, {page.PAGE}{_draw(folder, videos, threshold, subject, limits)}"
 
 
@@ -74,13 +75,14 @@ def write_messages(path: Path, videos: Sequence[ScoredVideo], threshold: Thresho
                 file.write(json.dumps(plain(_timed(message.as_dict(), video)), allow_nan=False) + "\n")
 
 
-def page_video(video: ScoredVideo) -> page.PageVideo:
-    """A video as the page shows it."""
+def page_video(video: ScoredVideo, truth: Sequence[tuple[float, float]] = ()) -> page.PageVideo:
+    """A video as the page shows it. truth: the seconds that are anomalous, where that is known."""
     unit = 1.0 if video.frame_rate else NOMINAL_RATE  # the page counts frames where no frame rate is known
     events = [page.PageEvent(event.start * unit, event.end * unit, event.peak_time * unit, event.peak, event.class_name)
               for event in video.events]
     media = video.source if video.is_video and Path(video.source).is_file() else None
     return page.PageVideo(video.name, video.times[:-1] * unit, video.scores, float(video.times[-1]) * unit, events, media=media,
+                          truth=[(start * unit, end * unit) for start, end in truth],
                           thumbnails=[(time * unit, jpeg) for time, jpeg in video.key_frames], classes=video.classes or None,
                           in_frames=video.frame_rate is None)
 

@@ -20,9 +20,9 @@ CLOCK = 90000
 
 
 @contextmanager
-def written_video(path: Path, frame_rate: float) -> Iterator[Callable[[np.ndarray, float], None]]:
+def written_video(path: Path, frame_rate: float, preset: str = "medium") -> Iterator[Callable[[np.ndarray, float], None]]:
     """Give a function that takes the frames one after the other, (H, W, 3) uint8 RGB of one size with even H and W, each with its
-    time in seconds. The file appears when the block ends well.
+    time in seconds. The file appears when the block ends well. preset: of x264, how much time it takes for smaller files.
 
     Raises InputError where it cannot be encoded, or written; Failure where the disk is full.
     """
@@ -30,7 +30,7 @@ def written_video(path: Path, frame_rate: float) -> Iterator[Callable[[np.ndarra
     with written_whole(path) as temporary:
         try:
             with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-                writer = _Writer(av, container, frame_rate)
+                writer = _Writer(av, container, frame_rate, preset)
                 yield writer.append
                 writer.end()
         except av.error.FFmpegError as error:
@@ -40,8 +40,8 @@ def written_video(path: Path, frame_rate: float) -> Iterator[Callable[[np.ndarra
 
 
 class _Writer:
-    def __init__(self, av: Any, container: Any, frame_rate: float):
-        self._av, self._container, self._stream, self._last = av, container, None, -1
+    def __init__(self, av: Any, container: Any, frame_rate: float, preset: str):
+        self._av, self._container, self._stream, self._last, self._preset = av, container, None, -1, preset
         self._rate = Fraction(frame_rate).limit_denominator(1001)
 
     def append(self, frame: np.ndarray, time: float) -> None:
@@ -60,7 +60,8 @@ class _Writer:
         codec = next((name for name in CODECS if name in self._av.codecs_available and _encodes(self._av, name)), None)
         if codec is None:
             raise InputError(f"this PyAV encodes none of {', '.join(CODECS)}, expected one of them")
-        stream = self._container.add_stream(codec, rate=self._rate)
+        options = {"preset": self._preset} if codec == CODECS[0] else {}
+        stream = self._container.add_stream(codec, rate=self._rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, CLOCK)
         return stream
