@@ -315,7 +315,7 @@ def test_two_at_once_share_the_videos(world, monkeypatch):
     both, met, outcomes = threading.Barrier(2, timeout=20), [], []
     extractor, recipe = wv.load(world.root / "weights.safetensors"), wv.video.find_recipe(world.root / "own.json")
     videos = find_videos([str(world.root / "videos")])
-    whole = extracting._extracted
+    whole = extracting.extracted
 
     def together(*given):
         """The first video of each, at the same time."""
@@ -328,7 +328,7 @@ def test_two_at_once_share_the_videos(world, monkeypatch):
         origin = extracting.origin(extractor, recipe, "own", "video", "float32")
         outcomes.append(extracting.extract(videos, extractor, recipe, FeatureFolder(world.output, origin, {})))
 
-    monkeypatch.setattr(extracting, "_extracted", together)
+    monkeypatch.setattr(extracting, "extracted", together)
     monkeypatch.setattr(extracting, "PATIENCE", 0.01)
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:

@@ -17,9 +17,11 @@ from PIL import Image
 
 import wvad_core as wv
 from wvad_core import registry
+from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.threshold import Threshold, by_hand
 from wvad_core.cli import extract, score
 from wvad_core.errors import Failure
+from wvad_core.extraction.feature_folder import FeatureFolder
 from wvad_core.extraction.growing_array import GrowingArray
 from wvad_core.reports import scored_videos
 from wvad_core.scoring.events import find_events
@@ -233,10 +235,56 @@ def test_a_full_disk_is_a_failure_and_leaves_nothing(world, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(GrowingArray, "append", full)
-    with pytest.raises(Failure, match="features.npy: cannot be written .No space left on device.$"):
+    with pytest.raises(Failure, match="v0.npy: cannot be written .No space left on device.$"):
         world.run("videos")
     monkeypatch.undo()
     assert [path.name for path in world.output.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"mirror": "none"}], ids=["ten crops", "five crops"])
+def test_features_that_are_kept_are_those_of_an_extraction_and_taken_by_the_next_run(changes, world, monkeypatch):
+    (world.root / "own.json").write_text(json.dumps(RECIPE | changes))
+    world.run("videos", more=("--threshold", 0.001))
+    expected = {path.name: path.read_bytes() for path in world.output.iterdir() if path.is_file()}
+    taken, features = [], wv.Extractor.features
+
+    def interrupted(self, clips):
+        taken.append(None)
+        if len(taken) == 4:  # the second snippet of the second video
+            raise KeyboardInterrupt
+        return features(self, clips)
+
+    kept, more = world.root / "kept", ("--threshold", 0.001, "--keep-features", world.root / "kept")
+    monkeypatch.setattr(wv.Extractor, "features", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        world.run("videos", more=more)
+    assert set(json.loads((kept / "features.json").read_text())["videos"]) == {"v0"}
+    world.run("videos", more=more)
+    assert len(taken) == 4 + 5, "the five snippets of the second video"
+    found = {path.name: path.read_bytes() for path in world.output.iterdir() if path.is_file()}
+    assert found == expected and len(found["report.html"]) > 1000
+    extract.main([str(world.root / "videos"), "--recipe", str(world.root / "own.json"), "--backend", "numpy", "--checkpoint",
+                  str(world.root / "extractor.safetensors"), "--output", str(world.root / "made")])
+    names = {path.name for path in kept.glob("*.[nj]*")}
+    assert len(names) == (3 if not changes else 11) and all((kept / n).read_bytes() == (world.root / "made" / n).read_bytes() for n in names)
+
+
+def test_features_are_kept_where_they_are_of_one_origin_and_nobody_else_makes_them(world, caplog):
+    more = ("--keep-features", world.root / "kept")
+    world.run("videos/v0.mp4", more=more)
+    known = json.loads((world.root / "kept" / "features.json").read_text())
+    with FeatureFolder(world.root / "kept", known["origin"], {}).claimed("v1"), pytest.raises(Failure, match="v1: another process extracts it into .*kept, expected"):
+        world.run("videos", more=more)
+    (world.root / "own.json").write_text(json.dumps(RECIPE | {"filter": "bicubic"}))
+    with pytest.raises(wv.InputError, match="kept: has features of another origin, preprocessing"):
+        world.run("videos", more=more)
+
+
+def test_the_extractors_checkpoint_is_read_once(world, monkeypatch):
+    read, whole = [], formats.read
+    monkeypatch.setattr(formats, "read", lambda path: read.append(Path(path).name) or whole(path))
+    world.run("videos/v0.mp4")
+    assert sorted(read) == ["detector.safetensors", "extractor.safetensors"]
 
 
 def test_a_real_film(world):

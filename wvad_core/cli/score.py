@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from ..checkpoints.identification.recognition import identify
 from ..checkpoints.threshold import Threshold, by_hand
 from ..detector import Detector
 from ..errors import Failure, listing
-from ..extraction.extracting import extractor_of
+from ..extraction.extracting import extractor_of, versions
 from ..extraction.extracting import origin as origin_of
+from ..extraction.feature_folder import FeatureFolder
 from ..models import load_detector
 from ..origin import Origin, compared, from_dict
 from ..registry import specification
@@ -25,7 +27,7 @@ from ..scoring.inputs import Input, find_inputs
 from ..scoring.videos import Scored, Scorer
 from ..video.recipe import Recipe, recipes
 from . import options
-from .extract import chosen_recipe
+from .extract import chosen_layout, chosen_recipe
 
 LOGGER = logging.getLogger("wvad")
 DESCRIPTION = """Score videos without any annotation: anomaly scores, events, pictures and a page to look at.
@@ -76,8 +78,10 @@ def opened(arguments: argparse.Namespace, inputs: Sequence[Input]) -> tuple[Scor
     extractor = extractor_of(recipe, contents, str(arguments.extractor), backend, arguments.device,
                              arguments.precision) if contents and recipe else None
     scorer = Scorer(detector, extractor, recipe, _threshold(arguments, detector), arguments.fps)
-    made = from_dict(origin_of(extractor, recipe, str(name), "video", "float32"), "extractor") if extractor and recipe else None
-    compare_origins(arguments, inputs, made, detector.origin)
+    known = origin_of(extractor, recipe, str(name), chosen_layout(None, recipe), "float32") if extractor and recipe else None
+    compare_origins(arguments, inputs, from_dict(known, "extractor") if known else None, detector.origin)
+    if (folder := getattr(arguments, "keep_features", None)) and extractor and known:
+        scorer = replace(scorer, kept=FeatureFolder(folder, known, versions(extractor)))
     about = {"method": detector.method, "checkpoint": str(arguments.checkpoint), "weights_sha256": digest(detector.weights()),
              "extractor": extractor and extractor.name, "recipe": name,
              "origin": detector.origin and detector.origin.as_dict()}
@@ -137,5 +141,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="videos or features, see below")
     add_models(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the scores")
+    parser.add_argument("--keep-features", type=Path, metavar="DIR",
+                        help="as wvad extract makes them, for the next run")
     parser.add_argument("--threshold", type=float, metavar="SCORE", help="of events; default: the checkpoint's")
     return parser

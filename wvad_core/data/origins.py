@@ -92,7 +92,8 @@ def _record(folder: Path, top: Path, known: dict[Path, Record | None]) -> Record
     return known[folder]
 
 
-def _read(path: Path) -> Record:
+def read(path: Path) -> dict[str, Any]:
+    """What a features.json has, with videos, whatever these are like. Raises InputError for one that has none."""
     try:
         with opened(path) as file:
             text = file.read(LARGEST + 1)
@@ -101,10 +102,16 @@ def _read(path: Path) -> Record:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({one_line(error, 100)}), expected what an extraction wrote") from error
-    videos = values.get("videos") if isinstance(values, dict) else None
-    if not isinstance(values, dict) or not isinstance(videos, dict) or not all(isinstance(v, dict) for v in videos.values()):
+    if not (isinstance(values, dict) and isinstance(values.get("videos"), dict)):
         raise InputError(f"{path}: has no videos, expected what an extraction wrote")
-    return Record(path, from_dict(values.get(KEY), str(path)), videos)
+    return values
+
+
+def _read(path: Path) -> Record:
+    values = read(path)
+    if not all(isinstance(about, dict) for about in values["videos"].values()):
+        raise InputError(f"{path}: has no videos, expected what an extraction wrote")
+    return Record(path, from_dict(values.get(KEY), str(path)), values["videos"])
 
 
 def _rate(value: Any) -> float | None:

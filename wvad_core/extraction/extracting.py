@@ -17,6 +17,7 @@ from ..origin import Origin
 from ..video.clips import snippets
 from ..video.opening import open
 from ..video.recipe import Recipe
+from ..video.source import Source
 from . import videos as found_videos
 from .feature_folder import FeatureFolder
 from .pace import Advance, Pace, followed
@@ -96,7 +97,7 @@ def _taken(name: str, source: str, extractor: Extractor, recipe: Recipe, folder:
         if not ours or _known(name, folder.videos(), folder.failures(), outcome, advance):
             return ours
         try:
-            about = _extracted(name, source, extractor, recipe, folder, advance)
+            about = extracted(name, open(source), extractor, recipe, folder, advance)
         except InputError as error:
             LOGGER.warning("%s: %s", name, error)
             outcome.failed[name] = str(error)
@@ -109,16 +110,16 @@ def _taken(name: str, source: str, extractor: Extractor, recipe: Recipe, folder:
     return True
 
 
-def _extracted(name: str, source: str, extractor: Extractor, recipe: Recipe, folder: FeatureFolder,
-               advance: Advance) -> dict[str, Any]:
-    """Write the files of a video; what there is to know of it."""
-    opened, count = open(source), 0
-    with folder.written(name, recipe.count) as append, closing(snippets(opened, recipe)) as clips:
-        for clip in followed(clips, opened, name, advance):
+def extracted(name: str, source: Source, extractor: Extractor, recipe: Recipe, folder: FeatureFolder,
+              advance: Advance) -> dict[str, Any]:
+    """Write the files of a video, which is claimed; what there is to know of it. Raises InputError for a bad one."""
+    count = 0
+    with folder.written(name, recipe.count) as append, closing(snippets(source, recipe)) as clips:
+        for clip in followed(clips, source, name, advance):
             append(extractor.features(clip))
             count += 1
-    return {"frames": opened.frames, "snippets": count, "crops": recipe.count, "frame_rate": opened.frame_rate,
-            "remarks": opened.remarks()}
+    return {"frames": source.frames, "snippets": count, "crops": recipe.count, "frame_rate": source.frame_rate,
+            "remarks": source.remarks()}
 
 
 def origin(extractor: Extractor, recipe: Recipe, recipe_name: str, layout: str, dtype: str) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 from ..data.origins import FILE as ORIGIN
+from ..data.origins import read
+from ..data.reading import read_features
 from ..data.video_features import header
 from ..errors import InputError, one_line
 from ..files import cannot_write, leftovers, lock_file, write_json, written_whole
@@ -53,7 +55,7 @@ class FeatureFolder:
             for file in leftovers(path / ORIGIN):
                 file.unlink(missing_ok=True)
             if (path / ORIGIN).exists():
-                self._check_origin(self._read()["origin"])
+                self._check_origin(self._read().get("origin"))
             elif found := next(path.glob("*.npy"), None):
                 raise InputError(f"{path}: has {found.name} and no {ORIGIN}, expected an empty folder, or one that features were "
                                  "extracted into")
@@ -144,6 +146,11 @@ class FeatureFolder:
 
             yield append
 
+    def features(self, name: str, crops: int) -> np.ndarray:
+        """Those of a video that is there, (N, T, D) float32. Raises InputError."""
+        paths = self._paths(name, crops)
+        return read_features(paths[0], crops) if len(paths) == 1 else np.concatenate([read_features(path, 1) for path in paths])
+
     def record(self, name: str, about: Mapping[str, Any]) -> None:
         """Note a video whose files are written."""
         with self._locked():
@@ -165,22 +172,15 @@ class FeatureFolder:
             return False
 
     def _check_origin(self, found: Any) -> None:
+        if not isinstance(found, dict):
+            raise InputError(f"{self.path / ORIGIN}: has no origin, expected what an extraction wrote")
         for key in {**self.origin, **found}:
             if found.get(key) != self.origin.get(key):
                 raise InputError(f"{self.path}: has features of another origin, {key} {one_line(found.get(key), 160)}, expected "
                                  f"{one_line(self.origin.get(key), 160)}; another folder takes these")
 
     def _read(self) -> dict[str, Any]:
-        path = self.path / ORIGIN
-        try:
-            known = json.loads(path.read_bytes())
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: not JSON ({one_line(error)})") from error
-        if not (isinstance(known, dict) and all(isinstance(known.get(key), dict) for key in ("origin", "videos"))):
-            raise InputError(f"{path}: has no origin and videos, expected what an extraction wrote")
-        return known
+        return read(self.path / ORIGIN)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,14 @@ import numpy as np
 
 from ..checkpoints.threshold import Threshold
 from ..data.annotations import SNIPPET
-from ..data.reading import read_features
 from ..detector import Detector
 from ..errors import InputError
-from ..files import writing
-from ..extraction.growing_array import GrowingArray
+from ..extraction.extracting import extracted
+from ..extraction.feature_folder import FeatureFolder
 from ..extraction.pace import Advance, Pace, followed
 from ..extraction.videos import size
 from ..extractor import Extractor
 from ..registry import specification
-from ..video.clips import snippets
 from ..video.opening import open
 from ..video.recipe import Recipe
 from .evaluation import check_scores
@@ -72,7 +69,8 @@ class Scorer:
     """What videos are scored by.
 
     extractor, recipe: both, where frames are given. threshold: without one there are no events. frame_rate: of features, whose
-    videos are not at hand, and of videos that do not say it.
+    videos are not at hand, and of videos that do not say it. kept: where features of videos are kept, and taken from where they
+    are there; it is of the extractor's and the recipe's origin.
 
         Scorer(detector, extractor, wv.video.find_recipe("own.toml")).video("Abuse028.mp4").scores
 
@@ -83,6 +81,7 @@ class Scorer:
     recipe: Recipe | None = None
     threshold: Threshold | None = None
     frame_rate: float | None = None
+    kept: FeatureFolder | None = None
 
     def __post_init__(self) -> None:
         if self.extractor is None or self.recipe is None:
@@ -129,22 +128,25 @@ class Scorer:
             raise InputError(f"{source}: a video, expected features where there is no extractor")
         watched = Watched(open(source, frame_rate=self.frame_rate))
         name = name or watched.name
-        with tempfile.TemporaryDirectory(prefix="wvad-") as folder:  # features of two hours are a gigabyte
-            path = Path(folder, "features.npy")
-            self._extract(watched, name, path, advance)
-            features = read_features(path, crops=self.recipe.count)
+        with tempfile.TemporaryDirectory(prefix="wvad-") as path:  # features of two hours are a gigabyte
+            folder = self.kept or FeatureFolder(Path(path), {"layout": "video", "dtype": "float32"}, {})
+            self._extract(watched, name, folder, advance)
+            features = folder.features(name, self.recipe.count)
         times = watched.times(features.shape[1])
         found = self._scored(name, str(source), True, features, times, watched.source.frame_rate)
         return self._with_events(replace(found, remarks=tuple(watched.remarks())), watched.pictures)
 
-    def _extract(self, watched: Watched, name: str, path: Path, advance: Advance) -> None:
-        """Write the features of a video, (T, N, D), and tell how far it is."""
+    def _extract(self, watched: Watched, name: str, folder: FeatureFolder, advance: Advance) -> None:
+        """Write the features of a video, and tell how far it is. Where they are there, it is watched alone."""
         assert self.extractor is not None and self.recipe is not None
-        with GrowingArray(path, "float32") as array, closing(snippets(watched, self.recipe)) as clips:
-            for clip in followed(clips, watched.source, name, advance):
-                features = self.extractor.features(clip)
-                with writing(path):
-                    array.append(features)
+        with folder.claimed(name) as ours:
+            if not ours:
+                raise InputError(f"another process extracts it into {folder.path}, expected to be the only one")
+            if name not in folder.videos():
+                folder.record(name, extracted(name, watched, self.extractor, self.recipe, folder, advance))
+                return
+        for _ in followed((frame for frame, _ in watched), watched, name, advance):
+            pass
 
     def _scored(self, name: str, source: str, is_video: bool, features: Array, times: Array,
                 frame_rate: float | None) -> ScoredVideo:

@@ -32,6 +32,7 @@ class Watched(Source):
     def _frames(self) -> Iterator[Frame]:
         self.starts, self.pictures, waiting, first = [], [], None, None
         for index, (frame, time) in enumerate(self.source):
+            self.frame_rate, self.expected_frames = self.source.frame_rate, self.source.expected_frames
             first = time if index == 0 else first
             self._last = None if time is None or first is None else time - first
             if index % SNIPPET == 0:
