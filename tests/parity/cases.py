@@ -23,6 +23,11 @@ CONFIGS = {
         {"feature_dim": 16, "channels": 48, "depth": 1, "heads": 3, "head_dim": 16, "feed_forward_dim": 40,
          "ratios": (6, 4), "kernel_sizes": (3, 3, 5), "ratio_sample": 0.1, "ratio_batch": 0.3, "margin": 2.0},
     ],
+    "deep-mil": [
+        {"feature_dim": 16, "hidden_dims": (12, 6)},
+        {"feature_dim": 24, "hidden_dims": (8, 4), "num_segments": 20, "dropout": 0.3, "margin": 0.1, "smooth_weight": 0.1,
+         "sparsity_weight": 0.01, "norm_weight": 0.1, "normalise": True},
+    ],
     "rtfm": [
         {"feature_dim": 16, "hidden_dims": (12, 6)},
         {"feature_dim": 40, "hidden_dims": (8, 8), "num_segments": 5, "dropout": 0.3, "margin": 7.0,

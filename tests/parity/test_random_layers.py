@@ -193,6 +193,7 @@ def test_dropouts_are_in_the_same_places(method, config, framework, known_dropou
 PLACES = {
     "ar-net": [0.7],                             # on the hidden feature
     "bn-wvad": [],
+    "deep-mil": [0.6] * 2,                       # behind the first two layers
     "rtfm": [0.7] * (1 + 2 + 1),                 # aggregated features, head, selection mask
     "saa": [0.7] * (2 + 1 + 2),                  # attention, the head's input, head
     "ssrl": [0.7] * (1 + 1 + 2 + 1),             # patches of size 47, then as rtfm

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 
-from .tensors import Array, affine
+from .tensors import Array, Parameter, affine
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -12,6 +12,12 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     return y if bias is None else y + bias
 
 
-def linear_parameters(inputs: int, outputs: int, bias: bool = True, xavier: bool = False) -> dict:
-    """PyTorch's default start, uniform within 1 / sqrt(inputs); or Xavier-uniform weights and a zero bias."""
+def linear_parameters(inputs: int, outputs: int, bias: bool = True, xavier: bool = False, normal: bool = False) -> dict:
+    """PyTorch's default start, uniform within 1 / sqrt(inputs); or Xavier-uniform weights and a zero bias.
+
+    normal: weights of Xavier's variance 2 / (inputs + outputs) that are normal instead, not truncated, and a zero bias.
+    """
+    if normal:
+        weight = Parameter((outputs, inputs), deviation=math.sqrt(2 / (inputs + outputs)))
+        return {"weight": weight} | ({"bias": Parameter((outputs,))} if bias else {})
     return affine((outputs, inputs), bias, math.sqrt(6 / (inputs + outputs)) if xavier else None)

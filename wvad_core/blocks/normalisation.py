@@ -1,4 +1,4 @@
-"""Layer and batch normalisation over channels, which come last."""
+"""Layer and batch normalisation over channels, which come last, and division by the L2 norm."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from .tensors import COUNTER, Array, Parameter, Scope
 BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1  # PyTorch's sense: the share of the new value
 LAYER_NORM_EPS = 1e-5
+UNIT_EPS = 1e-12
 
 
 def layer_norm(x: Array, weight: Array, bias: Array) -> Array:
@@ -34,6 +35,11 @@ def batch_norm(x: Array, p: Scope) -> Array:
             p.record(name, p[name] + BATCH_NORM_MOMENTUM * (new - p[name]))
         p.record("num_batches_tracked", p["num_batches_tracked"] + 1)
     return (x - mean) / np.sqrt(variance + BATCH_NORM_EPS) * p["weight"] + p["bias"]
+
+
+def unit(x: Array) -> Array:
+    """x / max(||x||, 1e-12) over the last axis."""
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), UNIT_EPS)
 
 
 def folded(convolution: Mapping[str, Array], norm: Mapping[str, Array], eps: float, dtype: np.dtype) -> tuple[Array, Array]:

@@ -50,15 +50,19 @@ COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class Parameter:
-    """A tensor's shape and fresh value: uniform in [-bound, bound] where bound > 0, else the constant `value`."""
+    """A tensor's shape and fresh value: uniform in [-bound, bound] where bound > 0, normal of the standard deviation
+    `deviation` where that is > 0, else the constant `value`."""
     shape: tuple[int, ...]
     bound: float = 0.0
     value: float = 0.0
     dtype: type = np.float32
+    deviation: float = 0.0
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         if self.bound:
             return rng.uniform(-self.bound, self.bound, self.shape).astype(self.dtype)
+        if self.deviation:
+            return rng.normal(0, self.deviation, self.shape).astype(self.dtype)
         return np.full(self.shape, self.value, self.dtype)
 
 

@@ -38,6 +38,7 @@ from ..blocks.convolution import conv1d, conv1d_parameters
 from ..blocks.crops import one_crop_each
 from ..blocks.linear import linear, linear_parameters
 from ..blocks.losses import binary_cross_entropy, hinge, top_cross_entropy, top_mean, triplet
+from ..blocks.normalisation import unit
 from ..blocks.random import noise
 from ..blocks.tensors import Parameter, Scope, flatten, published_by_module
 from ..blocks.transformer import transformer, transformer_names, transformer_parameters
@@ -186,11 +187,6 @@ def mean_at_largest(x: Array, attention: Array, k: int) -> Array:
     """The mean of x over the k snippets of largest attention. x (B, T, C), attention (B, T) -> (B, C)."""
     places = np.argsort(-attention, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(x, places[..., None], axis=1).mean(1)
-
-
-def unit(x: Array) -> Array:
-    """x / max(||x||, 1e-12) over the last axis."""
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
 def divergence(mean: Array, log_variance: Array) -> Array:

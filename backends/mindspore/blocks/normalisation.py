@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from mindspore import Parameter, Tensor, nn, ops
-from wvad_core.blocks.normalisation import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, LAYER_NORM_EPS
+from wvad_core.blocks.normalisation import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, LAYER_NORM_EPS, UNIT_EPS
 
 from .. import parallel
 from .parameters import zeros
@@ -70,3 +70,8 @@ class LayerNorm(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         return self.normalise(x, self.weight, self.bias)[0]
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / max(||x||, 1e-12) over the last axis."""
+    return x / ops.maximum(ops.norm(x, dim=-1, keepdim=True), UNIT_EPS)

@@ -8,6 +8,7 @@ from wvad_core.methods.ur_dmu import Config
 from ..blocks.convolution import Conv1d
 from ..blocks.linear import Linear
 from ..blocks.losses import binary_cross_entropy, hinge, top_cross_entropy, top_mean, triplet
+from ..blocks.normalisation import unit
 from ..blocks.random import Noise
 from ..blocks.transformer import Transformer
 from ..network import VideoNetwork
@@ -108,11 +109,6 @@ def mean_at_largest(x: Tensor, attention: Tensor, k: int) -> Tensor:
     _, places = ops.topk(attention, k)
     places = places.expand_dims(-1).broadcast_to((-1, -1, x.shape[-1]))
     return ops.gather_elements(x, 1, places).mean(1)
-
-
-def unit(x: Tensor) -> Tensor:
-    """x / max(||x||, 1e-12) over the last axis."""
-    return x / ops.maximum(ops.norm(x, dim=-1, keepdim=True), 1e-12)
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

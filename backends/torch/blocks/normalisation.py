@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from wvad_core.blocks.normalisation import BATCH_NORM_MOMENTUM, LAYER_NORM_EPS
+from torch.nn import functional as F
+from wvad_core.blocks.normalisation import BATCH_NORM_MOMENTUM, LAYER_NORM_EPS, UNIT_EPS
 
 from .. import parallel
 
@@ -47,3 +48,8 @@ class BatchNorm(nn.BatchNorm1d):
 class LayerNorm(nn.LayerNorm):
     def __init__(self, channels: int):
         super().__init__(channels, eps=LAYER_NORM_EPS)
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / max(||x||, 1e-12) over the last axis."""
+    return F.normalize(x, dim=-1, eps=UNIT_EPS)

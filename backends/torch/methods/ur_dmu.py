@@ -10,6 +10,7 @@ from wvad_core.methods.ur_dmu import Config
 from ..blocks.convolution import Conv1d
 from ..blocks.linear import Linear
 from ..blocks.losses import binary_cross_entropy, hinge, top_cross_entropy, top_mean, triplet
+from ..blocks.normalisation import unit
 from ..blocks.random import Noise
 from ..blocks.transformer import Transformer
 from ..network import VideoNetwork
@@ -107,11 +108,6 @@ def mean_at_largest(x: Tensor, attention: Tensor, k: int) -> Tensor:
     """The mean of x over the k snippets of largest attention. x (B, T, C), attention (B, T) -> (B, C)."""
     places = attention.topk(k, dim=1).indices
     return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1])).mean(1)
-
-
-def unit(x: Tensor) -> Tensor:
-    """x / max(||x||, 1e-12) over the last axis."""
-    return F.normalize(x, dim=-1)
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
