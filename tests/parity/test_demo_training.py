@@ -13,7 +13,7 @@ METHODS = [method for method in wv.list_methods() if "demo" in specification(met
 STEPS = {"adplg": {"steps": 300, "evaluate_every": 20}, "ssrl": {"steps": 60, "evaluate_every": 60}}
 """Of the methods for which it is not 100: labels come from a branch that has to learn before; there are four stages."""
 
-SLOW = {("mindspore", method) for method in METHODS} - {("mindspore", "ar-net"), ("mindspore", "rtfm")}
+SLOW = {("mindspore", method) for method in METHODS} - {("mindspore", "ar-net"), ("mindspore", "deep-mil"), ("mindspore", "rtfm")}
 SLOW |= {("torch", method) for method in STEPS}
 """Steps are the same on both frameworks, as test_training.py shows; small ones are slow in MindSpore."""
 

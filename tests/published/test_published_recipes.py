@@ -12,7 +12,7 @@ from wvad_core.training.recipe import Group, Recipe
 
 # Adam everywhere. videos: normal ones of a batch, with as many abnormal ones. metric: that of the published result.
 COMMON = {"betas": (0.9, 0.999), "clip_norm": None, "seed": 0, "crops": "random", "sampling": "segments", "groups": (),
-          "metric": "auc", "optimiser": "adam", "eps": 1e-8, "schedule": "constant", "warm_up_steps": 0, "batches": "halves",
+          "metric": "auc", "optimiser": "adam", "eps": 1e-8, "schedule": "constant", "warm_up_steps": 0, "batches": "halves", "draw": "packs",
           "evaluate_every": None}
 UR_DMU = {"learning_rate": 1e-4, "weight_decay": 5e-5, "videos": 64, "segments": 200, "steps": 3000}
 RTFM = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 32, "segments": 32, "steps": 15000, "crops": "all"}
@@ -24,6 +24,8 @@ RECIPES = {
     ("bn-wvad", "xd-violence"): {"learning_rate": 1e-4, "weight_decay": 5e-5, "videos": 64, "segments": 200,
                                  "steps": 1000, "clip_norm": 1.0, "seed": 2022, "metric": "ap",
                                  "evaluate_every": 5},
+    ("deep-mil", "ucf-crime"): {"optimiser": "adagrad", "learning_rate": 0.01, "eps": 1e-8, "weight_decay": 0.0, "videos": 30,
+                                "segments": 32, "steps": 20000, "sampling": "unit-segments", "draw": "afresh"},
     ("rtfm", "ucf-crime"): RTFM,
     ("rtfm", "shanghaitech"): RTFM,
     ("rtfm", "xd-violence"): RTFM | {"metric": "ap"},
@@ -50,6 +52,8 @@ DEFAULTS = {
                "num_segments": 300, "filter_dim": 512, "cas_dim": 2048, "leaky_slope": 0.01, "norm_weight": 1e-4},
     "bn-wvad": TRANSFORMER | {"ratios": (16, 32), "kernel_sizes": (1, 1, 1), "ratio_sample": 0.2, "ratio_batch": 0.4,
                               "margin": 1.0, "level_weights": (5.0, 20.0)},
+    "deep-mil": {"feature_dim": 4096, "num_segments": 32, "hidden_dims": (512, 32), "dropout": 0.6, "margin": 1.0,
+                 "smooth_weight": 8e-5, "sparsity_weight": 8e-5, "norm_weight": 1e-3, "normalise": False},
     "rtfm": MAGNITUDES,
     "saa": {"feature_dim": 1024, "attention_dim": 512, "hidden_dims": (512, 128), "dropout": 0.7, "leaky_slope": 0.2,
             "k": 16, "suppression": 0.2, "branch_weights": (0.8, 0.2), "guide_steps": 400, "guide_threshold": 0.5,
@@ -67,6 +71,7 @@ DEFAULTS = {
 RESULTS = {  # in percent
     "ar-net": {"shanghaitech": {"auc": 91.24}},
     "bn-wvad": {"xd-violence": {"auc": 94.71, "auc_sub": 83.59, "ap": 84.93, "ap_sub": 85.45}},
+    "deep-mil": {"ucf-crime": {"auc": 75.41}},
     "rtfm": {"ucf-crime": {"auc": 84.30}, "shanghaitech": {"auc": 97.21}, "xd-violence": {"ap": 77.81}},
     "saa": {"ucf-crime": {"auc": 86.19}, "xd-violence": {"ap": 83.59}},
     "ssrl": {"ucf-crime": {"auc": 87.43}, "shanghaitech": {"auc": 97.98}},
@@ -102,6 +107,8 @@ def test_settings_of_a_recipe(method, dataset):
     if method == "adplg":
         names = "label_threshold", "variance_threshold", "history", "warm_up"
         expected = expected | dict(zip(names, ADPLG_LABELS[dataset]))
+    if method == "deep-mil":
+        expected = expected | {"normalise": True}
     assert config == expected
 
 

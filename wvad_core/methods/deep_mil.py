@@ -20,17 +20,17 @@ trained at. It is on in the recipes, off otherwise, and changes nothing of norma
 
 The published evaluation (PROTOCOLS) scores the same 32 segments of each test video and spreads the scores over its frames.
 
-Paper and code: this follows the code. The hinge is over all pairs of a batch and divided by B, not
-by B^2: about B times the paper's, which is for one pair. Smooth and sparsity are sums over the batch, not means. The norms
-of the weight term are squared and weighted by 1e-3 (the paper: not squared, 0.01), the rate is 0.01 (0.001), and clips are
-averaged before they are normalised (after). A second implementation, in PyTorch, whose checkpoints are read too, pairs
-videos one to one, takes all means, and does not square the norms.
-
+Paper and code: this follows the code. The hinge is over all pairs of a batch and divided by B, not by B^2: about B times
+the paper's, which is for one pair. Smooth and sparsity are sums over the batch, not means. The norms of the weight term are
+squared and weighted by 1e-3 (the paper: not squared, 0.01), the rate is 0.01 (0.001), and clips are averaged before they are
+normalised (after). A port to PyTorch, whose checkpoints are read too, pairs videos one to one, takes means, does not square
+the norms, and has Adadelta.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,11 +42,18 @@ from ..blocks.losses import hinge, smoothness, top_mean
 from ..blocks.normalisation import unit
 from ..blocks.random import dropout
 from ..blocks.tensors import Parameter, Scope, flatten
+from ..conventions import Protocol
 from ..data.batches import Batch
+from ..data.segments import unit_borders, unit_segments
 from ..registry import Paper
+
+if TYPE_CHECKING:
+    from ..data.annotations import Video
 
 Array = np.ndarray
 LAYERS = ("fc1", "fc2", "fc3")
+SEGMENTS = 32  # of a video that the published evaluation scores
+CLIP = 16  # frames
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Config(configuration.Config):
     """The sizes and settings of DeepMIL.
 
     feature_dim: D of the features.
-    num_segments: S of a video, in training and in the published evaluation.
+    num_segments: S of a training video.
     hidden_dims: outputs of the first two layers.
     dropout: share that is zeroed behind each of them in training.
     margin: of the hinge.
@@ -123,3 +130,43 @@ def losses(batch: Batch, p: Scope, config: Config) -> dict[str, Array]:
              "sparsity": config.sparsity_weight * anomalous.sum(),
              "weights": config.norm_weight * sum(np.square(p.at(name)["weight"], dtype=scores.dtype).sum() for name in LAYERS)}
     return {"total": sum(terms.values())} | terms
+
+
+def clip_scores(score: Callable[[Array], Array], features: Array) -> Array:
+    """What the published evaluation gives the clips of a video, (N, T, D) -> (T,).
+
+    Of 32 segments, `unit_segments`, number i gives its score to the clips from border i up to border i + 1, or, empty, to the
+    clip at border i, where the next one's takes its place. A clip that none reaches has 0: the last one, where T > 17.
+    """
+    borders, found = unit_borders(features.shape[-2], SEGMENTS), np.zeros(features.shape[-2])
+    for value, start, end in zip(score(unit_segments(features, SEGMENTS)), borders, borders[1:]):
+        found[start:max(end, start + 1)] = value
+    return found
+
+
+def frame_truth(video: Video, clips: int) -> Array:
+    """Which frames of a video are abnormal, (F,): the first frame is number 1, and both ends of an interval count.
+
+    The library's own tables have the numbers of the annotation, which it takes for [start, end) from frame 0.
+    """
+    truth = np.zeros(video.frames or CLIP * clips, bool)
+    for start, end in video.intervals:
+        truth[max(start - 1, 0):max(end, 0)] = True
+    return truth
+
+
+def frame_auc(labels: Array, scores: Array) -> float:
+    """The area under the ROC curve of frames in a stable order of falling scores, equal scores as steps of their own.
+
+    So frames of one score count in the order that they have, and abnormal ones that come first as ranked above the others.
+    NaN unless both classes occur.
+    """
+    labels = np.asarray(labels, bool)[np.argsort(-np.asarray(scores), kind="stable")]
+    above = np.cumsum(labels)
+    pairs = int(above[-1]) * int(len(labels) - above[-1])
+    return int(above[~labels].sum()) / pairs if pairs else float("nan")
+
+
+PROTOCOLS = {"": Protocol(snippet_scores=clip_scores, frame_labels=frame_truth, metrics={"auc": frame_auc}, note=(
+    "32 normalised segments are scored and spread over the frames of their clips, the last clip scores 0 where there are 18 or "
+    "more; all of the table's frames count, intervals from frame 1 with both ends; AUC with equal scores in their order"))}

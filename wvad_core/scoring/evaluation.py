@@ -70,7 +70,8 @@ def scored(detector: Detector, dataset: Dataset, raw: bool = False, protocol: Pr
     count = len(detector.classes) if classes else 0
     scores, probabilities = [np.empty(0, np.float32)], [np.empty((0, count), np.float32)]
     for item, features in progress(own.prefetched(), desc="scoring"):
-        for values, found in zip((scores, probabilities), _outputs(detector, features, raw, protocol, classes)):
+        outputs = _outputs(detector, item.video.name, features, raw, protocol, classes)
+        for values, found in zip((scores, probabilities), outputs):
             values.append(found)
         LOGGER.debug("%s: %d snippets scored", item.video.name, len(scores[-1]))
         if not np.isfinite(scores[-1]).all():
@@ -80,17 +81,21 @@ def scored(detector: Detector, dataset: Dataset, raw: bool = False, protocol: Pr
     return tuple(_checked(item, of, protocol, columns) for item, of, columns in zip(dataset, gathered, columns))
 
 
-def _outputs(detector: Detector, features: Array, raw: bool, protocol: Protocol, classes: bool) -> tuple[Array, ...]:
+def _outputs(detector: Detector, name: str, features: Array, raw: bool, protocol: Protocol,
+             classes: bool) -> tuple[Array, ...]:
     """The scores (T,) of a video's features (N, T, D) and, where they are wanted, its class probabilities (T, K)."""
     if protocol.snippet_scores is None:
         return detector.score_and_classify(features, raw) if classes else (detector.score(features, raw),)
-    scores = _own_scores(detector, features, raw, protocol.snippet_scores)
+    scores = _own_scores(detector, name, features, raw, protocol.snippet_scores)
     return (scores, detector.classify(features)) if classes else (scores,)
 
 
-def _own_scores(detector: Detector, features: Array, raw: bool, function: Callable[..., Array]) -> Array:
-    """The scores (T,) of a video by the function of a protocol."""
-    found = np.asarray(function(lambda part: detector.score(part, raw), features), np.float32)
+def _own_scores(detector: Detector, name: str, features: Array, raw: bool, function: Callable[..., Array]) -> Array:
+    """The scores (T,) of a video by the function of a protocol, whose InputError is raised with the video's name."""
+    try:
+        found = np.asarray(function(lambda part: detector.score(part, raw), features), np.float32)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
     if found.shape != features.shape[1:2]:
         raise Failure(f"{detector.method}: its authors' protocol gave scores {found.shape} of {features.shape[1]} snippets, "
                       "expected one for each")
