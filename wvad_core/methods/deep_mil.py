@@ -95,15 +95,14 @@ class Config(configuration.Config):
 
 PAPER = Paper("Real-world Anomaly Detection in Surveillance Videos", "Sultani et al.", 2018,
               "https://arxiv.org/abs/1801.04264", {"ucf-crime": {"auc": 75.41}})
-# With few videos the published margin soon leads to scores of 0 and 1, which have no gradient: not all pairs are apart then.
-# Without dropout and from this seed training gets there early.
-DEMO = Config(feature_dim=32, hidden_dims=(128, 32), dropout=0.0, margin=0.2, normalise=True)
+# With few videos the published margin soon leads to scores of 0 and 1, which have no gradient, while pairs are not apart yet.
+DEMO = Config(feature_dim=32, num_segments=6, hidden_dims=(128, 32), dropout=0.3, margin=0.3, norm_weight=0.01, normalise=True)
 # Adagrad as in Keras: eps added to the root, sums from 0. The weight term is in the loss, and no weight decay beside it.
 _PUBLISHED = {"segments": 32, "videos": 30, "steps": 20000, "sampling": "unit-segments", "draw": "afresh",
               "optimiser": "adagrad", "learning_rate": 0.01, "eps": 1e-8, "weight_decay": 0.0,
               "settings": {"normalise": True}}
 RECIPES = {"ucf-crime": _PUBLISHED,
-           "demo": _PUBLISHED | {"steps": 200, "optimiser": "adam", "seed": 1, "settings": DEMO.as_dict()}}
+           "demo": _PUBLISHED | {"segments": 6, "steps": 300, "optimiser": "adam", "settings": DEMO.as_dict()}}
 
 
 def parameters(config: Config) -> dict[str, Parameter]:
