@@ -24,9 +24,9 @@ s scores, bce the binary cross entropy.
 """
 EVALUATION = """## Protocols of evaluation
 
-`wvad test --protocol uniform`, the default, evaluates all methods alike: every crop is scored, the mean of the crops counts, after
-what the method does to its scores at last; each snippet stands for 16 frames, and the dataset's ground truth is drawn on these.
-`--protocol published` does what a method's authors did ([scoring](scoring.md)):
+`wvad test --protocol uniform`, the default, evaluates all methods alike: videos are scored as `detector.score` has it, by the
+detector's own settings, all crops averaged where the method takes more than one; each snippet stands for 16 frames, and the
+dataset's ground truth is drawn on these. `--protocol published` does what a method's authors did ([scoring](scoring.md)):
 """
 CHOICE = "Paper and code: "
 """The last part of a specification's docstring begins with it: where they differ, and what is followed."""

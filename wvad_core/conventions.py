@@ -1,8 +1,8 @@
 """How a method's scores become the numbers that are reported: by the library's protocol, or by that of its authors.
 
-`uniform` is the library's, the same for all methods: every crop is scored, the mean over crops counts, after what the
-method does to its scores at last; each snippet stands for 16 frames, and the dataset's ground truth is drawn on these. `published`
-is what a method's authors did to get the numbers of their paper, as PROTOCOLS of its specification says it.
+`uniform` is the library's, the same for all methods: a video is scored as `Detector.score` has it, by its settings as they are, all
+crops averaged where the method takes more than one; each snippet stands for 16 frames, and the dataset's ground truth is drawn on
+these. `published` is what a method's authors did to get the numbers of their paper, as PROTOCOLS of its specification says it.
 """
 from __future__ import annotations
 
