@@ -8,9 +8,11 @@ from pathlib import Path
 
 import wvad_core as wv
 
+from ..checkpoints import formats
 from ..checkpoints.contents import digest
 from ..data.annotations import Video, abnormal_fraction
-from ..models import load_detector, load_extractor
+from ..extraction.extracting import extractor_of
+from ..models import load_detector
 from ..progress import progress_bar
 from ..registry import specification
 from ..reports import page, scored_videos
@@ -61,7 +63,8 @@ def scorer_of(backend: str, device: str = "auto") -> Scorer:
     """The bundled extractor and detector, with the detector's threshold."""
     recipe = demo_videos.RECIPE
     detector = load_detector(demo_videos.DETECTOR, backend, device)
-    extractor = load_extractor(demo_videos.EXTRACTOR, backend, device, method=recipe.extractor, scale=recipe.scale)
+    contents = formats.read(demo_videos.EXTRACTOR)[1]
+    extractor = extractor_of(recipe, contents, str(demo_videos.EXTRACTOR), backend, device, "float32")
     return Scorer(detector, extractor, recipe, detector.threshold)
 
 
