@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mindspore import Parameter, Tensor, nn, ops
+import mindspore as ms
+from mindspore import Parameter, Tensor, mint, nn, ops
 from wvad_core.blocks import convolution3d as specification, normalisation
 from wvad_core.blocks.convolution3d import NONE, Padding, Sizes, same_padding
 from wvad_core.blocks.normalisation import BATCH_NORM_EPS
@@ -52,7 +53,8 @@ class Conv3d(nn.Cell):
     def by_products(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, relu: bool) -> Tensor:
         """Products of what outputs see, as in the specification."""
         taps = Tensor.from_numpy(specification.taps_of(weight))
-        y = np.empty((len(x), *specification.outputs(x.shape[1:4], self.kernel, self.stride), len(weight)), np.float32)
+        shape = len(x), *specification.outputs(x.shape[1:4], self.kernel, self.stride), len(weight)
+        y = mint.empty(shape, dtype=ms.float32, device="CPU").asnumpy()  # memory that MindSpore has at hand
         zero = np.zeros(len(weight), np.float32)  # of each output: with a single one NumPy takes three times as long
         for block, rows in specification.rows_of(x, self.kernel, self.stride):
             target = y[block].reshape(-1, len(weight))  # a view: they follow one another
