@@ -118,8 +118,8 @@ def test_the_demos_features_say_their_size(methods, install):
 def test_what_this_librarys_methods_offer_is_theirs():
     for method in specification_names():
         spec = specification(method)
-        own = [part for part in ("published", "postprocess", "classify") if hasattr(spec.module, part)]
-        for part in ("Config", "parameters", "forward", "losses", "PAPER", "RECIPES", "PROTOCOLS", "DEMO", "PROBABILITIES", *own):
+        own = [part for part in ("published", "PROBABILITIES", "postprocess", "classify") if hasattr(spec.module, part)]
+        for part in ("Config", "parameters", "forward", "losses", "PAPER", "RECIPES", "PROTOCOLS", "DEMO", *own):
             assert getattr(spec, part) is getattr(spec.module, part), (method, part)
 
 
