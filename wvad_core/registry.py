@@ -5,7 +5,7 @@ import importlib
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -70,6 +70,7 @@ class Specification:
     forward: Callable[..., Any]
     published: Callable[[Any], Published] = None  # type: ignore[assignment]  # __post_init__ fills it
     infer: Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, Any]] = lambda shapes: {}
+    infer_names: Callable[[Iterable[str]], Mapping[str, Any]] = lambda names: {}
     PAPER: Paper | None = None
     RELEASES: Mapping[str, Callable[[Tensors], Tensors | None]] = field(default_factory=dict)
 

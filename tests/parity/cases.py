@@ -28,6 +28,12 @@ CONFIGS = {
         {"feature_dim": 24, "hidden_dims": (8, 4), "num_segments": 20, "dropout": 0.3, "margin": 0.1, "smooth_weight": 0.1,
          "sparsity_weight": 0.01, "norm_weight": 0.1, "normalise": True},
     ],
+    "mgfn": [
+        {"feature_dim": 16, "channels": (8, 16), "depths": (1, 1), "blocks": ("glance", "focus"), "head_dim": 4, "expansion": 2},
+        {"feature_dim": 24, "channels": (8, 12), "depths": (1, 2), "blocks": ("focus", "glance"), "head_dim": 2, "kernel_size": 3,
+         "magnitude_ratio": 0.3, "dropout": 0.3, "k": 2, "margin": 8, "contrast_weight": 0.1, "magnitude_weight": 0.5,
+         "smooth_weight": 0.1, "sparsity_weight": 0.2},
+    ],
     "rtfm": [
         {"feature_dim": 16, "hidden_dims": (12, 6)},
         {"feature_dim": 40, "hidden_dims": (8, 8), "num_segments": 5, "dropout": 0.3, "margin": 7.0,
@@ -67,6 +73,9 @@ WITHOUT_PUBLISHED_GRADIENTS = [
     # the target of a term carries no gradient: one step brings the network to those in which it does not move
     ("saa", {"feature_dim": 16, "attention_dim": 12, "hidden_dims": (20, 10), "guide_steps": 1}),
 ]
+PAIRS_OF_CROPS = {"mgfn": 3}
+"""{method whose losses compare two crops of a video, and so take an even number: the fewest snippets that they take}."""
+
 NETWORKS = [(method, config) for method in CONFIGS for config in CONFIGS[method]]
 LENGTHS_AND_CROPS = [(1, 1), (1, 5), (1, 10), (2, 5), (3, 10), (7, 1), (16, 5), (63, 1), (64, 10), (65, 1), (130, 5),
                      (400, 2)]
@@ -107,6 +116,8 @@ def batch(method: str, config: dict, steps: int, videos: int = 3, crops: int | N
     Where the method takes single features, they are padded with zeros from some length on.
     """
     made = specification(method).Config(**config)
+    if method in PAIRS_OF_CROPS:
+        steps, crops = max(steps, PAIRS_OF_CROPS[method]), -(-(crops or 1) // 2) * 2
     rng = np.random.default_rng([seed, steps, videos])
     shape = (2 * videos, steps, made.feature_dim)
     if crops is not None or made.patches:

@@ -10,6 +10,8 @@ and, where what `wvad_core.registry.MethodSpecification` takes for them by defau
 
     published(config)                       the tensor names of its published checkpoints; else the canonical ones
     infer(shapes)                           {setting: value} of settings that {canonical tensor name: shape} show at once
+    infer_names(names)                      {setting: value} of settings that the names of a file's tensors, canonical or published,
+                                            show only together, such as the depth of every stage; others are found by trying
     PAPER                                   where it was published, with which results; else None
     RECIPES                                 how it is trained, {dataset: {field of `training.recipe.Recipe`: value}}, as
                                             published and on the demo set; else {}

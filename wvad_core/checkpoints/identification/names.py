@@ -33,10 +33,11 @@ def _nearest(spec: Specification, words: dict[str, Any], given: Mapping[str, Any
             return sys.maxsize, True
         return sum(len(found) for found in misfits(names, naming(spec, made, kind))), not is_valid(spec, made)
 
-    settings = words | {name: given[name] for name in naming_settings(spec) if name in given}
+    read = _read(spec, names)
+    settings = words | read | {name: given[name] for name in naming_settings(spec) if name in given}
     for name in naming_settings(spec):
         least, last = wrong(settings), None
-        for value in () if name in given else _growing(getattr(spec.Config(), name)):
+        for value in () if name in given or name in read else _growing(getattr(spec.Config(), name)):
             now = wrong(settings | {name: value})
             if last is not None and now >= last:
                 break
@@ -44,6 +45,14 @@ def _nearest(spec: Specification, words: dict[str, Any], given: Mapping[str, Any
             if now < least:
                 least, settings = now, settings | {name: value}
     return made_of(spec, settings)
+
+
+def _read(spec: Specification, names: Iterable[str]) -> Mapping[str, Any]:
+    """What the method itself reads off names; nothing where they are not those that it expects."""
+    try:
+        return spec.infer_names(names)
+    except (LookupError, ArithmeticError, ValueError, TypeError):
+        return {}
 
 
 def _growing(default: int | tuple) -> Iterator[int | tuple]:
