@@ -11,7 +11,8 @@ from wvad_core.data.annotations import TABLES
 from wvad_core.errors import Failure
 from wvad_core.registry import specification
 
-AUC = {"adplg": 0.94661, "ar-net": 0.96871, "bn-wvad": 0.97199, "deep-mil": 0.97923, "rtfm": 0.96985, "saa": 0.95235, "ssrl": 0.95176,
+AUC = {"adplg": 0.94661, "ar-net": 0.96871, "bn-wvad": 0.97199, "deep-mil": 0.97923, "mgfn": 0.98000, "rtfm": 0.96985,
+       "saa": 0.95235, "ssrl": 0.95176,
        "ur-dmu": 0.98909}
 """Of the bundled checkpoints, on NumPy."""
 SHA256 = {"Arson001": "c323d483c2205efd20ca47b81aa99674791e14bcf709bedbc871cf0ceb7d275c",

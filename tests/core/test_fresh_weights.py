@@ -10,6 +10,7 @@ import wvad_core as wv
 XAVIER = {"rtfm", "saa", "ssrl"}  # their score heads, which have zero biases
 CONFIGS = [(method, {}) for method in ("saa", "ur-dmu")] + [
     ("bn-wvad", {"feature_dim": 64, "channels": 64, "depth": 1, "kernel_sizes": (3, 1, 1), "ratios": (2, 4)}),
+    ("mgfn", {"feature_dim": 64, "channels": (16, 32), "depths": (1, 2), "blocks": ("glance", "focus"), "head_dim": 8}),
     ("rtfm", {"feature_dim": 128}), ("ssrl", {"feature_dim": 64, "hidden_dims": (16, 8)}),
     ("adplg", {"feature_dim": 64, "channels": 64, "positions": 70}),
     *(("ar-net", {"feature_dim": 64, "variant": variant}) for variant in ("single", "sequence", "lstm", "bas"))]

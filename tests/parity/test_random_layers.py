@@ -194,6 +194,7 @@ PLACES = {
     "ar-net": [0.7],                             # on the hidden feature
     "bn-wvad": [],
     "deep-mil": [0.6] * 2,                       # behind the first two layers
+    "mgfn": [0.7],                               # selection mask
     "rtfm": [0.7] * (1 + 2 + 1),                 # aggregated features, head, selection mask
     "saa": [0.7] * (2 + 1 + 2),                  # attention, the head's input, head
     "ssrl": [0.7] * (1 + 1 + 2 + 1),             # patches of size 47, then as rtfm
@@ -202,12 +203,13 @@ PLACES = {
 }
 SIZES = {"feature_dim": 8, "channels": 32, "head_dim": 4, "feed_forward_dim": 8, "hidden_dims": (4, 4),
          "attention_dim": 4, "hidden": 4, "local_head_dim": 4, "positions": 70}
+OTHER_SIZES = {"mgfn": {"channels": (4, 4, 4)}}
 
 
 @pytest.mark.parametrize("method", wv.list_methods())
 def test_dropouts_as_published(method, known_dropouts):
     known = {field.name for field in dataclasses.fields(specification(method).Config)}
-    config = {name: size for name, size in (SIZES | {"warm_up": 0}).items() if name in known}
+    config = {name: size for name, size in (SIZES | {"warm_up": 0} | OTHER_SIZES.get(method, {})).items() if name in known}
     detector(method, config, "numpy").losses(batch(method, config, 20))
     assert sorted(known_dropouts) == PLACES[method]
 

@@ -10,8 +10,8 @@ then three stages of 3, 3 and 2 layers, 64, 128 and 1024 wide; between two of th
     x + conv(x), then x + block(x), then x + linear(gelu(linear(channel norm(x))))
     channel norm      g (x - mean) / (sd + 1e-5) + b, over a snippet's channels
     glance, stage 1   softmax attention of heads of 64 to the whole video, behind a channel norm
-    focus, stage 2, 3 linear, filter, linear behind a BatchNorm; the filter over time has one kernel of 5 for each of C / 64 heads,
-                      and channel c belongs to head c mod H
+    focus, stage 2, 3 linear, filter, linear behind a BatchNorm; the filter over time has a kernel of 5 for each of C / 64
+                      heads, and channel c belongs to head c mod H
 
 and F = layer norm(x), score = sigmoid(linear(F)), averaged over crops.
 
@@ -21,7 +21,7 @@ d(a, b) = ||a - b + 1e-6||:
 
     classification    bce of the mean score
     contrast          mean max(0, 200 - d(u abnormal, u normal))^2 over pairs (abnormal video i, normal video i, same crop)
-    compact_normal    mean d(u crop c + N/2, u crop c)^2 over normal videos and c < N/2; compact_abnormal the same of abnormal ones
+    compact_normal    mean d(u of crop c + N/2, u of crop c)^2 over normal videos and c < N/2; compact_abnormal of abnormal ones
     smooth            8e-4 sum_t (s_(t+1) - s_t)^2 within each video, of all videos
     sparsity          8e-3 ||s||_2 of all normal videos' scores as one vector
     total = classification + 0.001 (0.001 contrast + compact_normal + compact_abnormal) + smooth + sparsity
@@ -30,8 +30,8 @@ Paper and code: where they differ, this follows the code. The paper calls the fi
 on the input; its compactness is of pairs of videos, the code's of two crops of one; sparsity is of the normal videos. The code
 has this smoothness and sparsity since April 2023; the released weights are older, and were probably trained by RTFM's. The
 code demands ten crops; here any even number trains, an odd one is an error, and any number scores. It also selects where it
-only scores, and so fails below three snippets; here one is enough. Where all of a snippet's channels are alike, the code's gradient of
-the channel norm is NaN; here that of the deviation is 0.
+only scores, and so fails below three snippets; here one is enough. Where all of a snippet's channels are alike, the code's
+gradient of the channel norm is NaN; here that of the deviation is 0.
 """
 from __future__ import annotations
 
@@ -132,8 +132,8 @@ PROTOCOLS = {"ucf-crime": Protocol()}
 DEMO = Config(feature_dim=32, channels=(32, 64), depths=(1, 1), blocks=("glance", "focus"), head_dim=16, expansion=2, k=6,
               margin=12)
 # 810 abnormal and 800 normal videos, in the order of the files: 50 steps an epoch, 1000 epochs.
-RECIPES = {"ucf-crime": {"segments": 32, "videos": 16, "steps": 50000, "learning_rate": 1e-3, "weight_decay": 5e-4, "crops": "all",
-                         "draw": "file-order", "evaluate_every": 50},
+RECIPES = {"ucf-crime": {"segments": 32, "videos": 16, "steps": 50000, "learning_rate": 1e-3, "weight_decay": 5e-4,
+                         "crops": "all", "draw": "file-order", "evaluate_every": 50},
            "demo": {"segments": 64, "videos": 16, "steps": 150, "learning_rate": 3e-3, "weight_decay": 2e-2, "crops": "all",
                     "evaluate_every": 25, "settings": DEMO.as_dict()}}
 
@@ -168,7 +168,8 @@ def infer_names(names: Iterable[str]) -> dict[str, Any]:
     layers = {(int(match["stage"]), int(match["layer"])) for match in found}
     glances = {int(match["stage"]) for match in found if match["glance"]}
     stages = range(1 + max(stage for stage, _ in layers))
-    return {"channels": (Config.head_dim,) * len(stages), "depths": tuple(sum(stage == of for of, _ in layers) for stage in stages),
+    return {"channels": (Config.head_dim,) * len(stages),
+            "depths": tuple(sum(stage == of for of, _ in layers) for stage in stages),
             "blocks": tuple("glance" if stage in glances else "focus" for stage in stages)}
 
 
@@ -212,7 +213,8 @@ def forward(features: Array, p: Scope, config: Config) -> Array:
     """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T), averaged over crops."""
     items, crops = one_crop_each(features)
     size = max(1, EVALUATION_BLOCK // items.shape[1])
-    return in_blocks(lambda some: item_scores(embed(some, p, config), p), items, 0, size).reshape(-1, crops, items.shape[1]).mean(1)
+    scores = in_blocks(lambda some: item_scores(embed(some, p, config), p), items, 0, size)
+    return scores.reshape(-1, crops, items.shape[1]).mean(1)
 
 
 def embed(items: Array, p: Scope, config: Config) -> Array:

@@ -21,6 +21,9 @@ from ..blocks.random import Dropout
 from ..network import VideoNetwork
 from ..parallel import gathered
 
+SMALLEST = 1e-30
+"""Of a variance: its root is as nothing beside the eps of a deviation."""
+
 
 class ChannelNorm(nn.Cell):
     """(x - mean) / (sd + 1e-5) * weight + bias over the last axis."""
@@ -33,7 +36,8 @@ class ChannelNorm(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         centred = rows - rows.mean(-1, keep_dims=True)
-        deviation = ops.norm(centred, dim=-1, keepdim=True) * x.shape[-1] ** -0.5
+        variance = ops.square(centred).mean(-1, keep_dims=True)
+        deviation = ops.sqrt(ops.maximum(variance, SMALLEST))  # whose gradient at 0 is 0, not NaN
         scaled = centred / (deviation + CHANNEL_NORM_EPS) * ops.tile(self.weight, (rows.shape[0], 1))
         return self.add(scaled, self.bias).reshape(x.shape)
 
