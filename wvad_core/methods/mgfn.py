@@ -212,7 +212,7 @@ def published(config: Config) -> Published:
 def forward(features: Array, p: Scope, config: Config) -> Array:
     """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T), averaged over crops."""
     items, crops = one_crop_each(features)
-    size = max(1, EVALUATION_BLOCK // items.shape[1])
+    size = 1 + EVALUATION_BLOCK // items.shape[1]
     scores = in_blocks(lambda some: item_scores(embed(some, p, config), p), items, 0, size)
     return scores.reshape(-1, crops, items.shape[1]).mean(1)
 

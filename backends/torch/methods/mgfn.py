@@ -144,7 +144,7 @@ class Network(VideoNetwork):
     def forward(self, features: Tensor) -> Tensor:
         """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T), averaged over crops."""
         items, crops = one_crop_each(features)
-        size = len(items) if self.training else max(1, EVALUATION_BLOCK // items.shape[1])
+        size = len(items) if self.training else 1 + EVALUATION_BLOCK // items.shape[1]
         scores = in_blocks(lambda some: self.item_scores(self.embed(some)), items, 0, size)
         return scores.view(-1, crops, items.shape[1]).mean(1)
 
