@@ -75,8 +75,8 @@ def _tables(reports: Sequence[Report], names: Sequence[str]) -> list[PageTable]:
     if any(report.categories for report in reports):
         tables.append(_categories(reports, names))
     if any(report.classes for report in reports):
-        tables += [PageTable(title[:1].upper() + title[1:], ["", *names], [[what, *values] for what, values in rows], CLASS_NOTES[title])
-                   for title, rows in class_rows(reports)]
+        tables += [PageTable(title[:1].upper() + title[1:], ["", *names], [[what, *values] for what, values in rows],
+                             CLASS_NOTES[title]) for title, rows in class_rows(reports)]
     if len(reports) == 1 and reports[0].classes:
         tables.append(_confusion(reports[0]))
     return tables

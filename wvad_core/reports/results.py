@@ -150,7 +150,8 @@ def evaluate(detector: Detector, dataset: Dataset, replicates: int = 1000, seed:
     start = time.perf_counter()
     spec = specification(detector.method)
     videos = scored(detector, dataset, protocol=chosen, classes=spec.classify is not None)
-    return summarise(videos, facts | {"seconds": time.perf_counter() - start}, replicates, seed, spec.PROBABILITIES, own_metrics(chosen, dataset, videos))
+    return summarise(videos, facts | {"seconds": time.perf_counter() - start}, replicates, seed, spec.PROBABILITIES,
+                     own_metrics(chosen, dataset, videos))
 
 
 def summarise(videos: tuple[VideoScores, ...], about: Mapping[str, Any], replicates: int = 1000, seed: int = 0,
@@ -178,6 +179,7 @@ def summarise(videos: tuple[VideoScores, ...], about: Mapping[str, Any], replica
             undefined["classes"] = reason
         else:
             classes, found = class_metrics.class_aucs(videos, names), class_metrics.detection(videos, names)
-            undefined |= {f"class {name}": "no frame of it, or of anything else" for name in names if np.isnan(classes[name]["auc"])}
+            undefined |= {f"class {name}": "no frame of it, or of anything else" for name in names
+                          if np.isnan(classes[name]["auc"])}
     return Report(metrics_of(videos, probabilities) | dict(published or {}), intervals, categories, undefined, dict(about), videos,
                   classes, found)

@@ -21,7 +21,8 @@ def unknown_reason(videos: Sequence[VideoScores], names: Sequence[str]) -> str |
     """Why classes cannot be evaluated over frames and segments, in words; None where they can."""
     without = [video.name for video in videos if video.class_segments is None]
     if without:
-        return f"the segments of {without[0]}" + (f" and {len(without) - 1} more videos" if len(without) > 1 else "") + " are not known"
+        others = f" and {len(without) - 1} more videos" if len(without) > 1 else ""
+        return f"the segments of {without[0]}{others} are not known"
     found = {category for video in videos for category, _, _ in video.class_segments or ()} - {NORMAL}
     return None if found & set(names) else "no segment of any of them"
 

@@ -10,9 +10,9 @@ union of frames; the first of equal ones), where that is at least the threshold:
     AP of a class = sum over its true positives of the precision at their rank / number of its segments
     mAP = mean of AP over all classes, the normal one too; 0 where some class has not one proposal
 
-A class without segments has AP 0 and stays in the mean. This is the evaluation that "VadCLIP: Adapting Vision-Language Models for
-Weakly Supervised Video Anomaly Detection" (Wu et al., AAAI 2024) publishes. What that code does besides never acts: it suppresses
-overlapping proposals, and runs above one threshold are apart; it drops runs of one frame, and a snippet has 16.
+A class without segments has AP 0 and stays in the mean. This is the evaluation in the published code of Wu et al., AAAI 2024,
+arXiv:2308.11681. What that code does besides never acts: it suppresses overlapping proposals, and runs above one threshold are
+apart; it drops runs of one frame, and a snippet has 16.
 """
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _class_precision(proposals: list[Proposal], segments: list[list[tuple[int, i
 
 
 def _matches(start: int, end: int, segments: list[tuple[int, int]]) -> list[tuple[float, int]]:
-    """The overlaps of a proposal with segments and their indices, the largest first, of equal ones the first; of at least IOUS[0]."""
+    """The overlaps of a proposal with segments, of at least IOUS[0], and their indices: the largest first, of equal ones the first."""
     found = [(_overlap(start, end, *segment), index) for index, segment in enumerate(segments)]
     return sorted((match for match in found if match[0] >= IOUS[0]), key=lambda match: -match[0])
 

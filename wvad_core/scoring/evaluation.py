@@ -170,8 +170,8 @@ def check_scores(scores: Array, name: str) -> None:
 def _checked(item: Item, scores: Array, protocol: Protocol, probabilities: Array | None) -> VideoScores:
     check_scores(scores, item.video.name)
     if probabilities is not None and not np.isfinite(probabilities).all():
-        raise InputError(f"{item.video.name}: class probabilities that are not finite; the checkpoint's weights or the features are "
-                         "out of range")
+        raise InputError(f"{item.video.name}: class probabilities that are not finite; the checkpoint's weights or the features "
+                         "are out of range")
     fraction, frames = item.abnormal_fraction, None
     if fraction is None:
         fraction = np.full(len(scores), np.nan)
