@@ -75,6 +75,8 @@ def test_scores_do_not_depend_on_what_is_for_training_alone(method, config):
 def another(value):
     if isinstance(value, tuple):
         return tuple(map(another, value))
+    if isinstance(value, bool):
+        return not value
     return value if isinstance(value, str) else value + 1 if isinstance(value, int) else value * 0.5 + 0.01
 
 

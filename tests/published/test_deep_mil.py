@@ -6,6 +6,7 @@ import devices
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.io import savemat
 from test_golden import CASES, DTYPE, detector, tolerance
 
 import wvad_core as wv
@@ -170,3 +171,22 @@ def test_ten_published_steps_by_hand(framework):
             sums[name] += gradient**2
             weights[name] -= 0.05 * gradient / (np.sqrt(sums[name]) + 1e-8)
     assert_all_close(made.weights(), weights, TRAINED)
+
+
+def official(path, state: dict) -> None:
+    """weights_L1L2.mat as Keras's weights were saved: layers 1 and 3, the dropouts, have none."""
+    layers: dict = {name: np.zeros((0, 0)) for name in ("1", "3")}
+    for number, name in enumerate(("fc1", "fc2", "fc3")):
+        layers[str(2 * number)] = np.empty((1, 2), object)
+        layers[str(2 * number)][0] = [state[f"{name}.weight"].T, state[f"{name}.bias"][None]]
+    savemat(path, layers)
+
+
+def test_the_official_weights(tmp_path, backend):
+    official(tmp_path / "weights_L1L2.mat", CASE.weights())
+    with pytest.warns(wv.AssumedWarning, match="normalise=false"):
+        made = wv.load(tmp_path / "weights_L1L2.mat", backend)
+    features = CASE.inputs()["features"][0]
+    assert made.method == "deep-mil" and made.config.feature_dim == 64 and made.config.hidden_dims == (512, 32)
+    assert_close(made.score(features), CASE.outputs["scores"][0], OUTPUT)
+    assert not wv.load(tmp_path / "weights_L1L2.mat", normalise=True).assumed.in_scores()

@@ -12,6 +12,9 @@ and, where what `wvad_core.registry.MethodSpecification` takes for them by defau
     infer(shapes)                           {setting: value} of settings that {canonical tensor name: shape} show at once
     infer_names(names)                      {setting: value} of settings that the names of a file's tensors, canonical or published,
                                             show only together, such as the depth of every stage; others are found by trying
+    RELEASES                                {what its names are called: function({name: array}) -> {published name: array}},
+                                            of checkpoints under other names or in other layouts than the published ones; a
+                                            function gives None for what is no such checkpoint; else {}
     PAPER                                   where it was published, with which results; else None
     RECIPES                                 how it is trained, {dataset: {field of `training.recipe.Recipe`: value}}, as
                                             published and on the demo set; else {}

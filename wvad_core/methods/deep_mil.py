@@ -28,7 +28,7 @@ the norms, and has Adadelta.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,20 @@ RECIPES = {"ucf-crime": _PUBLISHED,
 
 def parameters(config: Config) -> dict[str, Parameter]:
     return flatten({name: linear_parameters(*sizes, normal=True) for name, sizes in zip(LAYERS, config.sizes)})
+
+
+def from_keras(state: Mapping[str, Array]) -> dict[str, Array] | None:
+    """The official weights_L1L2.mat: by the numbers of Keras's layers, of which 1 and 3 are dropouts, a cell each of a kernel
+    (in, out) and a bias (1, out). None for another file."""
+    held = {name: value for name, value in state.items() if np.size(value)}
+    named = {f"{2 * number}.{place}": f"{layer}.{tensor}" for number, layer in enumerate(LAYERS)
+             for place, tensor in enumerate(("weight", "bias"))}
+    if set(held) != set(named) or any(np.ndim(value) != 2 for value in held.values()):
+        return None
+    return {named[name]: value.T if name.endswith(".0") else value.reshape(-1) for name, value in held.items()}
+
+
+RELEASES = {"weights_L1L2.mat's": from_keras}
 
 
 def forward(features: Array, p: Scope, config: Config) -> Array:

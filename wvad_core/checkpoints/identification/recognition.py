@@ -120,7 +120,7 @@ def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, g
     fitting = _fitting(tried, tensors)
     if not fitting:
         others = [*(extractors() if method is None else first)]
-        for name, spec in () if turned else others:
+        for name, spec in () if turned else (*(specifications() if method is None else ()), *others):
             for release, state in of_other_releases(spec, tensors):
                 return replace(_by_tensors(state, source, name, given, seed, turned=True), names=release)
         if method is None:
