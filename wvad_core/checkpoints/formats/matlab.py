@@ -22,6 +22,8 @@ from ..contents import Contents, checked_size
 NAME = "MATLAB"
 HEADER = re.compile(rb"MATLAB 5\.0 MAT-file.{105}(\x00\x01IM|\x01\x00MI)", re.DOTALL)
 LENGTH = 128
+LARGEST = 2**31
+"""Bytes, of a variable and here of a file."""
 MATRIX, COMPRESSED, CELL = 14, 15, 1
 STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 """{type of an element: dtype of its numbers}: whole ones are often stored in fewer bytes than their class has."""
@@ -45,11 +47,14 @@ def read(path: Path) -> Contents:
     """Raises InputError unless the file is whole, and each variable an array of real numbers or a cell of such arrays."""
     size = checked_size(path)
     try:
-        content = path.read_bytes()
-        header = HEADER.match(content)
-        if header is None:
-            raise ValueError("its header is not that of version 5")
-        return Contents(dict(_Reader("<" if header[1].endswith(b"IM") else ">", GROWTH * size + ALLOWANCE).variables(content)), {})
+        with open(path, "rb") as file:
+            header = HEADER.match(file.read(LENGTH))
+            if header is None:
+                raise ValueError("its header is not that of version 5")
+            if size > LARGEST:
+                raise ValueError(f"it has {size} bytes, more than a file of version 5")
+            reader = _Reader("<" if header[1].endswith(b"IM") else ">", GROWTH * size + ALLOWANCE)
+            return Contents(dict(reader.variables(file.read())), {})
     except DAMAGE as error:
         raise InputError(f"{path}: not a whole MATLAB file of numbers ({one_line(error)})") from error
 
@@ -66,8 +71,9 @@ class _Reader:
             raise ValueError("its arrays have far more bytes than the file")
 
     def variables(self, content: bytes) -> Iterator[tuple[str, np.ndarray]]:
+        """Of what follows the header."""
         names = set()
-        for kind, data in self.elements(content[LENGTH:]):
+        for kind, data in self.elements(content):
             if kind == COMPRESSED:
                 ((kind, data),) = self.elements(self.unpacked(data))
             if kind != MATRIX:
