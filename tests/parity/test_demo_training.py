@@ -34,7 +34,8 @@ def test_training_gets_there(method, framework, folders, request):
     spec = specification(method)
     resolved = resolve(spec.RECIPES["demo"], spec.Config, STEPS.get(method, {"steps": 100, "evaluate_every": 50}), method)
     recipe, options, config = resolved.recipe, resolved.options, resolved.config
-    videos, test = (Dataset.open("demo", folders[config.layout], split) for split in ("train", "test"))
+    videos, test = (Dataset.open("demo", folders[config.layout], split, companions=demo.demo_companions(method))
+                    for split in ("train", "test"))
     fresh = wv.create(method, framework, seed=options.seed, **config.as_dict())
     assert 0.35 < wv.evaluate(fresh, test, replicates=1).metrics["auc"] < 0.65
     journal = Journal()

@@ -16,7 +16,7 @@ from wvad_core.blocks.attention import local_attention_parameters
 from wvad_core.blocks.convolution import conv1d, conv1d_parameters, conv2d, conv2d_parameters
 from wvad_core.blocks.heads import score_head, score_head_parameters
 from wvad_core.blocks.linear import linear, linear_parameters
-from wvad_core.blocks.normalisation import batch_norm, batch_norm_parameters, layer_norm, layer_norm_parameters
+from wvad_core.blocks.normalisation import batch_norm, batch_norm_parameters, group_norm, layer_norm, layer_norm_parameters
 from wvad_core.blocks.random import dropout
 from wvad_core.blocks.tensors import Parameter, Scope, draw, flatten
 from wvad_core.blocks.transformer import transformer_parameters
@@ -30,6 +30,7 @@ LAYERS = {
     "Conv2d, not padded": ((6, 5, 1), conv2d_parameters(6, 5, 1), lambda x, p: conv2d(x, **p), (4, 6)),
     "BatchNorm": ((6,), batch_norm_parameters(6), batch_norm, 6),
     "LayerNorm": ((6,), layer_norm_parameters(6), lambda x, p: layer_norm(x, **p), 6),
+    "GroupNorm": ((2, 6), layer_norm_parameters(6), lambda x, p: group_norm(x, **p, groups=2), 6),
     "Transformer": ((6, 2, 3, 8, 10), transformer_parameters(6, 2, 3, 8, 10),
                     lambda x, p: transformer.transformer(x, p, 2, 3), 6),
     "Transformer, global": ((6, 2, 3, 8, 10, 0.0, False), transformer_parameters(6, 2, 3, 8, 10, local=False),
@@ -41,6 +42,9 @@ LAYERS = {
                           lambda x, p: attention.with_positions(x, **p), 6),
     "NonLocal": ((6,), non_local_parameters(6), aggregation.non_local, 6),
     "PyramidAggregation": ((16,), pyramid_aggregation_parameters(16, aggregation.PYRAMID_DILATIONS), aggregation.pyramid_aggregation, 16),
+    "PyramidAggregation, with GroupNorm": (
+        (32, 8), pyramid_aggregation_parameters(32, aggregation.PYRAMID_DILATIONS, 8),
+        lambda x, p: aggregation.pyramid_aggregation(x, p, 8), 32),
     "ScoreHead": ((6, (5, 4), 0.0), score_head_parameters(6, (5, 4)), lambda x, p: score_head(x, p, 0.0), 6),
 }
 
@@ -80,6 +84,24 @@ def test_batch_statistics_of_many_positions_keep_their_digits(framework):
     x = np.abs(sequence(20000, 6))
     expected = batch_norm(x.astype(np.float64), Scope(dict(weights), training=True))
     assert_close(native_layer(framework, "BatchNorm", (6,), weights, True)(x), expected, 1e-6)
+
+
+def test_group_norm_by_its_definition():
+    x, weight, bias = sequence(7, 6).astype(np.float64), np.arange(6.0), np.arange(6.0) - 3
+    expected = np.empty_like(x)
+    for item, first in np.ndindex(3, 2):
+        place = item, slice(None), slice(3 * first, 3 * first + 3)
+        values = x[place]
+        deviation = math.sqrt(sum((value - values.mean()) ** 2 for value in values.flat) / values.size + 1e-5)
+        expected[place] = (values - values.mean()) / deviation
+    assert_close(group_norm(x, weight, bias, 2), expected * weight + bias, SPECIFICATION)
+
+
+def test_group_statistics_of_long_videos_keep_their_digits(framework):
+    weights = draw(flatten(layer_norm_parameters(8)), 0)
+    x = 3 + np.abs(sequence(20000, 8))
+    expected = group_norm(x.astype(np.float64), **weights, groups=2)
+    assert_close(native_layer(framework, "GroupNorm", (2, 8), weights, False)(x), expected, 3e-6)
 
 
 @pytest.mark.parametrize("steps", (1, 2, 3, 50, 101, 500))

@@ -11,11 +11,11 @@ import wvad_core as wv
 from compare import GRADIENT, OUTPUT, assert_close
 from wvad_core import registry
 from wvad_core.backend import find_backend
-from wvad_core.data import Dataset, TrainingSet
+from wvad_core.data import Dataset, TrainingSet, demo
 from wvad_core.errors import Failure
 from wvad_core.scoring.evaluation import Frames, postprocessed, scored
 from wvad_core.training.loop import Journal, read_training_set, train
-from wvad_core.training.planning import plan
+from wvad_core.training.planning import all_companions, plan
 from wvad_core.training.recipe import Recipe
 
 NAMES = ("Normal", "Fight", "Riot")
@@ -264,3 +264,48 @@ def test_what_is_told_of_few_videos(tmp_path):
     training_set = TrainingSet(own_videos(tmp_path, "train"), 4)
     assert training_set.counts("each", "items") == {"training videos": 70}
     assert training_set.counts("random", "halves") == {"normal training videos": 3, "abnormal training videos": 4}
+
+
+@pytest.fixture
+def tags(monkeypatch, tmp_path):
+    """What `wv.train` takes, where a companion is a tensor of the method."""
+    monkeypatch.setattr(registry.specification("tagger"), "COMPANIONS", ("prompts", "tags"))
+    own_videos(tmp_path, "train")
+    np.save(tmp_path / "tags.npy", np.random.default_rng(1).random((3, 3)))
+    return {"dataset": tmp_path / "own.csv", "features": tmp_path, "steps": 1,
+            "companions": {"tags": tmp_path / "tags.npy", "prompts": tmp_path / "t.npy"}}
+
+
+def test_a_companion_that_is_a_tensor_is_its_first_value(tags, tmp_path, framework):
+    """One tiny step moves nothing: what the other tensors start with is the seed's, this one's is the file's."""
+    result = wv.train("tagger", **tags, backend=framework, device=devices.of(framework), learning_rate=1e-30)
+    fresh, found = wv.create("tagger", feature_dim=3).weights(), result.last.weights()
+    assert np.array_equal(found["tags"], np.load(tmp_path / "tags.npy").astype(np.float32))
+    assert all(np.array_equal(found[name], fresh[name]) for name in ("score", "bias"))
+
+
+@pytest.mark.needs("torch")
+def test_a_companion_of_another_shape_than_its_tensor(tags, tmp_path):
+    np.save(tmp_path / "tags.npy", np.ones((3, 4)))
+    with pytest.raises(wv.InputError, match=r"^companion tags: .*tags.npy: has shape \(3, 4\), expected \(3, 3\)$"):
+        wv.train("tagger", **tags, backend="torch")
+
+
+@pytest.mark.needs("torch")
+def test_the_demo_set_brings_its_companions(monkeypatch, tmp_path):
+    """Bundled beside the checkpoints, of the method's name; one that is given takes their place."""
+    home = tmp_path / "data" / "demo"
+    home.mkdir(parents=True)
+    for file, value in (("tagger.prompts", 1.0), ("tagger.tags", 2.0), ("rtfm.prompts", 3.0)):
+        np.save(home / f"{file}.npy", np.full((3, 32), value))
+    monkeypatch.setattr(demo, "__file__", str(home.with_suffix(".py")))
+    monkeypatch.setattr(registry.specification("tagger"), "COMPANIONS", ("prompts", "tags"))
+    assert demo.demo_companions("tagger") == {name: home / f"tagger.{name}.npy" for name in ("prompts", "tags")}
+    made = plan("tagger", "demo", recipe="ucf-crime")
+    np.save(tmp_path / "other.npy", np.full((3, 32), 5.0))
+    other = plan("tagger", "demo", recipe="ucf-crime", companions={"tags": tmp_path / "other.npy"})
+    assert made.companions == {} and other.companions == {"tags": str(tmp_path / "other.npy")}
+    assert made.companions_sha256 != other.companions_sha256
+    assert all_companions("tagger", None, other.companions) == {
+        "prompts": home / "tagger.prompts.npy", "tags": str(tmp_path / "other.npy")}
+    assert all_companions("tagger", tmp_path, {}) == {}

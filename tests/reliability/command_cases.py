@@ -31,6 +31,7 @@ OPTIONS = {
              "--precision", "--output", "-q", "-v"),
     "inspect": ("--method", "--companion", "-q", "-v"),
     "convert": ("--method", "--companion", "--published", "--allow-fresh", "--check", "-q", "-v"),
+    "dictionary": ("--dataset", "--features", "--output", "--ratio", "-q", "-v"),
     "compare": ("--replicates", "--seed", "-q", "-v"), "methods": ("-q", "-v"),
     "train": ("--method", "--dataset", "--features", "--recipe", "--init", "--companion", "--seeds", "--output",
               "--resume", "-q")}

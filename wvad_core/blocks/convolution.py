@@ -1,6 +1,8 @@
 """Convolutions that keep the length of a sequence, and of grids. Channels come last, (..., T, C)."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .linear import linear
@@ -43,8 +45,9 @@ def shifted(steps: int, shift: int) -> tuple[slice, slice]:
     return slice(max(0, -shift), steps - max(0, shift)), slice(max(0, shift), steps - max(0, -shift))
 
 
-def conv1d_parameters(inputs: int, outputs: int, kernel: int, bias: bool = True) -> dict:
-    return affine((outputs, inputs, kernel), bias)
+def conv1d_parameters(inputs: int, outputs: int, kernel: int, bias: bool = True, xavier: bool = False) -> dict:
+    """PyTorch's default start, uniform within 1 / sqrt(kernel inputs); or Xavier-uniform weights and a zero bias."""
+    return affine((outputs, inputs, kernel), bias, math.sqrt(6 / (kernel * (inputs + outputs))) if xavier else None)
 
 
 def conv2d_parameters(inputs: int, outputs: int, kernel: int) -> dict:

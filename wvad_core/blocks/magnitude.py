@@ -36,12 +36,11 @@ EVALUATION_BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class MagnitudeConfig(configuration.Config):
-    """The sizes and settings of a method that learns magnitudes.
+class SelectionConfig(configuration.Config):
+    """The settings of the losses: those of a method that selects snippets by their magnitudes.
 
-    feature_dim: D of the features, a multiple of 8.
+    feature_dim: D of the features.
     num_segments: S of a training video; max(1, S // 10) of them stand for it.
-    hidden_dims: widths of the score head's two hidden layers.
     dropout: share that is zeroed in training, below 1.
     margin: the magnitude that abnormal features are drawn to.
     magnitude_weight, smooth_weight, sparsity_weight: of the terms.
@@ -49,7 +48,6 @@ class MagnitudeConfig(configuration.Config):
 
     feature_dim: int = 2048
     num_segments: int = 32
-    hidden_dims: tuple[int, int] = (512, 128)
     dropout: float = 0.7
     margin: float = 100.0
     magnitude_weight: float = 1e-4
@@ -58,7 +56,6 @@ class MagnitudeConfig(configuration.Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        configuration.require(self.feature_dim % 8 == 0, "feature_dim", self.feature_dim, "a multiple of 8")
         configuration.require(self.dropout < 1, "dropout", self.dropout, "a share below 1")
 
     @property
@@ -68,6 +65,20 @@ class MagnitudeConfig(configuration.Config):
     def selected(self, steps: int) -> int:
         """k: how many of a video's snippets stand for it, at least 1 and at most all."""
         return min(max(1, self.num_segments // 10), steps)
+
+
+@dataclass(frozen=True)
+class MagnitudeConfig(SelectionConfig):
+    """The sizes and settings of a network of this kind: those of the losses, D a multiple of 8, and those of the head.
+
+    hidden_dims: widths of the score head's two hidden layers.
+    """
+
+    hidden_dims: tuple[int, int] = (512, 128)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        configuration.require(self.feature_dim % 8 == 0, "feature_dim", self.feature_dim, "a multiple of 8")
 
 
 def parameters(config: MagnitudeConfig) -> dict:
@@ -97,17 +108,21 @@ def branches(clips: Array, p: Scope, config: MagnitudeConfig) -> tuple[Array, Ar
 
 def losses(clips: Array, p: Scope, config: MagnitudeConfig) -> dict[str, Array]:
     """Training terms of (2B, N, T, D), normal videos first: total and its three parts, weighted."""
-    x, s, magnitudes = branches(clips, p, config)
+    terms = selection_terms(*branches(clips, p, config), p, config)
+    return {"total": sum(terms.values())} | terms
+
+
+def selection_terms(x: Array, s: Array, magnitudes: Array, p: Scope, config: SelectionConfig) -> dict[str, Array]:
+    """The three terms, weighted, of features x (2B, N, T, D), scores and magnitudes (2B, T), normal videos first."""
     mask = dropout(np.ones_like(magnitudes), config.dropout, p.rng)
     picks = select(magnitudes * mask, config.selected(s.shape[1]))
     of_videos = np.take_along_axis(s, picks, 1).mean(1)
     selected = np.take_along_axis(x, picks[:, None, :, None], 2).mean(2)  # (2B, N, D)
     half, abnormal = len(s) // 2, s[len(s) // 2:].reshape(-1)
     labels = np.repeat(np.array([0, 1], s.dtype), half)
-    terms = {"magnitude": binary_cross_entropy(of_videos, labels).mean() + magnitude_loss(selected, config),
-             "sparsity": config.sparsity_weight * np.linalg.norm(abnormal),
-             "smooth": config.smooth_weight * smoothness(abnormal)}
-    return {"total": sum(terms.values())} | terms
+    return {"magnitude": binary_cross_entropy(of_videos, labels).mean() + magnitude_loss(selected, config),
+            "sparsity": config.sparsity_weight * np.linalg.norm(abnormal),
+            "smooth": config.smooth_weight * smoothness(abnormal)}
 
 
 def select(magnitudes: Array, k: int) -> Array:
@@ -115,7 +130,7 @@ def select(magnitudes: Array, k: int) -> Array:
     return np.argsort(-magnitudes, axis=1, kind="stable")[:, :k]
 
 
-def magnitude_loss(selected: Array, config: MagnitudeConfig) -> Array:
+def magnitude_loss(selected: Array, config: SelectionConfig) -> Array:
     """The magnitude term of the videos' features (2B, N, D), normal videos first."""
     norms, half = np.linalg.norm(selected, axis=-1), len(selected) // 2
     pairs = np.abs(config.margin - norms[half:]) + norms[:half]

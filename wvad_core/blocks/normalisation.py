@@ -1,4 +1,4 @@
-"""Layer and batch normalisation over channels, which come last, and division by the L2 norm."""
+"""Layer, group and batch normalisation over channels, which come last, and division by the L2 norm."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from .tensors import COUNTER, Array, Parameter, Scope
 BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1  # PyTorch's sense: the share of the new value
 LAYER_NORM_EPS = 1e-5
+GROUP_NORM_EPS = 1e-5
 UNIT_EPS = 1e-12
 
 
@@ -18,6 +19,17 @@ def layer_norm(x: Array, weight: Array, bias: Array) -> Array:
     centred = x - x.mean(-1, keepdims=True)
     variance = np.einsum("...c,...c->...", centred, centred)[..., None] / x.shape[-1]
     return centred / np.sqrt(variance + LAYER_NORM_EPS) * weight + bias
+
+
+def group_norm(x: Array, weight: Array, bias: Array, groups: int) -> Array:
+    """(x - mean) / sqrt(var + 1e-5) * weight + bias (Wu and He 2018). x (B, T, C), C a multiple of `groups`.
+
+    mean and the biased var are those of an item's T snippets and the C / groups neighbouring channels of a group.
+    """
+    grouped = x.reshape(*x.shape[:2], groups, -1)
+    centred = grouped - grouped.mean((1, 3), keepdims=True)
+    variance = (centred ** 2).mean((1, 3), keepdims=True)
+    return (centred / np.sqrt(variance + GROUP_NORM_EPS)).reshape(x.shape) * weight + bias
 
 
 def batch_norm(x: Array, p: Scope) -> Array:
@@ -54,10 +66,11 @@ def folded(convolution: Mapping[str, Array], norm: Mapping[str, Array], eps: flo
 
 
 def layer_norm_parameters(channels: int) -> dict:
+    """Those of a group norm too."""
     return {"weight": Parameter((channels,), value=1), "bias": Parameter((channels,))}
 
 
 def batch_norm_parameters(channels: int, scale: float = 1) -> dict:
     return {"weight": Parameter((channels,), value=scale), "bias": Parameter((channels,)),
-            "running_mean": Parameter((channels,)), "running_var": Parameter((channels,), value=1),
-            COUNTER: Parameter((), dtype=np.int64)}
+            "running_mean": Parameter((channels,), trained=False), "running_var": Parameter((channels,), value=1, trained=False),
+            COUNTER: Parameter((), dtype=np.int64, trained=False)}

@@ -51,12 +51,16 @@ COUNTER = "num_batches_tracked"
 @dataclass(frozen=True)
 class Parameter:
     """A tensor's shape and fresh value: uniform in [-bound, bound] where bound > 0, normal of the standard deviation
-    `deviation` where that is > 0, else the constant `value`."""
+    `deviation` where that is > 0, else the constant `value`.
+
+    trained: whether it has a gradient; running statistics, and what a dataset brings, have none.
+    """
     shape: tuple[int, ...]
     bound: float = 0.0
     value: float = 0.0
     dtype: type = np.float32
     deviation: float = 0.0
+    trained: bool = True
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         if self.bound:
@@ -85,13 +89,9 @@ def draw(parameters: Mapping[str, Parameter], seed: int) -> dict[str, np.ndarray
     return {name: p.draw(np.random.default_rng([seed, zlib.crc32(name.encode())])) for name, p in parameters.items()}
 
 
-STATISTICS = ("running_mean", "running_var", COUNTER)
-"""The ends of the names of what training records and does not learn."""
-
-
 def learned(parameters: Mapping[str, Parameter]) -> int:
-    """How many numbers training learns: those of all tensors but BatchNorm's statistics."""
-    return sum(math.prod(p.shape) for name, p in parameters.items() if not name.endswith(STATISTICS))
+    """How many numbers training learns."""
+    return sum(math.prod(p.shape) for p in parameters.values() if p.trained)
 
 
 def check(weights: Mapping[str, np.ndarray], parameters: Mapping[str, Parameter], source: str) -> None:

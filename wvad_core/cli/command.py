@@ -20,6 +20,7 @@ COMMANDS = {
     "render": "a video with the curve of its scores below the picture, as mp4",
     "train": "train a detector by a recipe, or go on with a run",
     "extract": "extract features of videos, for the other commands",
+    "dictionary": "learn a dictionary of a dataset's normal training videos",
     "compare": "set the reports of several runs side by side",
     "convert": "convert a checkpoint: published ones, and any format into any other",
     "inspect": "say what a checkpoint is and what it holds",

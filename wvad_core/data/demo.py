@@ -3,8 +3,8 @@
     Dataset.open("demo", demo_features(), split="test")
 
 Its table is bundled (tables/demo.csv); its features are written when they are first asked for, in the layout that the
-method at hand takes; demo/ has a checkpoint trained on it for each method (`wvad train`). What the videos show
-is drawn by demo_scenes.py.
+method at hand takes; demo/ has a checkpoint trained on it for each method (`wvad train`), and for those that train with
+companions METHOD.NAME.npy. What the videos show is drawn by demo_scenes.py.
 """
 from __future__ import annotations
 
@@ -89,6 +89,12 @@ def demo_checkpoint(method: str) -> Path:
         found = ", ".join(sorted(file.stem.replace("_", "-") for file in folder.glob("*.safetensors")))
         raise InputError(f"the demo set has no checkpoint of {method}, expected one of {found}")
     return path
+
+
+def demo_companions(method: str) -> dict[str, Path]:
+    """{name: bundled .npy file} of what a method trains with on the demo set besides the videos."""
+    files = Path(__file__).with_suffix("").glob(f"{module_name(method)}.*.npy")
+    return {file.name.split(".")[1]: file for file in sorted(files)}
 
 
 def default_method() -> str:

@@ -22,7 +22,8 @@ and, where what `wvad_core.registry.MethodSpecification` takes for them by defau
                                             `conventions.Protocol`}, for `wvad test --protocol published`: Protocol() where that
                                             is as the library does it, which is `uniform`; else {}, which says nothing of it
     DEMO                                    a small configuration, for the demo set; else None
-    COMPANIONS                              the names of the arrays of a dataset that `losses` finds in a batch; else ()
+    COMPANIONS                              the names of the arrays of a dataset that training takes; else (). `losses` finds
+                                            them in a batch; one with the name of a tensor is that tensor's first value
     SAMPLERS                                how training videos become segments, {name in a recipe: Sampler}; else {}
     loss_weights(config)                    {term: its weight in `total`}, of those that count other than once
     PROBABILITIES                           whether a score is the probability, from 0 to 1, that a snippet is anomalous, as by

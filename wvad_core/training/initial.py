@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..blocks.configuration import Config
-from ..blocks.tensors import COUNTER, draw
+from ..blocks.tensors import COUNTER, Parameter, draw
 from ..checkpoints import formats
 from ..checkpoints.identification.recognition import Checkpoint, identify
 from ..checkpoints.identification.naming import as_computed
@@ -22,8 +22,8 @@ from ..registry import specification
 class Initial:
     """What the first weights of a run are: those of `file` that are `taken`, and those that are `fresh`, by canonical names.
 
-    Counters of training forwards are in neither list: they begin at 0. origin: of the features that the file was trained on, as
-    plain data; None where it does not say.
+    In neither list are counters of training forwards, which begin at 0, and what the dataset brings. origin: of the features
+    that the file was trained on, as plain data; None where it does not say.
     """
     file: str
     taken: tuple[str, ...]
@@ -50,15 +50,30 @@ def initial_weights(path: str | Path, method: str, config: Config, seed: int) ->
     wanted = spec.parameters(spec.stages(config)[0])
     found = _identified(Path(path), method, config, seed)
     given = as_computed(found.weights, spec.parameters(found.config))
-    taken = [name for name, parameter in wanted.items() if name in given and not name.endswith(COUNTER)
-             and given[name].shape == parameter.shape and name not in found.assumed.fresh]
+    own = [name for name in wanted if not name.endswith(COUNTER) and name not in spec.COMPANIONS]
+    taken = [name for name in own if name in given and given[name].shape == wanted[name].shape
+             and name not in found.assumed.fresh]
     if not any(given[name].ndim > 1 for name in taken):  # single biases, which fit any sizes, are no start
         count = sum(value.ndim > 1 for value in given.values())
         raise InputError(f"{path}: none of its {count} matrices and kernels has the name and the shape of one that is trained"
                          + _other_settings(found, config))
-    fresh = tuple(name for name in wanted if name not in taken and not name.endswith(COUNTER))
+    fresh = tuple(name for name in own if name not in taken)
     weights = draw(wanted, seed) | {name: given[name] for name in taken}
     return weights, Initial(str(path), tuple(taken), fresh, found.origin and found.origin.as_dict())
+
+
+def brought(companions: Mapping[str, np.ndarray], parameters: Mapping[str, Parameter],
+            files: Mapping[str, str | Path] | None = None) -> dict[str, np.ndarray]:
+    """The companions of a training set that are first values of tensors, {canonical name: array}.
+
+    files: where they are from, for what is raised: InputError for one of another shape than its tensor.
+    """
+    found = {name: array for name, array in companions.items() if name in parameters}
+    for name, array in found.items():
+        if array.shape != parameters[name].shape:
+            source = f": {files[name]}" if files else ""
+            raise InputError(f"companion {name}{source}: has shape {array.shape}, expected {parameters[name].shape}")
+    return {name: array.astype(parameters[name].dtype) for name, array in found.items()}
 
 
 def _identified(path: Path, method: str, config: Config, seed: int) -> Checkpoint:

@@ -20,6 +20,7 @@ from ..detector import Detector, from_weights
 from ..errors import Failure, Terminated
 from ..progress import progress_bar
 from ..registry import specification
+from .initial import brought
 from .options import Options
 from .recipe import Recipe
 from .trainer import Trainer
@@ -139,7 +140,7 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
           options: Options = Options(), initial: Mapping[str, Array] | None = None, stop: Stop | None = None) -> Trained:
     """Train a detector by a recipe, through all stages of its method.
 
-    The first stage starts from fresh weights, or from `initial`, each later one from the best of the one before. The seed draws the
+    The first stage starts from fresh weights, or from `initial`, and from what the training set brings, each later one from the best of the one before. The seed draws the
     weights, the batches, the same ones for every backend, and dropout and noise.
     validate: gives a detector's value, the more the better, of equal ones the first; without it, the last step of a stage is
         its best.
@@ -156,8 +157,9 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
     with journal:
         for number, stage in enumerate(stages[begun:], begun):
             if saved is None:
+                wanted = spec.parameters(stage)
                 weights = spec.next_stage(journal.best, stage, seed) if number else (
-                    initial or draw(spec.parameters(stage), seed))
+                    {**(initial or draw(wanted, seed)), **brought(training_set.companions, wanted)})
                 saved = Saved(Position(number), weights, {})
                 journal.begin_stage()
             detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=seed),

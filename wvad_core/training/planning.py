@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from ..backend import training_backend
 from ..blocks.configuration import Config, configure
+from ..checkpoints.identification.sizes import shown_by_companions
 from ..data import Dataset, bundled_tables, companions_sha256, demo, find_sampler
 from ..data.companions import read_companions
 from ..data.demo import DEMO
@@ -16,9 +19,9 @@ from ..data.demo_scenes import FEATURE_DIM
 from ..errors import InputError, one_line
 from ..files import plain
 from ..registry import specification
-from .initial import Initial, initial_weights
+from .initial import Initial, brought, initial_weights
 from .options import Options
-from .overrides import resolve
+from .overrides import Resolved, resolve
 from .recipe import Recipe, from_dict
 from .run_files import PLAN, STATE, check_places, read_json
 
@@ -30,7 +33,7 @@ class Plan:
     recipe: its settings are the whole configuration. options: nothing is left open in them. recipe_of: the dataset that the
     recipe was published for. overrides: what was given in place of the recipe's, the options' and the settings' values.
     initial: what the first weights are, of a run that fine-tunes a checkpoint; else None.
-    companions: {name: .npy file} of the training set's; companions_sha256: of their values, None without them.
+    companions: {name: .npy file} of the training set's that were given; companions_sha256: of the values of all, None without any.
     """
     method: str
     dataset: str
@@ -63,17 +66,22 @@ class Plan:
         Raises InputError where these do not fit, and for companions that have other values than when the run was planned.
         """
         features = self.features or demo.demo_features(layout=self.config.layout)
-        companions = self.companions if split == "train" else None
+        companions = all_companions(self.method, self.features, self.companions) if split == "train" else {}
         dataset = Dataset.open(self.dataset, features, split, feature_dim=self.config.feature_dim, companions=companions)
         dataset.check_crops(self.config)
         if companions and companions_sha256(dataset.companions) != self.companions_sha256:
-            raise InputError(f"companions {', '.join(companions.values())}: have changed since the run was planned")
+            raise InputError(f"companions {', '.join(map(str, companions.values()))}: have changed since the run was planned")
         return dataset
 
 
 def absolute(path: str) -> str:
     """A path that does not hang on the folder that the process is in. Links in it stay."""
     return os.path.abspath(path)
+
+
+def all_companions(method: str, features: str | Path | None, given: Mapping[str, str]) -> dict[str, str | Path]:
+    """The files of the given companions, and of those that the demo set's own features come with."""
+    return {**(demo.demo_companions(method) if features is None else {}), **given}
 
 
 def check_companions(method: str, names: Iterable[str]) -> None:
@@ -111,17 +119,30 @@ def plan(method: str, dataset: str, features: str | Path | None = None, backend:
     resolved = resolve(values, spec.Config, overrides, method)
     find_sampler(resolved.recipe.sampling, spec.SAMPLERS)
     files = {name: str(file) for name, file in (companions or {}).items()}
-    check_companions(method, files)
+    every = all_companions(method, features, files)
+    check_companions(method, every)
     training_backend(backend)
-    sha256 = companions_sha256(read_companions(files))
+    arrays, seen = read_companions(every), dict(overrides)
     if not overrides.keys() & {"feature_dim", "config.feature_dim"}:
-        dim = FEATURE_DIM if features is None else Dataset.open(dataset, features, "train").feature_dim
-        resolved = resolve(values, spec.Config, overrides | {"feature_dim": dim}, method)
+        seen["feature_dim"] = FEATURE_DIM if features is None else Dataset.open(dataset, features, "train").feature_dim
+    resolved = _with_companions(values, spec, seen, arrays)
+    brought(arrays, spec.parameters(resolved.config), every)
+    sha256 = companions_sha256(arrays)
     made = Plan(method, dataset, None if features is None else str(features), backend, device, resolved.recipe,
                 resolved.options, taken, overrides, None, files, sha256)
     if init is None:
         return made
     return replace(made, initial=initial_weights(init, method, made.config, cast(int, resolved.options.seed))[1])
+
+
+def _with_companions(values: Mapping[str, Any], spec: Any, overrides: dict[str, Any],
+                     companions: Mapping[str, np.ndarray]) -> Resolved:
+    """What a recipe comes to with some values replaced, and with what the companions show of the settings."""
+    resolved = resolve(values, spec.Config, overrides, spec.name)
+    known = {"feature_dim": resolved.config.feature_dim}
+    shown = {f"config.{name}": value for name, value in shown_by_companions(spec, resolved.config, known, companions).items()
+             if not overrides.keys() & {name, f"config.{name}"}}
+    return resolve(values, spec.Config, {**overrides, **shown}, spec.name) if shown else resolved
 
 
 def read_plan(folder: str | Path) -> Plan:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from ..blocks.tensors import COUNTER, STATISTICS, Parameter, check, count
+from ..blocks.tensors import COUNTER, Parameter, check, count
 from ..errors import InputError, listing, one_line
 from .optimisers import NOT_NEGATIVE, slots_of
 from .recipe import Recipe
@@ -33,7 +33,8 @@ def check_trainer(state: Mapping[str, Array], parameters: Mapping[str, Parameter
     frozen: the names of modules that are not trained. What a method remembers (`memory.`) it checks itself.
     """
     steps = _count(state, "steps", source)
-    trained = [name for name in parameters if not name.endswith(STATISTICS) and not name.startswith(tuple(f"{f}." for f in frozen))]
+    trained = [name for name, parameter in parameters.items() if parameter.trained
+               and not name.startswith(tuple(f"{f}." for f in frozen))]
     expected = {"steps"}
     for names, begins in zip(recipe.grouped(trained), (0, *(int(group.warm_up) for group in recipe.groups))):
         updates = max(steps - begins, 0)

@@ -5,7 +5,7 @@ from mindspore import Tensor, nn, ops
 from wvad_core.blocks.aggregation import PYRAMID_DILATIONS
 
 from .convolution import Conv1d
-from .normalisation import BatchNorm
+from .normalisation import BatchNorm, GroupNorm
 
 
 class NonLocal(nn.Cell):
@@ -25,24 +25,26 @@ class NonLocal(nn.Cell):
 
 
 class Scale(nn.Cell):
-    """Conv1d of kernel 3, ReLU, BatchNorm, in that order."""
+    """Conv1d of kernel 3, ReLU, BatchNorm, in that order; with `groups` Conv1d, GroupNorm, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, dilation: int = 1, bias: bool = True):
+    def __init__(self, inputs: int, outputs: int, dilation: int = 1, bias: bool = True, groups: int = 0):
         super().__init__()
-        self.conv, self.norm = Conv1d(inputs, outputs, 3, dilation, bias), BatchNorm(outputs)
+        self.conv, self.groups = Conv1d(inputs, outputs, 3, dilation, bias), groups
+        self.norm = GroupNorm(groups, outputs) if groups else BatchNorm(outputs)
 
     def construct(self, x: Tensor) -> Tensor:
-        return self.norm(ops.relu(self.conv(x)))
+        y = self.conv(x)
+        return ops.relu(self.norm(y)) if self.groups else self.norm(ops.relu(y))
 
 
 class PyramidAggregation(nn.Cell):
     """Convolutions of dilation 1, 2, 4 and a non-local block, merged and added to the input. x (B, T, D)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, groups: int = 0):
         super().__init__()
-        self.scale1, self.scale2, self.scale4 = [Scale(channels, channels // 4, d) for d in PYRAMID_DILATIONS]
+        self.scale1, self.scale2, self.scale4 = [Scale(channels, channels // 4, d, groups=groups) for d in PYRAMID_DILATIONS]
         self.reduce, self.non_local = Conv1d(channels, channels // 4, 1, bias=False), NonLocal(channels // 4)
-        self.merge = Scale(channels, channels, bias=False)
+        self.merge = Scale(channels, channels, bias=False, groups=groups)
 
     def construct(self, x: Tensor) -> Tensor:
         around = self.non_local(ops.relu(self.reduce(x)))

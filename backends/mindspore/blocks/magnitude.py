@@ -7,7 +7,7 @@ import mindspore as ms
 from mindspore import Tensor, ops
 from wvad_core.blocks import magnitude
 from wvad_core.blocks.crops import one_crop_each
-from wvad_core.blocks.magnitude import MagnitudeConfig
+from wvad_core.blocks.magnitude import MagnitudeConfig, SelectionConfig
 
 from ..network import VideoNetwork
 from ..parallel import gathered
@@ -50,19 +50,23 @@ class MagnitudeNetwork(VideoNetwork):
         return x, self.classifier(x).mean(1), ops.norm(x, dim=-1).mean(1)
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
-        config = self.config
         x, scores, magnitudes = self.branches(self.clips(features))
+        terms = self.selection_terms(x, scores, magnitudes)
+        terms["total"] = terms["magnitude"] + terms["sparsity"] + terms["smooth"]
+        return terms
+
+    def selection_terms(self, x: Tensor, scores: Tensor, magnitudes: Tensor) -> dict[str, Tensor]:
+        """The three terms, weighted, of features x (2B, N, T, D), scores and magnitudes (2B, T), normal videos first."""
+        config = self.config
         mask = self.dropout(ops.ones_like(magnitudes))
         picks = select(ops.stop_gradient(magnitudes) * mask, config.selected(scores.shape[1]))
         of_videos, selected = gathered(ops.gather_elements(scores, 1, picks).mean(1)), gathered(_mean_at(x, picks))
         scores = gathered(scores)
         half, abnormal = scores.shape[0] // 2, scores[scores.shape[0] // 2:].reshape(1, -1)
         labels = (ops.arange(scores.shape[0]) >= half).astype(scores.dtype)
-        terms = {"magnitude": binary_cross_entropy(of_videos, labels).mean() + magnitude_loss(selected, config),
-                 "sparsity": config.sparsity_weight * ops.norm(abnormal),
-                 "smooth": config.smooth_weight * smoothness(abnormal)[0]}
-        terms["total"] = terms["magnitude"] + terms["sparsity"] + terms["smooth"]
-        return terms
+        return {"magnitude": binary_cross_entropy(of_videos, labels).mean() + magnitude_loss(selected, config),
+                "sparsity": config.sparsity_weight * ops.norm(abnormal),
+                "smooth": config.smooth_weight * smoothness(abnormal)[0]}
 
 
 def _mean_at(x: Tensor, picks: Tensor) -> Tensor:
@@ -88,7 +92,7 @@ def select(magnitudes: Tensor, k: int) -> Tensor:
     return ops.topk(magnitudes, k)[1]
 
 
-def magnitude_loss(selected: Tensor, config: MagnitudeConfig) -> Tensor:
+def magnitude_loss(selected: Tensor, config: SelectionConfig) -> Tensor:
     """The magnitude term of the videos' features (2B, N, D), normal videos first."""
     norms, half = ops.norm(selected, dim=-1), selected.shape[0] // 2
     pairs = ops.abs(config.margin - norms[half:]) + norms[:half]

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from mindspore import Parameter, Tensor, nn, ops
-from wvad_core.blocks.normalisation import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, LAYER_NORM_EPS, UNIT_EPS
+from wvad_core.blocks.normalisation import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, GROUP_NORM_EPS, LAYER_NORM_EPS, UNIT_EPS
 
 from .. import parallel
 from .parameters import zeros
@@ -70,6 +70,24 @@ class LayerNorm(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         return self.normalise(x, self.weight, self.bias)[0]
+
+
+class GroupNorm(nn.Cell):
+    """x (B, T, C), statistics per item and group of neighbouring channels: means over time, then over the channels."""
+
+    def __init__(self, groups: int, channels: int):
+        super().__init__()
+        self.weight, self.bias = Parameter(Tensor(np.ones(channels, np.float32))), zeros(channels)
+        self.groups, self.size = groups, channels // groups
+
+    def construct(self, x: Tensor) -> Tensor:
+        centred = x - self.of_groups(x)
+        return centred / ops.sqrt(self.of_groups(ops.square(centred)) + GROUP_NORM_EPS) * self.weight + self.bias
+
+    def of_groups(self, x: Tensor) -> Tensor:
+        """The mean of each item's groups, at each of their channels: (B, T, C) -> (B, 1, C)."""
+        means = x.mean(1).reshape(-1, self.groups, self.size).mean(-1, keep_dims=True)
+        return ops.tile(means, (1, 1, self.size)).reshape(-1, 1, self.groups * self.size)
 
 
 def unit(x: Tensor) -> Tensor:

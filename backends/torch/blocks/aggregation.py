@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from wvad_core.blocks.aggregation import PYRAMID_DILATIONS
 
 from .convolution import Conv1d
-from .normalisation import BatchNorm
+from .normalisation import BatchNorm, GroupNorm
 
 
 class NonLocal(nn.Module):
@@ -24,25 +24,27 @@ class NonLocal(nn.Module):
 
 
 class Scale(nn.Module):
-    """Conv1d of kernel 3, ReLU, BatchNorm, in that order."""
+    """Conv1d of kernel 3, ReLU, BatchNorm, in that order; with `groups` Conv1d, GroupNorm, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, dilation: int = 1, bias: bool = True):
+    def __init__(self, inputs: int, outputs: int, dilation: int = 1, bias: bool = True, groups: int = 0):
         super().__init__()
-        self.conv, self.norm = Conv1d(inputs, outputs, 3, dilation, bias), BatchNorm(outputs)
+        self.conv, self.groups = Conv1d(inputs, outputs, 3, dilation, bias), groups
+        self.norm = GroupNorm(groups, outputs) if groups else BatchNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(F.relu(self.conv(x)))
+        y = self.conv(x)
+        return F.relu(self.norm(y)) if self.groups else self.norm(F.relu(y))
 
 
 class PyramidAggregation(nn.Module):
     """Convolutions of dilation 1, 2, 4 and a non-local block, merged and added to the input. x (B, T, D)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, groups: int = 0):
         super().__init__()
         for d in PYRAMID_DILATIONS:
-            self.add_module(f"scale{d}", Scale(channels, channels // 4, d))
+            self.add_module(f"scale{d}", Scale(channels, channels // 4, d, groups=groups))
         self.reduce, self.non_local = Conv1d(channels, channels // 4, 1, bias=False), NonLocal(channels // 4)
-        self.merge = Scale(channels, channels, bias=False)
+        self.merge = Scale(channels, channels, bias=False, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
         scales = [self.get_submodule(f"scale{d}")(x) for d in PYRAMID_DILATIONS]

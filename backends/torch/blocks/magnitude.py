@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from wvad_core.blocks import magnitude
 from wvad_core.blocks.crops import one_crop_each
-from wvad_core.blocks.magnitude import MagnitudeConfig
+from wvad_core.blocks.magnitude import MagnitudeConfig, SelectionConfig
 
 from ..network import VideoNetwork
 from ..parallel import gathered
@@ -47,17 +47,20 @@ class MagnitudeNetwork(VideoNetwork):
         return x, self.classifier(x).mean(1), x.norm(dim=-1).mean(1)
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
+        terms = self.selection_terms(*self.branches(self.clips(features)))
+        return {"total": terms["magnitude"] + terms["sparsity"] + terms["smooth"]} | terms
+
+    def selection_terms(self, x: Tensor, scores: Tensor, magnitudes: Tensor) -> dict[str, Tensor]:
+        """The three terms, weighted, of features x (2B, N, T, D), scores and magnitudes (2B, T), normal videos first."""
         config = self.config
-        x, scores, magnitudes = self.branches(self.clips(features))
         picks = select(magnitudes * self.dropout(torch.ones_like(magnitudes)), config.selected(scores.shape[1]))
         selected = x.transpose(1, 2)[torch.arange(len(x), device=x.device)[:, None], picks].mean(1)  # (2B, N, D)
         of_videos, selected, scores = (gathered(y) for y in (scores.gather(1, picks).mean(1), selected, scores))
         half, abnormal = len(scores) // 2, scores[len(scores) // 2:].flatten()
         labels = (torch.arange(len(scores), device=x.device) >= half).to(scores.dtype)
-        terms = {"magnitude": binary_cross_entropy(of_videos, labels).mean() + magnitude_loss(selected, config),
-                 "sparsity": config.sparsity_weight * abnormal.norm(),
-                 "smooth": config.smooth_weight * smoothness(abnormal)}
-        return {"total": terms["magnitude"] + terms["sparsity"] + terms["smooth"]} | terms
+        return {"magnitude": binary_cross_entropy(of_videos, labels).mean() + magnitude_loss(selected, config),
+                "sparsity": config.sparsity_weight * abnormal.norm(),
+                "smooth": config.smooth_weight * smoothness(abnormal)}
 
 
 def select(magnitudes: Tensor, k: int) -> Tensor:
@@ -65,7 +68,7 @@ def select(magnitudes: Tensor, k: int) -> Tensor:
     return magnitudes.topk(k, dim=1).indices
 
 
-def magnitude_loss(selected: Tensor, config: MagnitudeConfig) -> Tensor:
+def magnitude_loss(selected: Tensor, config: SelectionConfig) -> Tensor:
     """The magnitude term of the videos' features (2B, N, D), normal videos first."""
     norms, half = selected.norm(dim=-1), len(selected) // 2
     pairs = (config.margin - norms[half:]).abs() + norms[:half]

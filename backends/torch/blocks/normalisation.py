@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from wvad_core.blocks.normalisation import BATCH_NORM_MOMENTUM, LAYER_NORM_EPS, UNIT_EPS
+from wvad_core.blocks.normalisation import BATCH_NORM_MOMENTUM, GROUP_NORM_EPS, LAYER_NORM_EPS, UNIT_EPS
 
 from .. import parallel
 
@@ -48,6 +48,17 @@ class BatchNorm(nn.BatchNorm1d):
 class LayerNorm(nn.LayerNorm):
     def __init__(self, channels: int):
         super().__init__(channels, eps=LAYER_NORM_EPS)
+
+
+class GroupNorm(nn.GroupNorm):
+    """x (B, T, C), statistics per item and group of neighbouring channels."""
+
+    def __init__(self, groups: int, channels: int):
+        super().__init__(groups, channels, eps=GROUP_NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of a single snippet too, which nn.GroupNorm refuses."""
+        return torch.group_norm(x.transpose(1, 2), self.num_groups, self.weight, self.bias, self.eps).transpose(1, 2)
 
 
 def unit(x: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def _candidate(method: str, kind: str, prefix: str, start: Config, given: dict[s
     published = naming(spec, start, kind)
     missing, extra = misfits(shapes, published)
     dropped = tuple(name for name in shapes if name in published.unused)
-    wrong = [f"missing tensor {name}" for name in missing] + [f"unexpected tensor {n} {shapes[n]}" for n in extra]
+    wrong = [f"missing tensor {name}{_beside(spec, name)}" for name in missing] + [f"unexpected tensor {n} {shapes[n]}" for n in extra]
     if wrong and not all_wrong:
         return Candidate(method, kind, prefix, Solution(start), tuple(wrong), dropped)
     used = {name: shapes[name] for name in shapes if name in published.names}
@@ -91,6 +91,11 @@ def _candidate(method: str, kind: str, prefix: str, start: Config, given: dict[s
     except InputError as error:
         wrong.append(str(error))
     return Candidate(method, kind, prefix, solution, tuple(wrong), dropped)
+
+
+def _beside(spec: Specification, name: str) -> str:
+    """A hint of how a tensor is given that published checkpoints lack."""
+    return f", --companion {name}=FILE.npy gives it" if name in getattr(spec, "COMPANIONS", ()) else ""
 
 
 def aligned(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:

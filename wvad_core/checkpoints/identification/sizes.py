@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...blocks.configuration import Config
 from ...registry import Specification
 from ..assumed import text
@@ -126,6 +128,15 @@ def solve(spec: Specification, start: Config, given: Mapping[str, Any], shapes: 
         if count != len(getattr(made_of(spec, by_name), name)):
             unsettled += [f"{name}: {count} numbers, which no tensor shows"]
     return Solution(config, by_default, tuple(unsettled))
+
+
+def shown_by_companions(spec: Specification, config: Config, given: Mapping[str, Any],
+                        arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The settings, besides the `given` ones, that a method's companions show among these arrays where they are tensors."""
+    wanted = spec.parameters(config)
+    shapes = {name: np.shape(arrays[name]) for name in getattr(spec, "COMPANIONS", ()) if name in wanted and name in arrays}
+    solved = solve(spec, config, given, shapes).config if shapes else config
+    return {name: value for name, value in solved.as_dict().items() if value != getattr(config, name)}
 
 
 def _inferred(spec: Specification, shapes: Shapes) -> Mapping[str, Any]:
