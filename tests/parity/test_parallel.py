@@ -155,6 +155,22 @@ def test_processes_share_the_videos_of_an_extraction(launched, framework):
     assert not list((folder / "shared" / ".claims").iterdir())
 
 
+@pytest.mark.slow
+def test_the_launchers_status_is_that_of_the_extraction(framework, tmp_path):
+    """1 where a video is left out, with one list of these, and 0 where none is."""
+    parallel_worker.videos(tmp_path)
+    command = [*LAUNCHERS[framework](tmp_path), BIN / "wvad", "extract", tmp_path / "videos", "--recipe", tmp_path / "own.json",
+               "--checkpoint", tmp_path / "vit.safetensors", "--backend", framework, "--output", tmp_path / "out"]
+    environment = devices.environment() | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    for status in (1, 0):
+        done = subprocess.run(command, env=environment, cwd=tmp_path, text=True, timeout=HANGS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == status, done.stdout[-3000:]
+        said = done.stdout + "".join(log.read_text() for log in tmp_path.glob("log/worker_0.log"))
+        assert ("error: 1 of 5 videos could not be extracted" in said) == bool(status) and "error: 2" not in said
+        assert (f"extracted {'4' if status else '0'} videos") in said and len(list((tmp_path / "out").glob("*.npy"))) == 4
+        (tmp_path / "videos" / "e.mp4").unlink(missing_ok=True)
+
+
 @pytest.mark.needs("torch")
 def test_no_thread_of_the_group_is_left_at_the_end(launched):
     """One that lets go of a tensor while the interpreter ends aborts the process, whose work is done."""

@@ -23,6 +23,7 @@ from wvad_core.errors import Failure, Terminated
 from wvad_core.extraction import extracting
 from wvad_core.extraction.feature_folder import FeatureFolder
 from wvad_core.extraction.growing_array import GrowingArray
+from wvad_core.extraction.pace import followed
 from wvad_core.extraction.videos import find_videos
 
 HERE = Path(__file__).parent
@@ -373,6 +374,21 @@ def test_a_bad_video_is_tried_by_one_process_and_again_by_the_next_run(world, ca
     with pytest.raises(Failure):
         world.run()
     assert caplog.text.count("bad: ") == 2
+
+
+def test_all_frames_are_counted_however_fast_they_are_decoded():
+    """Of a source that has one more whenever somebody looks, as its frames are decoded in a thread."""
+    class Growing:
+        expected_frames, seen = 100, 0
+
+        @property
+        def frames(self):
+            self.seen += 1
+            return self.seen
+
+    source, told = Growing(), []
+    assert list(followed(iter("abc"), source, "v", lambda *heard: told.append(heard))) == ["a", "b", "c"]
+    assert sum(frames for _, _, frames in told) == source.seen and sum(fraction for _, fraction, _ in told) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("environment, threads", [

@@ -47,7 +47,8 @@ def followed(clips: Iterable[np.ndarray], source: Source, name: str, advance: Ad
     shown, frames = 0.0, 0
     for clip in clips:
         yield clip
-        fraction = min(source.frames / source.expected_frames, 1) if source.expected_frames else 0.0
-        advance(name, max(fraction - shown, 0), source.frames - frames)
-        shown, frames = max(fraction, shown), source.frames
+        decoded = source.frames  # which grows meanwhile: decoding is one clip ahead
+        fraction = min(decoded / source.expected_frames, 1) if source.expected_frames else 0.0
+        advance(name, max(fraction - shown, 0), decoded - frames)
+        shown, frames = max(fraction, shown), decoded
     advance(name, 1 - shown, source.frames - frames)
