@@ -65,7 +65,12 @@ def test_shapes_cover_their_areas():
     sprite = canvas.sprite()
     sprite.onto(frame, -20, 3)  # half outside
     assert frame[23, 12 - 1].tolist() == [0, 0, 9] and frame[23, 25].tolist() == [100] * 3
-    assert (sprite.mirrored().x, sprite.mirrored().width) == (40 - sprite.x - sprite.rest.shape[1], 40)
+    aside = Canvas(40, 40)
+    aside.disc((9, 20), 4, (255, 0, 0))
+    plain, turned = np.zeros((2, 40, 40, 3), np.uint8)
+    aside.sprite().onto(plain, 0, 0)
+    aside.sprite().mirrored().onto(turned, 0, 0)
+    assert plain.any() and np.array_equal(turned, plain[:, ::-1])
 
 
 def test_what_is_bundled():
