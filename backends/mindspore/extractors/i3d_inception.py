@@ -6,7 +6,7 @@ from wvad_core.blocks.convolution3d import Sizes
 from wvad_core.extractors import i3d_inception as specification
 from wvad_core.extractors.i3d_inception import LAYERS, ONE, THREE, WINDOW, Config, branches, layers
 
-from ..blocks.convolution3d import BatchNorm3d, Conv3d, channels_last, folded, max_pool3d, mean_pool3d
+from ..blocks.convolution3d import BatchNorm3d, Conv3d, channels_last, max_pool3d, mean_pool3d
 from ..network import ClipNetwork
 
 
@@ -43,14 +43,7 @@ class Mixed(nn.Cell):
         self.pool = Pool(THREE, ONE)
 
     def construct(self, x: Tensor) -> Tensor:
-        x0, x1, x2 = self.of_one_input(x)
-        return ops.cat((x0, self.b1b(x1), self.b2b(x2), self.b3b(self.pool(x))), -1)
-
-    def of_one_input(self, x: Tensor) -> tuple[Tensor, ...]:
-        """b0, b1a and b2a: one convolution of 1x1x1, by the weights of all three."""
-        weights, biases = zip(*(folded(unit.conv3d, unit.bn) for unit in (self.b0, self.b1a, self.b2a)))
-        y = self.b0.conv3d.convolved(x, ops.cat(weights), ops.cat(biases), relu=True)
-        return ops.split(y, [bias.shape[0] for bias in biases], -1)
+        return ops.cat((self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(self.pool(x))), -1)
 
 
 class Classifier(nn.Cell):
