@@ -54,13 +54,15 @@ def recipe_of(method: str, small: bool) -> Recipe:
 
 
 def random_batch(made: wv.Detector, recipe: Recipe) -> wv.Batch:
-    rng, videos = np.random.default_rng(CHOICES["seed"]), 2 * recipe.videos
+    rng, videos = np.random.default_rng(CHOICES["seed"]), recipe.videos * (2 if recipe.batches == "halves" else 1)
     shape = (videos, CROPS, recipe.segments) if recipe.crops == "all" else (videos, recipe.segments)
     features = np.maximum(rng.standard_normal((*shape, made.config.feature_dim), np.float32), 0)
-    if recipe.sampling == "snippets":  # shorter videos are padded
+    if recipe.sampling in ("snippets", "picked"):  # shorter videos are padded
         for video, length in zip(features, rng.integers(recipe.segments // 10, recipe.segments, videos)):
             video[..., length:, :] = 0
-    return wv.Batch(features, np.repeat([0, 1], recipe.videos), videos=np.arange(videos))
+    labels = np.repeat([0, 1], videos // 2)
+    more = getattr(published(made.method), "given", lambda config, labels: {})(made.config, labels)
+    return wv.Batch(features, labels, videos=np.arange(videos), **more)
 
 
 class Published:

@@ -40,6 +40,23 @@ def layer_tensors(layer) -> dict[str, Any]:
     return layer.state_dict() if hasattr(layer, "state_dict") else dict(layer.parameters_and_names())
 
 
+def block(framework: str, home: str, name: str):
+    """A layer's class, or a function, of a framework's blocks."""
+    return getattr(importlib.import_module(f"wvad_{framework}.blocks.{home}"), name)
+
+
+def value_and_gradient(framework: str, function, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """function(x), and the gradient by x of sum(weight function(x))."""
+    given, weights = to_native(framework, x), to_native(framework, weight)
+    if framework == "torch":
+        given.requires_grad_()
+        value = function(given)
+        (value * weights).sum().backward()
+        return to_numpy(value), to_numpy(given.grad)
+    total = sys.modules["mindspore"].grad(lambda x: (function(x) * weights).sum())
+    return to_numpy(function(given)), to_numpy(total(given))
+
+
 def of_clips(framework: str, layer, clips: np.ndarray) -> np.ndarray:
     """What a native layer makes of clips, (N, F, H, W, C) -> (N, F', H', W', C')."""
     blocks = importlib.import_module(f"wvad_{framework}.blocks.convolution3d")

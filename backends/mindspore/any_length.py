@@ -15,6 +15,7 @@ from wvad_core.blocks.attention import DECAY, rotary_frequencies
 from wvad_core.blocks.crops import one_crop_each
 
 from .blocks.attention import DECAY_BLOCK, DecayAttention, PositionEmbedding, SoftmaxAttention, WindowedAttention
+from .blocks.context_attention import ContextAttention
 from .blocks.convolution import Conv1d, Conv2d
 from .blocks.head_axes import Heads, Merged
 from .blocks.magnitude import MagnitudeNetwork
@@ -104,6 +105,17 @@ def _rotation(width: int) -> tuple[Tensor, Tensor]:
     return Tensor(np.tile(rotary_frequencies(width), 2)), Tensor(swap.astype(np.float32))
 
 
+class AnyContextAttention(ContextAttention):
+    def construct(self, x: Tensor) -> Tensor:
+        q, k, v = self.maps(x)
+        places = ops.arange(x.shape[1]).astype(ms.float32)
+        apart = places.reshape(1, -1) - places.reshape(-1, 1)
+        logits = self.similarity(q, k) + self.position(ops.square(apart))
+        near = ops.logical_and(apart >= -self.before, apart <= self.after).astype(ms.float32)
+        share = ops.sigmoid(self.alpha)
+        return self.sum(share * self.softmax(logits) + (1 - share) * self.softmax(logits + (near - 1) * 1e30), v)
+
+
 class AnyPositionEmbedding(PositionEmbedding):
     def construct(self, x: Tensor) -> Tensor:
         return x + self.weight[:x.shape[1]]
@@ -136,7 +148,7 @@ class AnyMagnitudeNetwork(MagnitudeNetwork):
 
 FORMS = {Conv1d: AnyConv1d, SoftmaxAttention: AnySoftmaxAttention, DecayAttention: AnyDecayAttention,
          WindowedAttention: AnyWindowedAttention, PositionEmbedding: AnyPositionEmbedding,
-         Heads: AnyHeads, Merged: AnyMerged, MagnitudeNetwork: AnyMagnitudeNetwork}
+         ContextAttention: AnyContextAttention, Heads: AnyHeads, Merged: AnyMerged, MagnitudeNetwork: AnyMagnitudeNetwork}
 
 
 def for_any_length(network: VideoNetwork) -> VideoNetwork:

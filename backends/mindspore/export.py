@@ -22,7 +22,8 @@ class Scores(nn.Cell):
         self.network, self.together = network, network.config.crops_together
 
     def construct(self, features: Tensor) -> Tensor:
-        return self.network(features.expand_dims(0) if self.together else features).mean(0)
+        scores = self.network(features.expand_dims(0) if self.together else features).mean(0)
+        return self.network.postprocess(scores)
 
 
 def write(network: VideoNetwork | ClipNetwork, path: Path, metadata: Mapping[str, str]) -> None:

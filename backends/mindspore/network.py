@@ -77,6 +77,10 @@ class VideoNetwork(SpecifiedNetwork):
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError
 
+    def postprocess(self, scores: Tensor) -> Tensor:
+        """What the specification's `postprocess` makes of a video's scores (T,), for exported graphs."""
+        return scores
+
     def classify(self, features: Tensor) -> Tensor:
         """Class probabilities, as the scores: (B, T, D) or (B, N, T, D) -> (B, T, K); of methods that have classes."""
         raise NotImplementedError

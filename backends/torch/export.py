@@ -29,7 +29,7 @@ class Scores(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         scores = self.network(features[None] if self.network.config.crops_together else features)
-        return scores.mean(0)
+        return self.network.postprocess(scores.mean(0))
 
 
 def write(network: VideoNetwork | ClipNetwork, path: Path, metadata: Mapping[str, str]) -> None:

@@ -34,6 +34,13 @@ CONFIGS = {
          "magnitude_ratio": 0.3, "dropout": 0.3, "k": 2, "margin": 8, "contrast_weight": 0.1, "magnitude_weight": 0.5,
          "smooth_weight": 0.1, "sparsity_weight": 0.2},
     ],
+    # The power norm has a derivative of 1 / (2 sqrt|y|): of this size, no y of these batches is too near to 0 for float32.
+    "pel4vad": [
+        {"feature_dim": 16, "attention_dim": 4, "channels": 7},
+        {"feature_dim": 24, "attention_dim": 8, "channels": 6, "window_size": 4, "kernel_size": 3, "power_norm": False,
+         "gamma": 0.06, "bias": 0.02, "temperature": 0.2, "dropout": 0.3, "k": 4, "prompt_weight": 3,
+         "categories": ("Normal", "Fight", "Riot"), "texts": "first", "smoothing": "fixed", "smoothing_window": 4},
+    ],
     "rtfm": [
         {"feature_dim": 16, "hidden_dims": (12, 6)},
         {"feature_dim": 40, "hidden_dims": (8, 8), "num_segments": 5, "dropout": 0.3, "margin": 7.0,
@@ -76,6 +83,8 @@ WITHOUT_PUBLISHED_GRADIENTS = [
 PAIRS_OF_CROPS = {"mgfn": 3}
 """{method whose losses compare two crops of a video, and so take an even number: the fewest snippets that they take}."""
 
+COMPANIONS = {"prompts": lambda made, count: (count, made.feature_dim // 2)}
+"""{companion of a batch: its shape for a configuration with so many classes}."""
 NETWORKS = [(method, config) for method in CONFIGS for config in CONFIGS[method]]
 LENGTHS_AND_CROPS = [(1, 1), (1, 5), (1, 10), (2, 5), (3, 10), (7, 1), (16, 5), (63, 1), (64, 10), (65, 1), (130, 5),
                      (400, 2)]
@@ -94,8 +103,8 @@ def detector(method: str, config: dict, backend: str, seed: int = 3) -> wv.Detec
 def perturbed(name: str, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if value.dtype != np.float32:
         return value
-    noise = rng.standard_normal(value.shape).astype(np.float32)
-    return 0.5 + noise**2 if name.endswith("running_var") else value + np.float32(0.1) * noise
+    noise = np.asarray(rng.standard_normal(value.shape), np.float32)
+    return 0.5 + noise**2 if name.endswith("running_var") else np.asarray(value + np.float32(0.1) * noise)
 
 
 def video(method: str, config: dict, steps: int, crops: int = 1, seed: int = 0) -> np.ndarray:
@@ -113,7 +122,8 @@ def items(method: str, config: dict, steps: int, crops: int = 1) -> np.ndarray:
 def batch(method: str, config: dict, steps: int, videos: int = 3, crops: int | None = None, seed: int = 0) -> wv.Batch:
     """`videos` normal and as many abnormal videos, in mixed order and of different magnitude.
 
-    Where the method takes single features, they are padded with zeros from some length on.
+    Where the method takes single features, or videos in any order, they are padded with zeros from some length on. Where it has
+    classes, some abnormal videos are of two.
     """
     made = specification(method).Config(**config)
     if method in PAIRS_OF_CROPS:
@@ -123,11 +133,31 @@ def batch(method: str, config: dict, steps: int, videos: int = 3, crops: int | N
     if crops is not None or made.patches:
         shape = (2 * videos, (crops or 1) + made.patches, *shape[1:])
     features = activations(shape, seed) * rng.uniform(0.3, 2, (2 * videos,) + (1,) * (len(shape) - 1))
-    if made.layout == "single":
-        for i, length in enumerate(rng.integers(1, steps, 2 * videos, endpoint=True)):
+    if made.layout == "single" or not made.halves:
+        lengths = rng.integers(1, steps, 2 * videos, endpoint=True)
+        if not made.halves:
+            lengths[0] = steps  # a batch that is cut to its longest stays as it is
+        for i, length in enumerate(lengths):
             features[i, ..., length:, :] = 0
-    return wv.Batch(features.astype(np.float32), rng.permutation(np.repeat([0, 1], videos)),
-                    videos=rng.permutation(2 * videos))
+    labels = rng.permutation(np.repeat([0, 1], videos))
+    return wv.Batch(features.astype(np.float32), labels, videos=rng.permutation(2 * videos),
+                    classes=classes(method, made, labels, seed), companions=companions(method, made))
+
+
+def classes(method: str, made, labels: np.ndarray, seed: int = 0) -> list[tuple[int, ...]] | None:
+    """Of each video: (0,) of a normal one, one or two others of an abnormal one; None where the method has no classes."""
+    names, rng = specification(method).classes(made), np.random.default_rng([seed, len(labels)])
+    if not names:
+        return None
+    return [tuple(1 + rng.permutation(len(names) - 1)[:1 + i % 2]) if label else (0,) for i, label in enumerate(labels)]
+
+
+def companions(method: str, made) -> dict[str, np.ndarray]:
+    """Of a training set of a method with a configuration; rows are alike, as those of texts are."""
+    spec, rng = specification(method), np.random.default_rng(5)
+    shapes = {name: COMPANIONS[name](made, len(spec.classes(made))) for name in spec.COMPANIONS
+              if name in COMPANIONS}
+    return {name: (1 + 0.5 * rng.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
 
 
 def activations(shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import pytest
 
 import wvad_core as wv
 from cases import NETWORKS, detector, video
+from wvad_core.blocks.configuration import alternatives
 from wvad_core.blocks.tensors import Scope
 from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents, checksum
@@ -62,14 +63,21 @@ def test_scores_do_not_depend_on_what_is_for_training_alone(method, config):
     """And they do on every other setting that changes neither names nor shapes, so that nothing is told in vain."""
     made, features = detector(method, config, "numpy"), video(method, config, 12, 2)[None]
     spec, weights = specification(method), made.weights()
-    expected = spec.forward(features, Scope(weights), made.config)
+    expected = scored(spec, features, weights, made.config)
     assert set(made.config.training_only) <= set(made.config.as_dict())
     for name, value in made.config.as_dict().items():
-        other = changed(made.config, {name: another(value)})
+        words = [word for word in alternatives(type(made.config)).get(name, ()) if word != value]
+        other = changed(made.config, {name: words[0] if words else another(value)})
         if name in made.config.training_only:
-            assert np.array_equal(spec.forward(features, Scope(weights), other), expected), name
+            assert np.array_equal(scored(spec, features, weights, other), expected), name
         elif other != made.config and name not in OF_NAMES and shapes(spec, other) == shapes(spec, made.config):
-            assert not np.allclose(spec.forward(features, Scope(weights), other), expected, rtol=1e-6), name
+            assert not np.allclose(scored(spec, features, weights, other), expected, rtol=1e-6), name
+
+
+def scored(spec, features, weights, config):
+    """The raw scores, and those that the method makes of them."""
+    raw = spec.forward(features, Scope(weights), config)[0]
+    return np.stack([raw, spec.postprocess(raw, config)])
 
 
 def another(value):

@@ -21,6 +21,7 @@ SIZES = [(1, 1), (5, 2), (1, 5), (10, 200), (2, 433)]  # crops and snippets
 CASES = [("adplg", CONFIGS["adplg"][1] | {"depth": 1, "window_sizes": (3,)}), ("ar-net", CONFIGS["ar-net"][4]),
          ("ar-net", CONFIGS["ar-net"][5]), ("bn-wvad", CONFIGS["bn-wvad"][1]), ("rtfm", CONFIGS["rtfm"][0]),
          ("deep-mil", CONFIGS["deep-mil"][1]), ("mgfn", CONFIGS["mgfn"][1]),
+         ("pel4vad", CONFIGS["pel4vad"][0]), ("pel4vad", CONFIGS["pel4vad"][1]),
          ("saa", CONFIGS["saa"][0]), ("ssrl", CONFIGS["ssrl"][1]), ("ur-dmu", CONFIGS["ur-dmu"][0])]
 SMALL = CASES[2]
 ORIGIN = Origin("i3d-inception", {"scale": "symmetric"}, 16, "1a" * 32, "float32", "roc-ng", {"tail": "drop"}, "crops", "float32")

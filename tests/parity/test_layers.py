@@ -13,7 +13,7 @@ from wvad_core.blocks import aggregation, attention, transformer
 from wvad_core.blocks.activations import gelu
 from wvad_core.blocks.aggregation import non_local_parameters, pyramid_aggregation_parameters
 from wvad_core.blocks.attention import local_attention_parameters
-from wvad_core.blocks.convolution import conv1d, conv1d_parameters, conv2d, conv2d_parameters
+from wvad_core.blocks.convolution import causal_conv1d, conv1d, conv1d_parameters, conv2d, conv2d_parameters
 from wvad_core.blocks.heads import score_head, score_head_parameters
 from wvad_core.blocks.linear import linear, linear_parameters
 from wvad_core.blocks.normalisation import batch_norm, batch_norm_parameters, group_norm, layer_norm, layer_norm_parameters
@@ -26,6 +26,8 @@ from wvad_core.errors import InputError
 LAYERS = {
     "Linear": ((6, 5), linear_parameters(6, 5), lambda x, p: linear(x, **p), 6),
     "Conv1d": ((6, 5, 3, 4), conv1d_parameters(6, 5, 3), lambda x, p: conv1d(x, **p, dilation=4), 6),
+    **{f"CausalConv1d, {kernel}": ((6, outputs, kernel), conv1d_parameters(6, outputs, kernel), lambda x, p: causal_conv1d(x, **p), 6)
+       for outputs, kernel in ((1, 9), (2, 4), (3, 1))},
     "Conv2d, padded": ((6, 5, 3, 1), conv2d_parameters(6, 5, 3), lambda x, p: conv2d(x, **p, padding=1), (4, 6)),
     "Conv2d, not padded": ((6, 5, 1), conv2d_parameters(6, 5, 1), lambda x, p: conv2d(x, **p), (4, 6)),
     "BatchNorm": ((6,), batch_norm_parameters(6), batch_norm, 6),

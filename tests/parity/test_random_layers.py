@@ -195,6 +195,7 @@ PLACES = {
     "bn-wvad": [],
     "deep-mil": [0.6] * 2,                       # behind the first two layers
     "mgfn": [0.7],                               # selection mask
+    "pel4vad": [0.1] * 2,                        # behind both convolutions
     "rtfm": [0.7] * (1 + 2 + 1),                 # aggregated features, head, selection mask
     "saa": [0.7] * (2 + 1 + 2),                  # attention, the head's input, head
     "ssrl": [0.7] * (1 + 1 + 2 + 1),             # patches of size 47, then as rtfm

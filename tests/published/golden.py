@@ -48,7 +48,7 @@ def weight(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
         value = 1.0 + 0.1 * z
     else:
         value = z / math.sqrt(math.prod(shape[1:]))
-    value = value.astype(dtype)
+    value = np.asarray(value, dtype)  # of a scalar tensor a scalar
     value.flags.writeable = False  # cases share it
     return value
 

@@ -53,13 +53,19 @@ def tolerance(case: golden.Case, backend: str) -> float:
 
 
 def training_batch(case: golden.Case, backend: str, turned: bool = False) -> wv.Batch:
-    """The case's batch; `turned` has the other half first, and leaves the lengths to be seen from the padding."""
+    """The case's batch; `turned` has the other half first, where there are halves, and leaves the lengths to be seen from the
+    padding."""
     features = case.inputs()["batch"].astype(DTYPE.get(backend, np.float32))
     half = len(features) // 2
     labels = np.repeat([1, 0] if case.about["method"] in ABNORMAL_FIRST else [0, 1], half)
     lengths = case.about.get("lengths")
     for video, length in zip(features, lengths or ()):
         video[length:] = 0
+    if "labels" in case.about:  # any mix, in any order
+        classes = case.about.get("classes", case.about.get("label_classes"))
+        companions = {name: case.inputs()[name] for name in specification(case.about["method"]).COMPANIONS}
+        return wv.Batch(features, case.about["labels"], None if turned else lengths, companions=companions,
+                        classes=[own if isinstance(own, list) else [own] for own in classes])
     if turned:
         return wv.Batch(np.roll(features, half, axis=0), np.roll(labels, half))
     return wv.Batch(features, labels, lengths)

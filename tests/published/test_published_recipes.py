@@ -3,9 +3,13 @@
 Sources: the papers (PAPER of each method) and the authors' code. A figure that was not published is this library's
 choice; `CHOSEN` names those, and they are pinned all the same.
 """
+import math
+
+import numpy as np
 import pytest
 
 import wvad_core as wv
+from wvad_core.data.draws import DRAWS
 from wvad_core.registry import specification
 from wvad_core.training.overrides import Resolved, resolve
 from wvad_core.training.recipe import Group, Recipe
@@ -18,7 +22,15 @@ UR_DMU = {"learning_rate": 1e-4, "weight_decay": 5e-5, "videos": 64, "segments":
 RTFM = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 32, "segments": 32, "steps": 15000, "crops": "all"}
 SSRL = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 8 * 4, "segments": 32, "steps": 15000, "crops": "all"}
 ADPLG = {"learning_rate": 1e-4, "weight_decay": 5e-3, "videos": 32, "segments": 64, "steps": 20000}
+PEL4VAD = {"learning_rate": 5e-4, "weight_decay": 0.0, "videos": 128, "segments": 200, "sampling": "picked",
+           "batches": "items", "draw": "epochs-with-rest", "crops": "each", "schedule": "cosine", "final_rate": 0.0}
 RECIPES = {
+    ("pel4vad", "ucf-crime"): PEL4VAD | {"steps": 50 * 126, "decay_steps": 60 * 126, "schedule_every": 126,
+                                         "evaluate_every": 126, "seed": 9},
+    ("pel4vad", "xd-violence"): PEL4VAD | {"steps": 50 * 155, "decay_steps": 60 * 155, "schedule_every": 155,
+                                           "evaluate_every": 155, "seed": 4, "metric": "ap"},
+    ("pel4vad", "shanghaitech"): PEL4VAD | {"steps": 50 * 19, "decay_steps": 60 * 19, "schedule_every": 19,
+                                            "evaluate_every": 19, "seed": 0},
     ("ar-net", "shanghaitech"): {"learning_rate": 1e-4, "weight_decay": 5e-4, "videos": 30, "segments": 300,
                                  "steps": 1000, "sampling": "snippets"},
     ("bn-wvad", "xd-violence"): {"learning_rate": 1e-4, "weight_decay": 5e-5, "videos": 64, "segments": 200,
@@ -49,7 +61,22 @@ ADPLG_LABELS = {"ucf-crime": (0.25, 0.4, 3, 1000), "xd-violence": (0.15, 0.5, 5,
 TRANSFORMER = {"feature_dim": 1024, "channels": 512, "depth": 2, "heads": 4, "head_dim": 128, "feed_forward_dim": 512}
 MAGNITUDES = {"feature_dim": 2048, "num_segments": 32, "hidden_dims": (512, 128), "dropout": 0.7, "margin": 100.0,
               "magnitude_weight": 1e-4, "smooth_weight": 8e-4, "sparsity_weight": 8e-3}
+UCF_CRIME = ("Normal", "Abuse", "Arrest", "Arson", "Assault", "Burglary", "Explosion", "Fighting", "RoadAccidents",
+             "Robbery", "Shooting", "Shoplifting", "Stealing", "Vandalism")
+OTHER_SETTINGS = {
+    ("pel4vad", "xd-violence"): {
+        "kernel_size": 3, "gamma": 0.06, "bias": 0.02, "power_norm": False, "temperature": 0.05, "texts": "first",
+        "categories": ("Normal", "B5", "B6", "G", "B1", "B4", "B2"), "smoothing": "fixed", "smoothing_window": 8},
+    ("pel4vad", "shanghaitech"): {
+        "window_size": 5, "kernel_size": 3, "gamma": 0.08, "bias": 0.1, "temperature": 0.2, "prompt_weight": 9.0,
+        "categories": ("Normal", "cycling", "chasing", "handcart", "fighting", "skateboarding", "vehicle", "running",
+                       "jumping", "wandering", "lifting", "robbery", "climbing over", "throwing"), "smoothing_window": 3},
+}
+"""{(method, dataset): settings} where a recipe has others than the defaults."""
 DEFAULTS = {
+    "pel4vad": {"feature_dim": 1024, "attention_dim": 128, "channels": 300, "window_size": 9, "kernel_size": 9,
+                "power_norm": True, "gamma": 0.6, "bias": 0.2, "temperature": 0.09, "dropout": 0.1, "k": 16,
+                "prompt_weight": 1.0, "categories": UCF_CRIME, "texts": "mean", "smoothing": "slide", "smoothing_window": 7},
     "ar-net": {"variant": "single", "feature_dim": 2048, "dropout": 0.7, "k": 4, "center_weight": 20.0, "classes": 1,
                "num_segments": 300, "filter_dim": 512, "cas_dim": 2048, "leaky_slope": 0.01, "norm_weight": 1e-4},
     "bn-wvad": TRANSFORMER | {"ratios": (16, 32), "kernel_sizes": (1, 1, 1), "ratio_sample": 0.2, "ratio_batch": 0.4,
@@ -74,6 +101,8 @@ DEFAULTS = {
               "label_threshold": 0.25, "variance_threshold": 0.4, "warm_up": 1000},
 }
 RESULTS = {  # in percent
+    "pel4vad": {"ucf-crime": {"auc": 86.76, "ap": 33.99}, "xd-violence": {"ap": 85.59, "auc": 94.94},
+                "shanghaitech": {"auc": 98.14, "ap": 72.56}},
     "ar-net": {"shanghaitech": {"auc": 91.24}},
     "bn-wvad": {"xd-violence": {"auc": 94.71, "auc_sub": 83.59, "ap": 84.93, "ap_sub": 85.45}},
     "deep-mil": {"ucf-crime": {"auc": 75.41}},
@@ -115,7 +144,7 @@ def test_settings_of_a_recipe(method, dataset):
         expected = expected | dict(zip(names, ADPLG_LABELS[dataset]))
     if method == "deep-mil":
         expected = expected | {"normalise": True}
-    assert config == expected
+    assert config == expected | OTHER_SETTINGS.get((method, dataset), {})
 
 
 @pytest.mark.parametrize("method", DEFAULTS)
@@ -155,3 +184,13 @@ def test_how_many_snippets_stand_for_a_video(method, config, count, arguments, e
 @pytest.mark.parametrize("segments, expected", [(300, 37), (40, 5), (7, 1)])
 def test_how_many_activations_of_a_class_are_averaged(segments, expected):
     assert specification("ar-net").Config(variant="bas", num_segments=segments).highest == expected
+
+
+def test_rates_of_a_cosine_that_is_stepped_after_each_epoch():
+    """The first epoch at 5e-4, the 50th, with 10 more to go, at 5e-4 (1 + cos(49 pi / 60)) / 2; an epoch of 16 100 items,
+    128 a step, has 126 steps, of which the last has 100 items."""
+    recipe = published("pel4vad", "ucf-crime").recipe
+    for step, epochs in ((1, 0), (126, 0), (127, 1), (252, 1), (49 * 126, 48), (50 * 126, 49)):
+        assert recipe.rates(step) == [pytest.approx(5e-4 * (1 + math.cos(math.pi * epochs / 60)) / 2, rel=1e-12)]
+    sizes = [len(DRAWS[recipe.draw]([np.arange(16100)], recipe.videos, step, 0)[0]) for step in (0, 124, 125, 126)]
+    assert sizes == [128, 128, 100, 128] and recipe.steps == 50 * 126

@@ -25,6 +25,19 @@ def conv1d(x: Array, weight: Array, bias: Array | None = None, dilation: int = 1
     return y
 
 
+def causal_conv1d(x: Array, weight: Array, bias: Array) -> Array:
+    """Convolution over time that sees no later snippet: y_t = b + sum_k W_k x_(t - (K - 1) + k), zeros before the first.
+
+    x (..., T, I), weight (O, I, K), bias (O,) -> (..., T, O).
+    """
+    steps, taps = x.shape[-2], weight.shape[-1]
+    by_tap = np.ascontiguousarray(np.moveaxis(weight, -1, 0))
+    y = linear(x, by_tap[-1], bias)
+    for back in range(1, min(taps, steps)):
+        y[..., back:, :] += linear(x[..., :-back, :], by_tap[taps - 1 - back])
+    return y
+
+
 def conv2d(x: Array, weight: Array, bias: Array | None = None, padding: int = 0) -> Array:
     """Convolution of a grid with `padding` rows and columns of zeros around it, y_rc = b + sum_ij W_ij x_(r + i, c + j).
 

@@ -66,8 +66,8 @@ def up_to_its_end(sampled: Array, snippets: int) -> int:
 
 
 def not_zero(sampled: Array, snippets: int) -> int:
-    """How many snippets of (..., S, D) are not all zero, in any crop; at least 1."""
-    return max(1, int((sampled != 0).any(axis=-1).reshape(-1, sampled.shape[-2]).any(axis=0).sum()))
+    """How many snippets of (..., S, D) are not all zero, in any crop."""
+    return int((sampled != 0).any(axis=-1).reshape(-1, sampled.shape[-2]).any(axis=0).sum())
 
 
 BUILT_IN = {

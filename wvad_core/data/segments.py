@@ -43,11 +43,16 @@ def resize_segments(features: Array, segments: int) -> Array:
 
 
 def pick_snippets(features: Array, most: int) -> Array:
-    """Of a video longer than S = `most` the snippets floor(linspace(0, T - 1, S)); a shorter one whole, then zeros."""
+    """Of a video longer than S = `most` the snippets floor(linspace(0, T - 1, S)); a shorter one whole, then zeros.
+
+    Raises InputError for a crop of which no snippet is left that is not all zero.
+    """
     snippets = _snippets(features, most)
-    if snippets > most:
-        return features[..., np.floor(np.linspace(0, snippets - 1, most)).astype(int), :]
-    return _padded(features, most)
+    picked = (features[..., np.floor(np.linspace(0, snippets - 1, most)).astype(int), :] if snippets > most
+              else _padded(features, most))
+    if (empty := np.flatnonzero(~(picked != 0).any((-2, -1)))).size:
+        raise InputError(f"crop {empty[0]} has no snippet that is not all zero, expected one at least")
+    return picked
 
 
 def unit_segments(features: Array, segments: int) -> Array:

@@ -8,6 +8,7 @@ from mindspore import Tensor, nn, ops
 
 from .. import routes
 from . import minimal_filtering
+from .linear import linear
 from .parameters import zeros
 
 
@@ -48,6 +49,27 @@ class Conv1d(nn.Cell):
 def _conv_places(steps: int, kernel: int, dilation: int) -> Tensor:
     """Where in the padded sequence the windows lie, (T * K,)."""
     return Tensor((np.arange(steps)[:, None] + dilation * np.arange(kernel)).reshape(-1).astype(np.int32))
+
+
+class CausalConv1d(nn.Cell):
+    """Convolution over time that sees no later snippet: x (B, T, I) -> (B, T, O).
+
+    A product that gives each snippet's share of the K outputs that see it, and their sum: for few outputs.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int):
+        super().__init__()
+        self.weight, self.bias = zeros(outputs, inputs, kernel), zeros(outputs)
+
+    def construct(self, x: Tensor) -> Tensor:
+        batch, steps, _ = x.shape
+        outputs, inputs, taps = self.weight.shape
+        shares = linear(x, self.weight.transpose(2, 0, 1).reshape(taps * outputs, inputs))
+        shares = ops.cat((ops.zeros((batch, taps - 1, taps * outputs), x.dtype), shares), 1) if taps > 1 else shares
+        y = self.bias
+        for k in range(taps):
+            y = y + shares[:, k:k + steps, k * outputs:(k + 1) * outputs]
+        return y
 
 
 class Conv2d(nn.Cell):

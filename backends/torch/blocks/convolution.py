@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from .. import kernels
 from ..kernels import eager_cpu
 from . import minimal_filtering
+from .linear import linear
 
 
 class Conv1d(nn.Conv1d):
@@ -35,6 +36,22 @@ def over_time(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: i
     if weight.shape[-1] == 1:
         return kernels.product(x, weight[..., 0], bias)
     return kernels.convolution(x, weight, bias, dilation)
+
+
+class CausalConv1d(nn.Conv1d):
+    """Convolution over time that sees no later snippet: x (B, T, I) -> (B, T, O).
+
+    A product that gives each snippet's share of the K outputs that see it, and their sum: for few outputs.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int):
+        super().__init__(inputs, outputs, kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps, (taps,) = x.shape[1], self.kernel_size
+        shares = linear(x, self.weight.permute(2, 0, 1).flatten(0, 1)).unflatten(-1, (taps, -1))
+        shares = F.pad(shares, (0, 0, 0, 0, taps - 1, 0))
+        return self.bias + sum(shares[:, k:k + steps, k] for k in range(taps))
 
 
 class Conv2d(nn.Conv2d):

@@ -48,6 +48,8 @@ MOST_AXES = 32
 OPTIMISER = ("moment1", "moment2", "moments", "accum", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "state_step", "mean_grad",
              "mean_square", "stat")
 """What a training run saves beside the weights: OPTIMISER.WEIGHT, and numbers whose names have no module."""
+OF_NETWORKS = ("logit_scale",)
+"""Numbers of that kind that are weights all the same: CLIP's scale of cosines, in all that is built like it."""
 
 
 class Piece(NamedTuple):
@@ -161,7 +163,7 @@ def _joined(row: list[Piece]) -> np.ndarray | str:
 
 def _belongs_to_training(name: str, tensors: Mapping[str, np.ndarray]) -> bool:
     kind, dot, weight = name.partition(".")
-    return (kind in OPTIMISER and weight in tensors) or (not dot and tensors[name].size == 1)
+    return (kind in OPTIMISER and weight in tensors) or (not dot and tensors[name].size == 1 and name not in OF_NETWORKS)
 
 
 def write(path: Path, contents: Contents) -> None:
