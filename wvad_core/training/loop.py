@@ -159,7 +159,7 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
             if saved is None:
                 wanted = spec.parameters(stage)
                 weights = spec.next_stage(journal.best, stage, seed) if number else (
-                    {**(initial or draw(wanted, seed)), **brought(training_set.companions, wanted)})
+                    {**(initial or draw(wanted, seed)), **brought(getattr(training_set, "companions", {}), wanted)})
                 saved = Saved(Position(number), weights, {})
                 journal.begin_stage()
             detector = replace(from_weights(method, stage, saved.weights, backend, device, seed=seed),
