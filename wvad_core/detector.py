@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -24,6 +24,9 @@ from .registry import classes_of, memory_state, restore_memory, specification
 
 Array = np.ndarray
 C = TypeVar("C", bound=Config, covariant=True)
+MOST = 1 << 16
+"""Snippets, those of each crop counted, that a network scores at once: of ten crops 70 minutes. What it computes of more would fill
+the memory."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,7 +87,7 @@ class Detector(Generic[C]):
         what are no finite numbers, a D that is not the configuration's, and a wrong number on the crop axis; what looks
         like (T, N, D) is told so.
         """
-        scores = self.backend.score(self.network, self._prepared(features))
+        (scores,) = self._over_crops(lambda *given: (self.backend.score(*given),), features)
         return scores if raw else self.postprocess(scores)
 
     def postprocess(self, scores: Array) -> Array:
@@ -105,13 +108,23 @@ class Detector(Generic[C]):
         Features are taken, and refused, as by `score`. Raises InputError where the method tells no classes apart.
         """
         self._check_classifies()
-        return self.backend.classify(self.network, self._prepared(features))
+        return self._over_crops(lambda *given: (self.backend.classify(*given),), features)[0]
 
     def score_and_classify(self, features: Any, raw: bool = False) -> tuple[Array, Array]:
         """What `score` and what `classify` give of one video; the features pass the network once where the method does both."""
         self._check_classifies()
-        scores, probabilities = self.backend.score_and_classify(self.network, self._prepared(features))
+        scores, probabilities = self._over_crops(self.backend.score_and_classify, features)
         return scores if raw else self.postprocess(scores), probabilities
+
+    def _over_crops(self, compute: Callable[[Any, Array], tuple[Array, ...]], features: Any) -> tuple[Array, ...]:
+        """What a backend computes of features as `score` takes them: of a long video some crops at a time, of which this is the mean."""
+        features = self._prepared(features)
+        step = len(features) if self.config.crops_together else max(1, MOST // features.shape[1])
+        parts = [features[start:start + step] for start in range(0, len(features), step)]
+        if len(parts) == 1:
+            return compute(self.network, features)
+        means = [[value * len(part) for value in compute(self.network, part)] for part in parts]
+        return tuple(np.sum(values, axis=0, dtype=values[0].dtype) / len(features) for values in zip(*means))
 
     def _check_classifies(self) -> None:
         if specification(self.method).classify is None:

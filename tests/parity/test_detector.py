@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import wvad_core as wv
+import wvad_core.detector
 from cases import CONFIGS, NETWORKS, batch, detector, video
-from compare import OUTPUT, assert_all_close
+from compare import OUTPUT, assert_all_close, assert_close
 from wvad_core.checkpoints.assumed import Assumed
 from wvad_core.methods import rtfm
 from wvad_core.registry import memory_state
@@ -28,6 +29,29 @@ def test_it_says_what_it_is(backend):
     assert repr(made) == (f"<Detector rtfm on {backend}, {made.backend.device(made.network)}, float32: feature_dim=16, "
                           f"hidden_dims=(12, 6); {size:,} parameters>")
     assert "settings as published;" in repr(replace(made, config=rtfm.Config()))
+
+
+@pytest.mark.parametrize("method, config", [("rtfm", CONFIGS["rtfm"][0]), ("ssrl", CONFIGS["ssrl"][0])])
+def test_of_long_videos_some_crops_are_scored_at_a_time(method, config, backend, monkeypatch):
+    """Five crops of 7 snippets, at most 20 at once: 2, 2 and 1 crops; all at once where a method takes them together."""
+    made, taken = detector(method, config, backend), []
+    features = video(method, config, 7, 5)
+    expected, whole = made.score(features), type(made.backend).score
+    monkeypatch.setattr(wvad_core.detector, "MOST", 20)
+    monkeypatch.setattr(type(made.backend), "score", lambda self, network, part: taken.append(len(part)) or whole(self, network, part))
+    scores = made.score(features)
+    assert scores.dtype == expected.dtype and taken == ([len(features)] if made.config.crops_together else [2, 2, 1])
+    assert_close(scores, expected, OUTPUT)
+
+
+def test_of_long_videos_classes_are_the_mean_over_crops_too(tagger_installed, monkeypatch):
+    made, features = wv.create("tagger", seed=2), np.random.default_rng(0).standard_normal((5, 7, 8)).astype(np.float32)
+    expected = made.classify(features)
+    monkeypatch.setattr(wvad_core.detector, "MOST", 20)
+    assert_close(made.classify(features), expected, OUTPUT)
+    scores, classes = made.score_and_classify(features)
+    assert_close(classes, expected, OUTPUT)
+    assert_close(scores, made.score(features), OUTPUT)
 
 
 def test_the_type_of_a_detector_of_one_method():
