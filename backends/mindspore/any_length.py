@@ -107,7 +107,7 @@ def _rotation(width: int) -> tuple[Tensor, Tensor]:
 
 class AnyContextAttention(ContextAttention):
     def construct(self, x: Tensor) -> Tensor:
-        q, k, v = self.maps(x)
+        q, k, v = self._maps(x)
         places = ops.arange(x.shape[1]).astype(ms.float32)
         apart = places.reshape(1, -1) - places.reshape(-1, 1)
         logits = self.similarity(q, k) + self.position(ops.square(apart))

@@ -37,7 +37,7 @@ class ContextAttention(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         batch, steps, _ = x.shape
-        q, k, v = self.maps(x)
+        q, k, v = self._maps(x)
         if steps == 1:  # both maps are 1; and MindSpore 2.10, once it differentiated such a softmax, errs on all others
             return v
         term = self.position(_squares(steps))
@@ -46,18 +46,18 @@ class ContextAttention(nn.Cell):
         for i in range(0, batch, items):
             parts = []
             for j in range(0, steps, rows):
-                parts.append(self.seen(q[i:i + items, j:j + rows], k[i:i + items], v[i:i + items], term, j))
+                parts.append(self._seen(q[i:i + items, j:j + rows], k[i:i + items], v[i:i + items], term, j))
             blocks.append(ops.cat(parts, 1))
         return ops.cat(blocks, 0)
 
-    def maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, scaled, k and v, (B, T, E) each."""
         weights = ops.cat((self.q.weight, self.k.weight, self.v.weight))
         together = linear(x, weights, ops.cat((self.q.bias, self.k.bias, self.v.bias)))
         width = self.q.weight.shape[0]
         return together[..., :width] * width**-0.5, together[..., width:2 * width], together[..., 2 * width:]
 
-    def seen(self, q: Tensor, k: Tensor, v: Tensor, term: Tensor, start: int) -> Tensor:
+    def _seen(self, q: Tensor, k: Tensor, v: Tensor, term: Tensor, start: int) -> Tensor:
         """The contexts of some queries, (B, R, E), of which `start` is the first. k, v (B, T, E), term (2 T - 1,)."""
         items, rows, _ = q.shape
         steps = k.shape[1]

@@ -11,14 +11,14 @@ CONTEXT_BLOCK = 1 << 20  # attention weights held at a time
 
 
 class Position(nn.Module):
-    """exp(-|w d^2 - b|) of the distances d (...)."""
+    """exp(-|w d^2 - b|) of the squares of distances, d^2 (...)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.w, self.b = nn.Parameter(torch.empty(1)), nn.Parameter(torch.empty(1))
 
-    def forward(self, distances: Tensor) -> Tensor:
-        return torch.exp(-(self.w * distances.to(self.w.dtype).square() - self.b).abs())
+    def forward(self, squares: Tensor) -> Tensor:
+        return torch.exp(-(self.w * squares.to(self.w.dtype) - self.b).abs())
 
 
 class ContextAttention(nn.Module):
@@ -38,24 +38,24 @@ class ContextAttention(nn.Module):
         batch, steps, _ = x.shape
         if torch.compiler.is_compiling():  # whole, for any length
             places = torch.arange(steps, device=x.device)
-            return self.seen(q, k, v, self.position(places[:, None] - places), share, places, places)
-        term = self.position(torch.arange(steps, device=x.device))
+            return self._seen(q, k, v, self.position((places[:, None] - places).square()), share, places, places)
+        term = self.position(torch.arange(steps, device=x.device).square())
         terms = torch.cat([term.flip(0)[:-1], term]).unfold(0, steps, 1)  # row i is that of query T - 1 - i; a view
         items, rows = max(1, CONTEXT_BLOCK // steps**2), max(1, min(steps, CONTEXT_BLOCK // steps))
         return torch.cat([torch.cat([
-            self.seen(q[i:i + items, j:j + rows], k[i:i + items], v[i:i + items],
-                      terms[max(steps - j - rows, 0):steps - j].flip(0), share, *self.places(j, rows, steps, x.device))
+            self._seen(q[i:i + items, j:j + rows], k[i:i + items], v[i:i + items],
+                      terms[max(steps - j - rows, 0):steps - j].flip(0), share, *self._places(j, rows, steps, x.device))
             for j in range(0, steps, rows)], 1) for i in range(0, batch, items)])
 
-    def places(self, start: int, rows: int, steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _places(self, start: int, rows: int, steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Those of a block of queries, and of all the snippets that are near any of them."""
         end = min(start + rows, steps)
         low, high = max(0, start - self.before), min(steps, end + self.after)
         return torch.arange(start, end, device=device), torch.arange(low, high, device=device)
 
-    def seen(self, q: Tensor, k: Tensor, v: Tensor, term: Tensor, share: Tensor, queries: Tensor,
+    def _seen(self, q: Tensor, k: Tensor, v: Tensor, term: Tensor, share: Tensor, queries: Tensor,
              around: Tensor) -> Tensor:
-        """The contexts of some queries, (B, R, E), at these places. k, v (B, T, E), term (R, T). around: as `places` has it."""
+        """The contexts of some queries, (B, R, E), at these places. k, v (B, T, E), term (R, T). around: as `_places` has it."""
         logits = torch.baddbmm(term.to(q.dtype), q, k.transpose(1, 2))
         apart = around - queries[:, None]
         near, values = (logits, v) if queries is around else (logits[..., around], v[:, around])
