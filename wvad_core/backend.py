@@ -63,6 +63,10 @@ class TrainingSession(Protocol):
         """Give the optimiser what `slots` gave for a parameter after so many updates."""
         ...
 
+    def take(self, weights: Mapping[str, Array]) -> None:
+        """Give the network these weights, {canonical name: array} of all its tensors. The optimiser stands as it did."""
+        ...
+
     def reseed(self, seed: int) -> None:
         """Begin dropout and noise anew from a seed."""
         ...

@@ -158,6 +158,15 @@ class Detector(Generic[C]):
         self._check_batch(batch.features)
         return self.backend.gradients(self.network, batch, deterministic)
 
+    def deployed(self) -> Detector[C]:
+        """A detector that scores and classifies alike with fewer tensors, where the method has some that training alone takes;
+        else this one. It may not train any further."""
+        weights, config = specification(self.method).deployed(self.weights(), self.config)
+        if config == self.config:
+            return self
+        network = self.backend.build(self.method, config, weights, self.backend.device(self.network), self.precision)
+        return replace(self, config=config, network=network)
+
     def save(self, path: str | Path) -> None:
         """Write the weights, with method and configuration, as one file that `load` reads on any backend.
 

@@ -122,6 +122,7 @@ def export(model: Detector[Any] | Extractor[Any], path: str | Path) -> None:
 
     That of a detector computes `detector.score(features, raw=True)`, (N, T, D) float32 -> (T,) float32; that of an
     extractor takes normalised clips, (N, C, F, H, W) float32 of the published sizes, -> (N, D) float32, and is an .onnx file.
+    What training alone takes is left out (`detector.deployed()`).
 
     Where a method does something to the scores at last, the file does not, and its metadata say so: `scores` is "raw".
     The model may be on any backend: its weights go to the one that writes the format. Raises InputError where that
@@ -131,6 +132,7 @@ def export(model: Detector[Any] | Extractor[Any], path: str | Path) -> None:
     if path.suffix not in known:
         raise InputError(f"{path}: cannot export to {path.suffix or 'a file without a suffix'}; the formats are "
                          f"{', '.join(known)}")
+    model = model.deployed() if isinstance(model, Detector) else model
     metadata = {"method": model.name, "config": json.dumps(model.config.as_dict()), "version": version("wvad")}
     metadata |= model.assumed.metadata()
     for noted in (getattr(model, "threshold", None), getattr(model, "origin", None)):

@@ -100,6 +100,7 @@ class MethodSpecification(Specification):
     classes: Callable[[Any], tuple[str, ...]] = lambda config: ()
     classify: Callable[..., np.ndarray] | None = None
     score_and_classify: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
+    deployed: Callable[[Tensors, Any], tuple[Tensors, Any]] = lambda weights, config: (weights, config)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -155,6 +155,7 @@ def for_any_length(network: VideoNetwork) -> VideoNetwork:
     """A copy of the network, in evaluation mode, whose cells have these forms."""
     weights = {name: parameter.asnumpy() for name, parameter in network.parameters_and_names()}
     copy = type(network)(network.config, weights=weights)
+    copy.any_length = True
     for _, cell in copy.cells_and_names():
         if isinstance(cell, Conv2d):
             cell.native = False  # the graph is for other processors too

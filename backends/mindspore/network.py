@@ -55,6 +55,7 @@ class VideoNetwork(SpecifiedNetwork):
     graphs: tuple[str, ...] = ("terms",)  # the methods of it that a recipe may have compiled
     memory = None  # what training remembers besides the weights, where that is anything
     seed = 0
+    any_length = False  # whether it is in the form for a graph of videos of any length
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """{"total": ..., term: ...}, in the mode that the network is in."""

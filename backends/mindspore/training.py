@@ -1,7 +1,7 @@
 """Training in MindSpore: loss terms, gradients, and the update of parameters."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,6 +133,11 @@ class TrainingSession:
         with isolated(self.network):
             for kept, value in zip(self.kept[name], slots):
                 kept.set_data(Tensor(value))
+
+    def take(self, weights: Mapping[str, np.ndarray]) -> None:
+        with isolated(self.network):
+            for name, parameter in self.network.parameters_and_names():
+                parameter.set_data(Tensor(np.array(weights[name])))
 
     def reseed(self, seed: int) -> None:
         self.network.reseed(seed)

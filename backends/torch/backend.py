@@ -119,11 +119,13 @@ class NativeBackend(Backend):
             return {name: value.item() for name, value in training_losses(network, batch, deterministic).items()}
 
     def gradients(self, network: VideoNetwork, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
-        names, tensors = zip(*network.named_parameters())
+        named = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
         with alone(), unchanged(network), isolated(network):
             total = training_losses(network, batch, deterministic)["total"]
-            found = torch.autograd.grad(total, tensors, allow_unused=True, materialize_grads=True)
-        return {name: gradient.cpu().numpy() for name, gradient in zip(names, found)}
+            found = torch.autograd.grad(total, list(named.values()), allow_unused=True, materialize_grads=True)
+        taken = {name: gradient.cpu().numpy() for name, gradient in zip(named, found)}
+        return {name: taken[name] if name in taken else np.zeros(tuple(parameter.shape), np.float32)  # those without one
+                for name, parameter in network.named_parameters()}
 
     def training_session(self, network: VideoNetwork, recipe: Recipe, options: Options) -> TrainingSession:
         return TrainingSession(network, recipe, options)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,11 @@ class TrainingSession:
             kept = {key: torch.tensor(value, device=parameter.device) for key, value in zip(self.kept, slots)}
             step = torch.tensor(float(count), dtype=torch.float32, device="cpu")
         self.owners[name].state[parameter] = kept | {"step": step}
+
+    def take(self, weights: Mapping[str, np.ndarray]) -> None:
+        with torch.inference_mode(False), torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                value.copy_(torch.tensor(weights[name]))
 
     def reseed(self, seed: int) -> None:
         self.network.reseed(seed)

@@ -13,7 +13,7 @@ from wvad_core.registry import specification
 
 AUC = {"adplg": 0.94661, "ar-net": 0.96871, "bn-wvad": 0.97199, "deep-mil": 0.97923, "mgfn": 0.98000, "pel4vad": 0.96834,
        "rtfm": 0.96985, "saa": 0.95235, "ssrl": 0.95176,
-       "ur-dmu": 0.98909}
+       "ur-dmu": 0.98909, "vadclip": 0.95616}
 """Of the bundled checkpoints, on NumPy."""
 SHA256 = {"Arson001": "c323d483c2205efd20ca47b81aa99674791e14bcf709bedbc871cf0ceb7d275c",
           "Arson011": "7075e73374762a8d1881892f8a7fbc3d2f40f1f6d0e438caa52ce22dc2d040c6",

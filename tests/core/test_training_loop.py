@@ -40,6 +40,9 @@ class Trainer:
     def restore(self, state):
         self.momentum = float(state["momentum"])
 
+    def take(self, weights):
+        self.network.update({name: np.array(value) for name, value in weights.items()})
+
     def reseed(self, seed):
         self.rng = np.random.default_rng(seed)
 
@@ -128,6 +131,38 @@ def test_patience(training_set):
     values = iter([1.0, 3.0, 2.0, 2.5, 9.0])
     trained = begin(training_set, options=dataclasses.replace(OPTIONS, patience=2), validate=lambda detector: next(values))
     assert trained.position == Position(0, 16, 3.0, 8, 2) and trained.best["steps"] == 8
+
+
+def test_training_goes_back_to_the_best_weights_so_far(training_set):
+    """After steps 8 and 16, where the best were of 4 and, with 4 + 4 steps behind them, of 12; the momentum goes on."""
+    values, seen = iter([5.0, 1.0, 6.0, 2.0, 3.0]), []
+
+    def validate(detector):
+        seen.append((int(detector.network["steps"]), float(detector.network["w"])))
+        return next(values)
+
+    journal = Journal()
+    trained = begin(training_set, dataclasses.replace(RECIPE, reload_best_every=8), journal=journal, validate=validate)
+    assert [steps for steps, _ in seen] == [4, 8, 8, 12, 12] and trained.best["steps"] == 8
+    momenta = [line["total"] for line in journal.history if "total" in line]
+    assert seen[2][1] == pytest.approx(seen[0][1] + sum(momenta[8:12]), rel=1e-6)
+    assert seen[4][1] == pytest.approx(seen[2][1] + sum(momenta[16:20]), rel=1e-6)
+
+
+def test_without_validation_there_is_nothing_to_go_back_to(training_set):
+    assert begin(training_set, dataclasses.replace(RECIPE, reload_best_every=8), validate=None).best["steps"] == 20
+
+
+@pytest.mark.parametrize("step", [5, 8, 9, 10])
+def test_a_stopped_run_goes_back_to_the_best_weights_too(training_set, tmp_path, step):
+    recipe = dataclasses.replace(RECIPE, reload_best_every=8)
+    begin(training_set, recipe, journal=Run(tmp_path / "whole"))
+    FAULTS[step] = stop
+    with pytest.raises(Stopped):
+        begin(training_set, recipe, journal=Run(tmp_path / "stopped"))
+    FAULTS.clear()
+    begin(training_set, recipe, journal=Run(tmp_path / "stopped"))
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
 def test_a_stage_starts_from_the_best_of_the_one_before(training_set):

@@ -13,7 +13,7 @@ from wvad_core.checkpoints.contents import Contents, checksum
 from wvad_core.checkpoints.formats import safetensors
 from wvad_core.checkpoints.identification.recognition import identify
 from wvad_core.checkpoints.identification.naming import CANONICAL, PUBLISHED
-from wvad_core.checkpoints.identification.trials import changed
+from wvad_core.checkpoints.identification.trials import changed, is_valid
 from wvad_core.data import demo
 from wvad_core.registry import specification
 
@@ -60,8 +60,9 @@ def test_the_plain_state_of_every_network(method, config, names, prefix):
 
 @pytest.mark.parametrize("method, config", NETWORKS)
 def test_scores_do_not_depend_on_what_is_for_training_alone(method, config):
-    """And they do on every other setting that changes neither names nor shapes, so that nothing is told in vain."""
-    made, features = detector(method, config, "numpy"), video(method, config, 12, 2)[None]
+    """And they, or class probabilities, do on every other setting that changes neither names nor shapes, so that nothing is told
+    in vain."""
+    made, features = detector(method, config, "numpy"), video(method, config, 12, 3)[None]
     spec, weights = specification(method), made.weights()
     expected = scored(spec, features, weights, made.config)
     assert set(made.config.training_only) <= set(made.config.as_dict())
@@ -70,14 +71,16 @@ def test_scores_do_not_depend_on_what_is_for_training_alone(method, config):
         other = changed(made.config, {name: words[0] if words else another(value)})
         if name in made.config.training_only:
             assert np.array_equal(scored(spec, features, weights, other), expected), name
-        elif other != made.config and name not in OF_NAMES and shapes(spec, other) == shapes(spec, made.config):
+        elif (other != made.config and name not in OF_NAMES and shapes(spec, other) == shapes(spec, made.config)
+              and is_valid(spec, other)):
             assert not np.allclose(scored(spec, features, weights, other), expected, rtol=1e-6), name
 
 
 def scored(spec, features, weights, config):
-    """The raw scores, and those that the method makes of them."""
+    """The raw scores, those that the method makes of them, and class probabilities of a method that has them, side by side."""
     raw = spec.forward(features, Scope(weights), config)[0]
-    return np.stack([raw, spec.postprocess(raw, config)])
+    columns = [raw[:, None], spec.postprocess(raw, config)[:, None]]
+    return np.concatenate(columns + ([spec.classify(features, Scope(weights), config)[0]] if spec.classify else []), axis=1)
 
 
 def another(value):

@@ -201,9 +201,10 @@ PLACES = {
     "ssrl": [0.7] * (1 + 1 + 2 + 1),             # patches of size 47, then as rtfm
     "ur-dmu": [0.5] * (2 * 3),                   # two layers: attention, inside and behind the feed-forward
     "adplg": [0.5] * (2 * 3) + [0.7] * 2,        # likewise, and in the classifier of each branch
+    "vadclip": [],
 }
 SIZES = {"feature_dim": 8, "channels": 32, "head_dim": 4, "feed_forward_dim": 8, "hidden_dims": (4, 4),
-         "attention_dim": 4, "hidden": 4, "local_head_dim": 4, "positions": 70}
+         "attention_dim": 4, "hidden": 4, "local_head_dim": 4, "positions": 70, "max_length": 32, "text_width": 8, "text_depth": 1}
 OTHER_SIZES = {"mgfn": {"channels": (4, 4, 4)}}
 
 

@@ -40,6 +40,24 @@ def test_ten_steps_leave_equal_weights(kind, method, config):
     assert history[0]["total"] != history[-1]["total"]
 
 
+def test_weights_are_taken_and_the_optimiser_goes_on(framework):
+    """As a network with these weights from the beginning whose optimiser was given the same state."""
+    method, config = "bn-wvad", CONFIGS["bn-wvad"][0]
+    first, others = detector(method, config, framework), detector(method, config, framework, seed=4).weights()
+    trainer = Trainer(first, RECIPES["unclipped"])
+    trainer.step(batch(method, config, 20), deterministic=True)
+    state = trainer.state()
+    trainer.take(others)
+    assert all(np.array_equal(value, others[name]) for name, value in first.weights().items())
+    second = detector(method, config, framework, seed=4)
+    expected = Trainer(second, RECIPES["unclipped"])
+    expected.restore(state)
+    for one in (trainer, expected):
+        one.step(batch(method, config, 20, seed=1), deterministic=True)
+    assert_all_close(first.weights(), second.weights(), 1e-7)
+    assert not np.array_equal(others["embedding.weight"], first.weights()["embedding.weight"])
+
+
 @pytest.mark.parametrize("method, config", NETWORKS)
 def test_a_step_is_adam_as_published(method, config, framework):
     """The first step of Adam with L2 weight decay, by hand: w - lr g / (|g| + eps), g the clipped gradient + decay."""

@@ -12,7 +12,7 @@ from wvad_core.blocks.tensors import draw
 from wvad_core.registry import specification
 
 CASES = {name: case for name in golden.names()
-         if (case := golden.load(name)).about["method"] in wv.list_methods() and case.about["weights"]}
+         if (case := golden.load(name)).about["method"] in wv.list_methods() and case.about["inputs"]}
 DTYPE = {"numpy": np.float64}  # the specification computes in the features' dtype, the frameworks in float32
 ABNORMAL_FIRST = {"ar-net"}    # the methods whose cases have the abnormal half first
 NOT_A_LOSS = {"ur-dmu": {"distance"}, "adplg": {"snippet"}}
@@ -58,7 +58,7 @@ def training_batch(case: golden.Case, backend: str, turned: bool = False) -> wv.
     features = case.inputs()["batch"].astype(DTYPE.get(backend, np.float32))
     half = len(features) // 2
     labels = np.repeat([1, 0] if case.about["method"] in ABNORMAL_FIRST else [0, 1], half)
-    lengths = case.about.get("lengths")
+    lengths, classes = case.about.get("lengths"), case.about.get("label_classes")
     for video, length in zip(features, lengths or ()):
         video[length:] = 0
     if "labels" in case.about:  # any mix, in any order
@@ -67,8 +67,9 @@ def training_batch(case: golden.Case, backend: str, turned: bool = False) -> wv.
         return wv.Batch(features, case.about["labels"], None if turned else lengths, companions=companions,
                         classes=[own if isinstance(own, list) else [own] for own in classes])
     if turned:
-        return wv.Batch(np.roll(features, half, axis=0), np.roll(labels, half))
-    return wv.Batch(features, labels, lengths)
+        classes = classes and classes[-half:] + classes[:-half]
+        return wv.Batch(np.roll(features, half, axis=0), np.roll(labels, half), classes=classes)
+    return wv.Batch(features, labels, lengths, classes=classes)
 
 
 def having(output: str, given: str = "") -> list[str]:

@@ -17,10 +17,12 @@ from wvad_core.training.recipe import Group, Recipe
 # Adam everywhere. videos: normal ones of a batch, with as many abnormal ones. metric: that of the published result.
 COMMON = {"betas": (0.9, 0.999), "clip_norm": None, "seed": 0, "crops": "random", "sampling": "segments", "groups": (),
           "metric": "auc", "optimiser": "adam", "eps": 1e-8, "schedule": "constant", "warm_up_steps": 0, "batches": "halves", "draw": "packs",
-          "evaluate_every": None}
+          "evaluate_every": None, "reload_best_every": None}
 UR_DMU = {"learning_rate": 1e-4, "weight_decay": 5e-5, "videos": 64, "segments": 200, "steps": 3000}
 RTFM = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 32, "segments": 32, "steps": 15000, "crops": "all"}
 SSRL = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 8 * 4, "segments": 32, "steps": 15000, "crops": "all"}
+VADCLIP = {"optimiser": "adamw", "weight_decay": 0.01, "segments": 256, "sampling": "segments-or-padded", "crops": "each",
+           "schedule": "multi-step", "decay": 0.1, "seed": 234}
 ADPLG = {"learning_rate": 1e-4, "weight_decay": 5e-3, "videos": 32, "segments": 64, "steps": 20000}
 PEL4VAD = {"learning_rate": 5e-4, "weight_decay": 0.0, "videos": 128, "segments": 200, "sampling": "picked",
            "batches": "items", "draw": "epochs-with-rest", "crops": "each", "schedule": "cosine", "final_rate": 0.0}
@@ -51,6 +53,11 @@ RECIPES = {
     ("adplg", "ucf-crime"): ADPLG,
     ("adplg", "xd-violence"): ADPLG | {"metric": "ap"},
     ("adplg", "shanghaitech"): ADPLG,
+    ("vadclip", "ucf-crime"): VADCLIP | {"videos": 64, "learning_rate": 2e-5, "steps": 1250, "milestones": (500, 1000),
+                                         "draw": "epochs", "evaluate_every": 10, "reload_best_every": 125},
+    ("vadclip", "xd-violence"): VADCLIP | {"videos": 96, "learning_rate": 1e-5, "steps": 4120, "milestones": (1236, 2472),
+                                           "batches": "items", "draw": "epochs-with-rest", "evaluate_every": 412,
+                                           "reload_best_every": 412, "metric": "ap"},
 }
 CHOSEN = {"ar-net": {"steps"}, "rtfm": {"steps"}, "saa": {"steps"}, "ssrl": {"steps"}}
 
@@ -99,6 +106,17 @@ DEFAULTS = {
               "feed_forward_dim": 1024, "classifier_dim": 32, "dropout": 0.5, "classifier_dropout": 0.7,
               "num_segments": 64, "history": 3,
               "label_threshold": 0.25, "variance_threshold": 0.4, "warm_up": 1000},
+    "vadclip": {"feature_dim": 512, "max_length": 256, "heads": 1, "depth": 2, "attention_window": 8,
+                "classes": ("normal", "abuse", "arrest", "arson", "assault", "burglary", "explosion", "fighting",
+                            "roadAccidents", "robbery", "shooting", "shoplifting", "stealing", "vandalism"),
+                "categories": (), "token_ids": (), "prompt_prefix": 10, "prompt_postfix": 10, "text_width": 512,
+                "text_heads": 8, "text_depth": 12, "vocabulary": 49408, "image_depth": 12, "text": "encoder",
+                "score_branch": "classifier", "test_crop": 5, "separation_weight": 0.1},
+}
+OTHER_SETTINGS = {  # than the defaults
+    ("vadclip", "xd-violence"): {"depth": 1, "attention_window": 64, "score_branch": "alignment", "test_crop": 0,
+                                 "separation_weight": 1e-4,
+                                 "classes": ("normal", "fighting", "shooting", "riot", "abuse", "car accident", "explosion")},
 }
 RESULTS = {  # in percent
     "pel4vad": {"ucf-crime": {"auc": 86.76, "ap": 33.99}, "xd-violence": {"ap": 85.59, "auc": 94.94},
@@ -112,6 +130,7 @@ RESULTS = {  # in percent
     "ssrl": {"ucf-crime": {"auc": 87.43}, "shanghaitech": {"auc": 97.98}},
     "ur-dmu": {"ucf-crime": {"auc": 86.97}, "xd-violence": {"ap": 81.66}},
     "adplg": {},
+    "vadclip": {"ucf-crime": {"auc": 88.02}, "xd-violence": {"ap": 84.51}},
 }
 
 
@@ -138,7 +157,7 @@ def test_recipe(method, dataset):
 
 @pytest.mark.parametrize("method, dataset", RECIPES)
 def test_settings_of_a_recipe(method, dataset):
-    config, expected = published(method, dataset).config.as_dict(), DEFAULTS[method]
+    config, expected = published(method, dataset).config.as_dict(), DEFAULTS[method] | OTHER_SETTINGS.get((method, dataset), {})
     if method == "adplg":
         names = "label_threshold", "variance_threshold", "history", "warm_up"
         expected = expected | dict(zip(names, ADPLG_LABELS[dataset]))

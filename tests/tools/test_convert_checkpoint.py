@@ -303,3 +303,17 @@ def test_the_core_alone(folder):
         done = subprocess.run([sys.executable, "-c", code, tool.__file__, *words], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("set()\n")
     assert digest(wv.load("z.ckpt").weights()) == digest(wv.load("own.safetensors").weights())
+
+
+def test_without_what_training_alone_takes(capsys, folder):
+    """A small text encoder is gone; of a method that has nothing to leave out, the file is written as ever."""
+    small = {"feature_dim": 16, "max_length": 16, "depth": 1, "classes": ("normal", "abuse"), "token_ids": ("0", "1"),
+             "text_width": 8, "text_heads": 1, "text_depth": 1, "vocabulary": 5}
+    wv.create("vadclip", **small).save(folder / "whole.safetensors")
+    assert run(capsys, "whole.safetensors", "small.safetensors", "--deployed")[0] == 0
+    whole, loaded = wv.load(folder / "whole.safetensors"), wv.load(folder / "small.safetensors")
+    video = np.random.default_rng(0).random((20, 16), np.float32)
+    assert loaded.config.text == "features" and not any("clipmodel" in name for name in loaded.weights())
+    assert np.allclose(loaded.classify(video), whole.classify(video), rtol=1e-5)
+    assert run(capsys, "own.safetensors", "same.safetensors", "--deployed")[0] == 0
+    assert wv.load(folder / "same.safetensors").config == wv.load(folder / "own.safetensors").config

@@ -14,10 +14,10 @@ DECAY = math.exp(-1 / math.e)  # ratio of two neighbouring entries of the decay 
 ATTENTION_BLOCK = 1 << 21  # attention weights held at a time
 
 
-def softmax_attention(q: Array, k: Array, v: Array) -> Array:
+def softmax_attention(q: Array, k: Array, v: Array, causal: bool = False) -> Array:
     """softmax(q k^T / sqrt(E)) v (Vaswani et al. 2017). q, k, v (..., T, E) -> (..., T, E).
 
-    Computed for a block of queries at a time, so that no T x T matrix is ever held.
+    causal: the softmax of query i is over the keys j <= i alone. Computed for a block of queries at a time, so that no T x T matrix is ever held.
     """
     steps, width = q.shape[-2:]
     rows = max(1, ATTENTION_BLOCK // steps)
@@ -26,6 +26,8 @@ def softmax_attention(q: Array, k: Array, v: Array) -> Array:
         keys, values = np.ascontiguousarray(k[item].T) * width**-0.5, np.ascontiguousarray(v[item])
         for start in range(0, steps, rows):
             logits = q[item][start:start + rows] @ keys
+            if causal:
+                logits[np.arange(start, start + len(logits))[:, None] < np.arange(steps)] = -np.inf
             logits -= logits.max(-1, keepdims=True)
             np.exp(logits, out=logits)
             out[item][start:start + rows] = (logits @ values) / logits.sum(-1, keepdims=True)

@@ -36,6 +36,28 @@ def masked_top_mean(x: Array, mask: Array, k: int) -> Array:
     return np.where(found, ordered, 0).sum(-1) / np.maximum(found.sum(-1), 1)
 
 
+def largest_within(x: Array, lengths: Array, k: Array) -> tuple[Array, Array]:
+    """The first n numbers of each row in descending order, and which of them are the k largest, k <= n.
+
+    x (V, ..., T), lengths n and k (V,) -> (V, ..., T) each.
+    """
+    steps, rows = np.arange(x.shape[-1]), (-1,) + (1,) * (x.ndim - 1)
+    ordered = np.sort(np.where(steps < lengths.reshape(rows), x, -np.inf), axis=-1)[..., ::-1]
+    return ordered, np.broadcast_to(steps < k.reshape(rows), x.shape)
+
+
+def top_mean_within(x: Array, lengths: Array, k: Array) -> Array:
+    """The mean of the k largest of the first n numbers of each row; as `largest_within`. (V, ..., T) -> (V, ...)."""
+    ordered, taken = largest_within(x, lengths, k)
+    return np.where(taken, ordered, 0).sum(-1) / taken.sum(-1)
+
+
+def top_cross_entropy_within(logits: Array, labels: Array, lengths: Array, k: Array) -> Array:
+    """As `top_cross_entropy`, of the first n logits and the k of each video. (V, T), labels, lengths and k (V,) -> (V,)."""
+    p = top_mean_within(expit(logits.astype(np.float64)), lengths, k)
+    return binary_cross_entropy(p, labels).astype(logits.dtype)
+
+
 def smoothness(scores: Array) -> Array:
     """sum_t (s_(t+1) - s_t)^2 within each video (Sultani et al. 2018). scores (..., T) -> (...)."""
     return (np.diff(scores, axis=-1) ** 2).sum(-1)

@@ -12,6 +12,7 @@ from ..backend import export_formats
 from ..checkpoints import formats
 from ..checkpoints.contents import Contents, describe
 from ..checkpoints.identification.recognition import Checkpoint, identify
+from ..detector import Detector
 from ..models import from_checkpoint
 from . import inspect, options
 from .contents_text import about, about_file, line, read, size
@@ -46,7 +47,7 @@ def main(argv: Sequence[str], prog: str = "wvad convert") -> None:
         inspect.check(arguments.source, arguments.method, given, arguments.companion)
     else:
         convert(arguments.source, Path(targets[0]), arguments.method, given, arguments.published, arguments.allow_fresh,
-                arguments.quiet, arguments.companion)
+                arguments.quiet, arguments.companion, arguments.deployed)
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -57,6 +58,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
     options.add_identification(parser)
     parser.add_argument("--published", action="store_true",
                         help="write the tensors under the names of the method's published checkpoints")
+    parser.add_argument("--deployed", action="store_true",
+                        help="write a checkpoint without what training alone takes, such as a text encoder; it is not trained further")
     parser.add_argument("--allow-fresh", action="store_true",
                         help="draw the weights of a part that IN lacks and scores are computed from, to train further")
     parser.add_argument("--check", action="store_true", help="say what IN is and write nothing, as `wvad inspect` does")
@@ -64,10 +67,11 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def convert(source: Path, target: Path, method: str | None, given: dict[str, Any], published: bool = False,
-            allow_fresh: bool = False, quiet: bool = False, companions: Sequence[str] = ()) -> None:
+            allow_fresh: bool = False, quiet: bool = False, companions: Sequence[str] = (), deployed: bool = False) -> None:
     """Write a file in the format that `target` has the suffix of, and say what it holds.
 
-    given: settings of the method. companions: NAME=FILE words, of tensors that the source lacks.
+    given: settings of the method. companions: NAME=FILE words, of tensors that the source lacks. deployed: without what
+    training alone takes.
     """
     if target.suffix not in export_formats():
         check_suffix(target)
@@ -83,6 +87,8 @@ def convert(source: Path, target: Path, method: str | None, given: dict[str, Any
         print("\n".join([*about_file(source, kind.NAME), *about(found, contents)]), flush=True)
     if target.suffix in export_formats():
         wv.export(from_checkpoint(found, str(source), allow_fresh=allow_fresh), target)
+    elif deployed and isinstance(made := from_checkpoint(found, str(source), allow_fresh=allow_fresh), Detector):
+        made.deployed().save(target)
     else:
         formats.by_suffix(target).write(target, as_published(found) if published else describe(
             found.weights, found.method, found.config.as_dict(), found.assumed, found.threshold, found.origin))

@@ -21,19 +21,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..blocks import configuration
-from ..blocks.activations import quick_gelu
-from ..blocks.attention import softmax_attention
 from ..blocks.clips import ClipSizes
 from ..blocks.configuration import require
-from ..blocks.linear import linear, linear_parameters
+from ..blocks.linear import linear
 from ..blocks.normalisation import layer_norm, layer_norm_parameters
+from ..blocks.residual_attention import BLOCK_TENSORS, residual_block, residual_block_parameters
 from ..blocks.tensors import Array, Parameter, Scope, flatten
 from ..registry import Paper, Published
 
 HEAD = 64
 """Channels of a head in all published towers."""
-MLP = 4
-"""Times as many channels between the two layers of a block."""
 FRAMES = 16
 """Of a snippet."""
 TEXT_BLOCKS = 64
@@ -84,10 +81,7 @@ def clip_sizes(config: Config) -> ClipSizes:
 
 def parameters(config: Config) -> dict[str, Parameter]:
     width, bound = config.width, config.width**-0.5
-    block = {"ln_1": layer_norm_parameters(width), "ln_2": layer_norm_parameters(width),
-             "attn": {"in_proj_weight": Parameter((3 * width, width), bound), "in_proj_bias": Parameter((3 * width,)),
-                      "out_proj": linear_parameters(width, width)},
-             "mlp": {"c_fc": linear_parameters(width, MLP * width), "c_proj": linear_parameters(MLP * width, width)}}
+    block = residual_block_parameters(width)
     return flatten({
         "class_embedding": Parameter((width,), bound),
         "positional_embedding": Parameter((config.grid**2 + 1, width), bound),
@@ -107,12 +101,19 @@ def infer(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
 
 def published(config: Config) -> Published:
     """CLIP's checkpoints: this tower's tensors behind `visual.`, and beside them the text tower's, which are unused."""
-    block = [f"{module}.{tensor}" for module in ("attn.out_proj", "ln_1", "mlp.c_fc", "mlp.c_proj", "ln_2")
-             for tensor in ("weight", "bias")] + ["attn.in_proj_weight", "attn.in_proj_bias"]
     text = {"positional_embedding", "text_projection", "logit_scale", "token_embedding.weight", "ln_final.weight",
             "ln_final.bias", "input_resolution", "context_length", "vocab_size"}
-    text |= {f"transformer.resblocks.{k}.{name}" for k in range(TEXT_BLOCKS) for name in block}
+    text |= {f"transformer.resblocks.{k}.{name}" for k in range(TEXT_BLOCKS) for name in BLOCK_TENSORS}
     return Published({f"visual.{name}": name for name in parameters(config)}, unused=frozenset(text))
+
+
+def from_larger(state: Mapping[str, Array]) -> dict[str, Array] | None:
+    """The tower of a model that has the whole of CLIP as a part of it, `clipmodel`."""
+    prefix = "clipmodel."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(f"{prefix}visual.")} or None
+
+
+RELEASES = {"a part of a larger model's": from_larger}
 
 
 def forward(clips: Array, p: Scope, config: Config) -> Array:
@@ -138,15 +139,3 @@ def patches(pictures: Array, size: int) -> Array:
     count, channels, rows, columns = pictures.shape
     cut = pictures.reshape(count, channels, rows // size, size, columns // size, size)
     return cut.transpose(0, 2, 4, 1, 3, 5).reshape(count, -1, channels * size * size)
-
-
-def residual_block(x: Array, p: Scope, heads: int) -> Array:
-    """x (B, T, C) -> (B, T, C)."""
-    batch, tokens, _ = x.shape
-    attn = p.at("attn")
-    qkv = linear(layer_norm(x, **p.at("ln_1")), attn["in_proj_weight"], attn["in_proj_bias"])
-    q, k, v = qkv.reshape(batch, tokens, 3, heads, -1).transpose(2, 0, 3, 1, 4)
-    together = softmax_attention(q, k, v).swapaxes(1, 2).reshape(batch, tokens, -1)
-    x = x + linear(together, **attn.at("out_proj"))
-    hidden = quick_gelu(linear(layer_norm(x, **p.at("ln_2")), **p.at("mlp").at("c_fc")))
-    return x + linear(hidden, **p.at("mlp").at("c_proj"))

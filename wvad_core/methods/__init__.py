@@ -36,6 +36,8 @@ and, where what `wvad_core.registry.MethodSpecification` takes for them by defau
     next_stage(weights, config, seed)       the weights that a stage starts from, made of those that the one before ended with
     classes(config)                         the categories that it trains with, as tables name them: `Batch.classes` are their
                                             places in this tuple; else (), and batches have none
+    deployed(weights, config)               (weights, config) of a detector that scores and classifies alike without what training
+                                            alone takes; else they stay as they are
     classify(features, p, config)           their probabilities, (B, T, K), of a method that tells them apart; else None
     score_and_classify(features, p, config) both, of features that pass the network once; else it does so for each. Networks of
                                             the frameworks may have a method of this name too, for the same

@@ -203,6 +203,8 @@ class Loop:
                 self.journal.record({"stage": position.stage + 1, "step": position.step} | terms)
                 if position.step % every == 0 or position.ended(recipe, options):
                     position = self.validated(position)
+                if recipe.reload_best_every and position.step % recipe.reload_best_every == 0 and self.journal.best is not None:
+                    self.trainer.take(self.journal.best)
                 due = position.step % options.save_every == 0 or position.ended(recipe, options)
                 if due:
                     self.save(position)

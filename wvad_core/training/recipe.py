@@ -18,7 +18,7 @@ CHOICES = {"batches": tuple(BATCHES), "draw": tuple(DRAWS), "crops": CROPS, "met
            "optimiser": ("adam", "adamw", "adagrad", "sgd"), "schedule": SCHEDULES}
 """What a recipe's words may be."""
 COUNTS = ("segments", "videos", "steps", "schedule_every")
-OPTIONAL_COUNTS = ("decay_steps", "evaluate_every")
+OPTIONAL_COUNTS = ("decay_steps", "evaluate_every", "reload_best_every")
 NOT_NEGATIVE = ("weight_decay", "momentum", "decay", "final_rate")
 
 
@@ -66,7 +66,8 @@ class Recipe:
 
     settings: the method's configuration where it is not the default. metric: that of the published result, "auc" or "ap".
     seed: the authors', 0 where they have none. evaluate_every: after how many steps they look at the test set each time and
-    keep the best weights, which their result owes something to; None where it is not known.
+    keep the best weights, which their result owes something to; None where it is not known. reload_best_every: after how many steps each time training
+    goes on from the best weights so far, where the optimiser stands as it does; None for never.
 
     Raises InputError for a value that is out of range.
     """
@@ -96,6 +97,7 @@ class Recipe:
     metric: str = "auc"
     seed: int = 0
     evaluate_every: int | None = None
+    reload_best_every: int | None = None
 
     def __post_init__(self) -> None:
         check_words(self, CHOICES)

@@ -79,6 +79,10 @@ class Trainer:
                     self.updates[i] = int(state[f"updates.{name}"])
                     self.session.restore(name, [state[f"{slot}.{name}"] for slot in self.slots], self.updates[i])
 
+    def take(self, weights: Mapping[str, Array]) -> None:
+        """Go on from these weights, where optimiser, counters and memory stand as they do."""
+        self.session.take(weights)
+
     def reseed(self, seed: int) -> None:
         """Begin dropout and noise anew from a seed."""
         self.session.reseed(seed)

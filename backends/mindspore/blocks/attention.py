@@ -18,10 +18,14 @@ ATTENTION_BLOCK = 1 << 22  # attention weights held at a time
 
 
 class SoftmaxAttention(nn.Cell):
-    """softmax(q k^T / sqrt(E)) v for a block of queries at a time. q, k, v (G, T, E) -> (G, T, E)."""
+    """softmax(q k^T / sqrt(E)) v for a block of queries at a time. q, k, v (G, T, E) -> (G, T, E).
 
-    def __init__(self) -> None:
+    causal: the softmax of query i is over the keys j <= i alone.
+    """
+
+    def __init__(self, causal: bool = False) -> None:
         super().__init__()
+        self.causal, self.add = causal, ops.BiasAdd()
         self.similarity, self.softmax, self.sum = ops.BatchMatMul(transpose_b=True), ops.Softmax(-1), ops.BatchMatMul()
 
     def construct(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -36,9 +40,18 @@ class SoftmaxAttention(nn.Cell):
             parts = []
             for i in range(0, steps, rows):
                 logits = self.similarity(q[g:g + together, i:i + rows], keys)
+                if self.causal:
+                    logits = self.add(logits.reshape(keys.shape[0], -1), _later_keys(i, logits.shape[1], steps)).reshape(
+                        logits.shape)
                 parts.append(self.sum(self.softmax(logits), values))
             blocks.append(ops.cat(parts, 1))
         return ops.cat(blocks, 0)
+
+
+@ms.constexpr
+def _later_keys(start: int, rows: int, steps: int) -> Tensor:
+    """-1e30 for the keys behind each of so many queries, (rows * T,)."""
+    return Tensor(np.where(np.arange(start, start + rows)[:, None] < np.arange(steps), -1e30, 0).reshape(-1).astype(np.float32))
 
 
 class DecayAttention(nn.Cell):

@@ -44,6 +44,28 @@ def masked_top_mean(x: Tensor, mask: Tensor, k: int) -> Tensor:
     return ops.where(found, values, 0.0).sum(-1) / count
 
 
+def largest_within(x: Tensor, lengths: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """The first n numbers of each row in descending order, 0 behind the k largest, and which these are. (V, ..., T), n and k (V,)."""
+    steps, rows = ops.arange(x.shape[-1]), (-1,) + (1,) * (x.ndim - 1)
+    within, taken = steps < lengths.reshape(rows), steps < k.reshape(rows)
+    ordered, _ = ops.topk(ops.where(within, x, -LARGE), x.shape[-1])
+    return ops.where(taken, ordered, 0.0), ops.broadcast_to(taken, x.shape)
+
+
+def top_mean_within(x: Tensor, lengths: Tensor, k: Tensor) -> Tensor:
+    """The mean of the k largest of the first n numbers of each row, k <= n. (V, ..., T), n and k (V,) -> (V, ...)."""
+    ordered, taken = largest_within(x, lengths, k)
+    return ordered.sum(-1) / taken.astype(x.dtype).sum(-1)
+
+
+def top_cross_entropy_within(logits: Tensor, labels: Tensor, lengths: Tensor, k: Tensor) -> Tensor:
+    """As `top_cross_entropy`, of the first n logits and the k of each video. (V, T), labels, n and k (V,) -> (V,)."""
+    ordered, taken = largest_within(logits, lengths, k)
+    count = ops.log(taken.astype(logits.dtype).sum(-1))
+    log_p, log_rest = [ops.logsumexp(ops.where(taken, log_sigmoid(z), -LARGE), -1) - count for z in (ordered, -ordered)]
+    return -labels * ops.maximum(log_p, -100.0) - (1 - labels) * ops.maximum(log_rest, -100.0)
+
+
 def smoothness(scores: Tensor) -> Tensor:
     """sum_t (s_(t+1) - s_t)^2 within each video. (B, T) -> (B,)."""
     if scores.shape[1] == 1:  # MindSpore cannot differentiate an empty slice

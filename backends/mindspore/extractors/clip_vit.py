@@ -2,14 +2,12 @@
 from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
-from wvad_core.extractors.clip_vit import FRAMES, MLP, Config
+from wvad_core.extractors.clip_vit import FRAMES, Config
 
-from ..blocks.activations import quick_gelu
-from ..blocks.attention import SoftmaxAttention
-from ..blocks.head_axes import Heads, Merged
-from ..blocks.linear import Linear, linear
+from ..blocks.linear import linear
 from ..blocks.normalisation import LayerNorm
 from ..blocks.parameters import zeros
+from ..blocks.residual_attention import ResidualBlocks
 from ..network import ClipNetwork
 
 
@@ -27,57 +25,6 @@ class Patches(nn.Cell):
         return linear(cut.reshape(batch, -1, channels * size * size), self.weight.reshape(width, -1))
 
 
-class Attention(nn.Cell):
-    """Multi-head softmax attention, q, k and v packed. (B, T, C) -> (B, T, C)."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.in_proj_weight, self.in_proj_bias = zeros(3 * width, width), zeros(3 * width)
-        self.apart, self.merged = Heads(3, heads, width // heads), Merged(heads, width // heads)
-        self.attention, self.out_proj = SoftmaxAttention(), Linear(width, width)
-
-    def construct(self, x: Tensor) -> Tensor:
-        q, k, v = self.apart(linear(x, self.in_proj_weight, self.in_proj_bias))
-        return self.out_proj(self.merged(self.attention(q, k, v)))
-
-
-class FeedForward(nn.Cell):
-    """Two layers with the quick GELU between them. (..., C) -> (..., C)."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.c_fc, self.c_proj = Linear(width, MLP * width), Linear(MLP * width, width)
-
-    def construct(self, x: Tensor) -> Tensor:
-        return self.c_proj(quick_gelu(self.c_fc(x)))
-
-
-class ResidualBlock(nn.Cell):
-    """x + attention(ln_1(x)), then x + mlp(ln_2(x)). (B, T, C) -> (B, T, C)."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.ln_1, self.attn = LayerNorm(width), Attention(width, heads)
-        self.ln_2, self.mlp = LayerNorm(width), FeedForward(width)
-
-    def construct(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))
-
-
-class Transformer(nn.Cell):
-    """The blocks one after another."""
-
-    def __init__(self, width: int, layers: int, heads: int):
-        super().__init__()
-        self.resblocks = nn.CellList([ResidualBlock(width, heads) for _ in range(layers)])
-
-    def construct(self, x: Tensor) -> Tensor:
-        for block in self.resblocks:
-            x = block(x)
-        return x
-
-
 class Network(ClipNetwork):
     def build_layers(self, config: Config) -> None:
         width = config.width
@@ -85,7 +32,7 @@ class Network(ClipNetwork):
         self.positional_embedding = zeros(config.grid**2 + 1, width)
         self.conv1 = Patches(config.in_channels, width, config.patch)
         self.ln_pre, self.ln_post = LayerNorm(width), LayerNorm(width)
-        self.transformer = Transformer(width, config.layers, config.heads)
+        self.transformer = ResidualBlocks(width, config.layers, config.heads)
         self.proj, self.product, self.add = zeros(width, config.feature_dim), ops.MatMul(), ops.BiasAdd()
 
     def construct(self, clips: Tensor) -> Tensor:

@@ -18,14 +18,16 @@ DECAY_MATRIX = 256  # snippets up to which the decay attention is a product with
 DECAY_REACH = {torch.float64: 100}  # exp(-reach / e) is below the rounding of a dtype; 50 for all others
 
 
-def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def softmax_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
     """softmax(q k^T / sqrt(E)) v without a T x T matrix. q, k, v (B, H, T, E) -> (B, H, T, E).
+
+    causal: the softmax of query i is over the keys j <= i alone.
 
     PyTorch's fused kernel, except for bfloat16 on the CPU: without matrix units that kernel is slower than products
     of a few hundred queries at a time.
     """
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     batch, heads, steps, width = q.shape
     items = max(1, ATTENTION_BLOCK // (heads * steps * steps))
     rows = max(1, ATTENTION_BLOCK // (min(items, batch) * heads * steps))
@@ -34,6 +36,8 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     for i in range(0, batch, items):
         for j in range(0, steps, rows):
             logits = q[i:i + items, :, j:j + rows] @ keys[i:i + items]
+            if causal:
+                logits = logits.masked_fill(torch.arange(j, j + logits.shape[2])[:, None] < torch.arange(steps), -torch.inf)
             out[i:i + items, :, j:j + rows] = logits.softmax(-1) @ v[i:i + items]
     return out
 

@@ -35,6 +35,28 @@ def masked_top_mean(x: Tensor, mask: Tensor, k: int) -> Tensor:
     return values.masked_fill(~found, 0).sum(-1) / found.sum(-1).clamp(min=1)
 
 
+def largest_within(x: Tensor, lengths: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """The first n numbers of each row in descending order, 0 behind the k largest, and which these are. (V, ..., T), n and k (V,)."""
+    steps, rows = torch.arange(x.shape[-1], device=x.device), (-1,) + (1,) * (x.dim() - 1)
+    ordered = x.masked_fill(steps >= lengths.view(rows), -torch.inf).topk(x.shape[-1], dim=-1).values
+    taken = (steps < k.view(rows)).expand(x.shape)
+    return ordered.masked_fill(~taken, 0), taken
+
+
+def top_mean_within(x: Tensor, lengths: Tensor, k: Tensor) -> Tensor:
+    """The mean of the k largest of the first n numbers of each row, k <= n. (V, ..., T), n and k (V,) -> (V, ...)."""
+    ordered, taken = largest_within(x, lengths, k)
+    return ordered.sum(-1) / taken.sum(-1)
+
+
+def top_cross_entropy_within(logits: Tensor, labels: Tensor, lengths: Tensor, k: Tensor) -> Tensor:
+    """As `top_cross_entropy`, of the first n logits and the k of each video. (V, T), labels, n and k (V,) -> (V,)."""
+    ordered, taken = largest_within(logits, lengths, k)
+    count = taken.sum(-1).to(logits.dtype).log()
+    log_p, log_rest = (F.logsigmoid(z).masked_fill(~taken, -torch.inf).logsumexp(-1) - count for z in (ordered, -ordered))
+    return -labels * log_p.clamp(min=-100) - (1 - labels) * log_rest.clamp(min=-100)
+
+
 def smoothness(scores: Tensor) -> Tensor:
     """sum_t (s_(t+1) - s_t)^2 within each video. (B, T) -> (B,)."""
     return scores.diff(dim=-1).square().sum(-1)

@@ -3,12 +3,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from wvad_core.extractors.clip_vit import FRAMES, MLP, Config
+from wvad_core.extractors.clip_vit import FRAMES, Config
 
-from ..blocks.activations import quick_gelu
-from ..blocks.attention import softmax_attention
-from ..blocks.linear import Linear, linear
+from ..blocks.linear import linear
 from ..blocks.normalisation import LayerNorm
+from ..blocks.residual_attention import ResidualBlocks
 from ..kernels import eager_cpu
 from ..network import ClipNetwork
 
@@ -25,58 +24,6 @@ class Patches(nn.Conv2d):
         return linear(cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2), self.weight.flatten(1))
 
 
-class Attention(nn.Module):
-    """Multi-head softmax attention, q, k and v packed. (B, T, C) -> (B, T, C)."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
-        self.out_proj = Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, tokens, _ = x.shape
-        qkv = linear(x, self.in_proj_weight, self.in_proj_bias).view(batch, tokens, 3, self.heads, -1)
-        together = softmax_attention(*qkv.permute(2, 0, 3, 1, 4))
-        return self.out_proj(together.transpose(1, 2).reshape(batch, tokens, -1))
-
-
-class FeedForward(nn.Module):
-    """Two layers with the quick GELU between them. (..., C) -> (..., C)."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.c_fc, self.c_proj = Linear(width, MLP * width), Linear(MLP * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(quick_gelu(self.c_fc(x)))
-
-
-class ResidualBlock(nn.Module):
-    """x + attention(ln_1(x)), then x + mlp(ln_2(x)). (B, T, C) -> (B, T, C)."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.ln_1, self.attn = LayerNorm(width), Attention(width, heads)
-        self.ln_2, self.mlp = LayerNorm(width), FeedForward(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))
-
-
-class Transformer(nn.Module):
-    """The blocks one after another."""
-
-    def __init__(self, width: int, layers: int, heads: int):
-        super().__init__()
-        self.resblocks = nn.Sequential(*(ResidualBlock(width, heads) for _ in range(layers)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.resblocks(x)
-
-
 class Network(ClipNetwork):
     def build_layers(self, config: Config) -> None:
         width = config.width
@@ -84,7 +31,7 @@ class Network(ClipNetwork):
         self.positional_embedding = nn.Parameter(torch.empty(config.grid**2 + 1, width))
         self.conv1 = Patches(config.in_channels, width, config.patch)
         self.ln_pre, self.ln_post = LayerNorm(width), LayerNorm(width)
-        self.transformer = Transformer(width, config.layers, config.heads)
+        self.transformer = ResidualBlocks(width, config.layers, config.heads)
         self.proj = nn.Parameter(torch.empty(width, config.feature_dim))
 
     def forward(self, clips: Tensor) -> Tensor:
