@@ -73,7 +73,7 @@ CONFIGS = {
          "history": 3, "label_threshold": 0.15, "variance_threshold": 0.5, "warm_up": 1},
     ],
     "vadclip": [
-        {"feature_dim": 32, "max_length": 16, "depth": 1, "classes": ("normal", "abuse", "car accident"), "test_crop": 0,
+        {"feature_dim": 40, "max_length": 16, "depth": 1, "classes": ("normal", "abuse", "car accident"), "test_crop": 0,
          "text_width": 8, "text_heads": 1, "text_depth": 1},
         {"feature_dim": 24, "max_length": 24, "depth": 2, "heads": 3, "attention_window": 6, "classes": ("normal", "riot"),
          "prompt_prefix": 0, "prompt_postfix": 3, "text_width": 16, "text_heads": 2, "text_depth": 2,
