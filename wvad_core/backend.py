@@ -151,7 +151,8 @@ class Backend(ABC):
         """
 
     def gradients(self, network: Any, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
-        """{canonical name: gradient of the total loss} of every parameter, frozen ones too, otherwise as `losses`."""
+        """{canonical name: gradient of the total loss} of every parameter that the network gives one, frozen ones too, otherwise as
+        `losses`."""
         raise InputError(f"the {self.name} backend has no gradients; take a backend with a framework")
 
     def training_session(self, network: Any, recipe: Recipe, options: Options) -> TrainingSession:

@@ -154,9 +154,12 @@ class Detector(Generic[C]):
         return self.backend.losses(self.network, batch, deterministic)
 
     def gradients(self, batch: Batch, deterministic: bool = False) -> dict[str, Array]:
-        """{canonical name: gradient of the total loss}, in training mode as `losses`. The NumPy backend has none."""
+        """{canonical name: gradient of the total loss}, in training mode as `losses`; of parts that the method itself keeps from
+        having one, zeros. The NumPy backend has none."""
         self._check_batch(batch.features)
-        return self.backend.gradients(self.network, batch, deterministic)
+        found = self.backend.gradients(self.network, batch, deterministic)
+        parameters = specification(self.method).parameters(self.config)
+        return {name: found[name] if name in found else np.zeros(p.shape, p.dtype) for name, p in parameters.items() if p.trained}
 
     def deployed(self) -> Detector[C]:
         """A detector that scores and classifies alike with fewer tensors, where the method has some that training alone takes;

@@ -12,7 +12,6 @@ import mindspore as ms
 from mindspore import Tensor
 from wvad_core.backend import Backend
 from wvad_core.blocks.configuration import Settings
-from wvad_core.blocks.tensors import STATISTICS
 from wvad_core.data.batches import Batch
 from wvad_core.errors import InputError
 from wvad_core.registry import network_module
@@ -124,9 +123,7 @@ class NativeBackend(Backend):
         named = {name: p for name, p in network.parameters_and_names() if p.requires_grad}
         with isolated(network), unchanged(network):
             found = losses_and_gradients(network, batch, named, deterministic)[1]
-            taken = {name: value.asnumpy().copy() for name, value in found.items()}
-            return {name: taken[name] if name in taken else np.zeros(p.shape, np.float32)  # those without one
-                    for name, p in network.parameters_and_names() if not name.endswith(STATISTICS)}
+            return {name: value.asnumpy().copy() for name, value in found.items()}
 
     def training_session(self, network: VideoNetwork, recipe: Recipe, options: Options) -> TrainingSession:
         return TrainingSession(network, recipe, options)

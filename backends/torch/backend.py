@@ -123,9 +123,7 @@ class NativeBackend(Backend):
         with alone(), unchanged(network), isolated(network):
             total = training_losses(network, batch, deterministic)["total"]
             found = torch.autograd.grad(total, list(named.values()), allow_unused=True, materialize_grads=True)
-        taken = {name: gradient.cpu().numpy() for name, gradient in zip(named, found)}
-        return {name: taken[name] if name in taken else np.zeros(tuple(parameter.shape), np.float32)  # those without one
-                for name, parameter in network.named_parameters()}
+        return {name: gradient.cpu().numpy() for name, gradient in zip(named, found)}
 
     def training_session(self, network: VideoNetwork, recipe: Recipe, options: Options) -> TrainingSession:
         return TrainingSession(network, recipe, options)

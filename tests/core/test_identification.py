@@ -54,7 +54,7 @@ def test_published_tensors(name):
     state = zeros(dict(CASES[name].about["weights"]))
     result = found(state)
     names = wv.published_names(method, **config)
-    kind = CANONICAL if all(theirs == ours for theirs, ours in names.items()) else PUBLISHED  # the same in both
+    kind = CANONICAL if all(names.get(theirs) == theirs for theirs in state) else PUBLISHED  # the same in both
     assert (result.method, result.names, result.prefix, result.described) == (method, kind, "", False)
     assert_configured(result, specification(method).Config(**config))
     published, wanted = (make(result.config) for make in (specification(method).published, specification(method).parameters))
