@@ -58,18 +58,19 @@ def training_batch(case: golden.Case, backend: str, turned: bool = False) -> wv.
     features = case.inputs()["batch"].astype(DTYPE.get(backend, np.float32))
     half = len(features) // 2
     labels = np.repeat([1, 0] if case.about["method"] in ABNORMAL_FIRST else [0, 1], half)
-    lengths, classes = case.about.get("lengths"), case.about.get("label_classes")
+    lengths = case.about.get("lengths")
     for video, length in zip(features, lengths or ()):
         video[length:] = 0
     if "labels" in case.about:  # any mix, in any order
         classes = case.about.get("classes", case.about.get("label_classes"))
         companions = {name: case.inputs()[name] for name in specification(case.about["method"]).COMPANIONS}
-        return wv.Batch(features, case.about["labels"], None if turned else lengths, companions=companions,
-                        classes=[own if isinstance(own, list) else [own] for own in classes])
+        classes = [own if isinstance(own, list) else [own] for own in classes]
+        labels = [label if isinstance(label, int) else int(0 not in own) for label, own in zip(case.about["labels"], classes)]
+        batch = wv.Batch(features, labels, None if turned else lengths, companions=companions, classes=classes)
+        return batch.reordered(np.roll(np.arange(len(labels)), half)) if turned else batch
     if turned:
-        classes = classes and classes[-half:] + classes[:-half]
-        return wv.Batch(np.roll(features, half, axis=0), np.roll(labels, half), classes=classes)
-    return wv.Batch(features, labels, lengths, classes=classes)
+        return wv.Batch(np.roll(features, half, axis=0), np.roll(labels, half))
+    return wv.Batch(features, labels, lengths)
 
 
 def having(output: str, given: str = "") -> list[str]:
