@@ -45,6 +45,14 @@ def block(framework: str, home: str, name: str):
     return getattr(importlib.import_module(f"wvad_{framework}.blocks.{home}"), name)
 
 
+def without_gradients(framework: str, function, x: np.ndarray) -> np.ndarray:
+    """function(x) where the framework records nothing for gradients, as in evaluation."""
+    if framework == "torch":
+        with sys.modules["torch"].inference_mode():
+            return to_numpy(function(to_native(framework, x)))
+    return to_numpy(function(to_native(framework, x)))
+
+
 def value_and_gradient(framework: str, function, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """function(x), and the gradient by x of sum(weight function(x))."""
     given, weights = to_native(framework, x), to_native(framework, weight)

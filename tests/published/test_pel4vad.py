@@ -98,13 +98,15 @@ def context(backend: str, weights: dict, x: np.ndarray, window: int) -> np.ndarr
     layer = native.block(backend, "context_attention", "ContextAttention")(channels, width, window)
     native.set_weights(layer, {"out.weight": np.zeros((channels, width)), "out.bias": np.zeros(channels)} | weights)
     native.set_training(layer, False)
-    return native.to_numpy(layer(native.to_native(backend, x)))
+    found = native.to_numpy(layer(native.to_native(backend, x)))
+    assert_close(native.without_gradients(backend, layer, x), found, OUTPUT)
+    return found
 
 
 @pytest.mark.parametrize("w, b, window", [(0.6, 0.2, 9), (1e-6, 0.9, 4)])
 def test_attention_in_blocks_at_published_width(backend, w, b, window):
     """So long that queries come in several blocks; with w near 0 the term reaches across all of them."""
-    x = np.random.default_rng(0).standard_normal((1, 1500, 1024)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((1, 2100, 1024)).astype(np.float32)
     weights = attention(w=w, b=b)
     assert_close(context(backend, weights, x, window), as_matrices(x, weights, window), OUTPUT)
 

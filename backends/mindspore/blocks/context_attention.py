@@ -5,6 +5,7 @@ import numpy as np
 
 import mindspore as ms
 from mindspore import Tensor, nn, ops
+from wvad_core.blocks.attention import window_block
 
 from .linear import Linear, linear
 from .parameters import zeros
@@ -36,19 +37,11 @@ class ContextAttention(nn.Cell):
         self.add = ops.BiasAdd()
 
     def construct(self, x: Tensor) -> Tensor:
-        batch, steps, _ = x.shape
         q, k, v = self._maps(x)
-        if steps == 1:  # both maps are 1; and MindSpore 2.10, once it differentiated such a softmax, errs on all others
+        if x.shape[1] == 1:  # both maps are 1; and MindSpore 2.10, once it differentiated such a softmax, errs on all others
             return v
-        term = self.position(_squares(steps))
-        items, rows = max(1, CONTEXT_BLOCK // steps**2), max(1, min(steps, CONTEXT_BLOCK // steps))
-        blocks = []
-        for i in range(0, batch, items):
-            parts = []
-            for j in range(0, steps, rows):
-                parts.append(self._seen(q[i:i + items, j:j + rows], k[i:i + items], v[i:i + items], term, j))
-            blocks.append(ops.cat(parts, 1))
-        return ops.cat(blocks, 0)
+        share = ops.sigmoid(self.alpha)
+        return share * self._everywhere(q, k, v) + (1 - share) * self._nearby(q, k, v)
 
     def _maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, scaled, k and v, (B, T, E) each."""
@@ -57,19 +50,40 @@ class ContextAttention(nn.Cell):
         width = self.q.weight.shape[0]
         return together[..., :width] * width**-0.5, together[..., width:2 * width], together[..., 2 * width:]
 
-    def _seen(self, q: Tensor, k: Tensor, v: Tensor, term: Tensor, start: int) -> Tensor:
-        """The contexts of some queries, (B, R, E), of which `start` is the first. k, v (B, T, E), term (2 T - 1,)."""
-        items, rows, _ = q.shape
-        steps = k.shape[1]
-        logits = self.similarity(q, k).reshape(items, rows * steps)
-        terms = _shifted(term[steps - start - rows:2 * steps - 1 - start], rows)
-        logits = self.add(logits, terms).reshape(items, rows, steps)
-        low, high = max(0, start - self.before), min(steps, start + rows + self.after)
-        beyond = _beyond(start, rows, low, high, self.before, self.after)
-        near = self.add(logits[:, :, low:high].reshape(items, -1), beyond).reshape(items, rows, high - low)
-        local = v[:, low:high] if high - low == 1 else self.sum(self.softmax(near), v[:, low:high])
-        share = ops.sigmoid(self.alpha)
-        return share * self.sum(self.softmax(logits), v) + (1 - share) * local
+    def _everywhere(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """G v, for a block of queries at a time."""
+        batch, steps, _ = q.shape
+        term = self.position(_squares(steps))
+        items, rows = max(1, CONTEXT_BLOCK // steps**2), max(1, min(steps, CONTEXT_BLOCK // steps))
+        blocks = []
+        for i in range(0, batch, items):
+            parts = []
+            for j in range(0, steps, rows):
+                logits = self.similarity(q[i:i + items, j:j + rows], k[i:i + items])
+                count, own, _ = logits.shape
+                terms = _shifted(term[steps - j - own:2 * steps - 1 - j], own)
+                logits = self.add(logits.reshape(count, own * steps), terms).reshape(count, own, steps)
+                parts.append(self.sum(self.softmax(logits), v[i:i + items]))
+            blocks.append(ops.cat(parts, 1))
+        return ops.cat(blocks, 0)
+
+    def _nearby(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """N v, for blocks of queries, each of which meets its own keys and the nearest ones on either side."""
+        batch, steps, width = q.shape
+        if self.before + self.after == 0:
+            return v
+        size = window_block(max(self.before, self.after))
+        keys, blocks = size + self.before + self.after, -(-steps // size)
+        squares, beyond, places = _blocks(steps, size, self.before, self.after)
+        term = ops.tile(self.position(squares).reshape(-1), (blocks,)) + beyond
+        padding = ops.zeros((batch, self.before, width), q.dtype)
+        behind = ops.zeros((batch, self.after + blocks * size - steps, width), q.dtype)
+        q = ops.cat((q, behind), 1)[:, :blocks * size].reshape(batch * blocks, size, width)
+        k = ops.gather(ops.cat((padding, k, behind), 1), places, 1).reshape(batch * blocks, keys, width)
+        v = ops.gather(ops.cat((padding, v, behind), 1), places, 1).reshape(batch * blocks, keys, width)
+        logits = self.add(self.similarity(q, k).reshape(batch, blocks * size * keys), term)
+        weights = self.softmax(logits.reshape(batch * blocks, size, keys))
+        return self.sum(weights, v).reshape(batch, blocks * size, width)[:, :steps]
 
 
 def _shifted(values: Tensor, rows: int) -> Tensor:
@@ -89,10 +103,16 @@ def _squares(steps: int) -> Tensor:
 
 
 @ms.constexpr
-def _beyond(start: int, rows: int, low: int, high: int, before: int, after: int) -> Tensor:
-    """What is added to the logits of keys outside the window, (R * keys,)."""
-    apart = np.arange(low, high) - np.arange(start, start + rows)[:, None]
-    return Tensor(np.where((apart < -before) | (apart > after), FAR, 0).reshape(-1).astype(np.float32))
+def _blocks(steps: int, size: int, before: int, after: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of blocks of queries and the keys that each meets: the squares of their distances (size, keys), what is added to the
+    logits of keys outside the window or the video (blocks * size * keys,), and where keys lie behind `before` zeros."""
+    count, keys = -(-steps // size), size + before + after
+    apart = np.arange(keys) - before - np.arange(size)[:, None]
+    places = size * np.arange(count)[:, None] + np.arange(keys)
+    there = (places >= before) & (places < before + steps)
+    allowed = (apart >= -before) & (apart <= after) & there[:, None]
+    squares, beyond = (apart**2).astype(np.float32), np.where(allowed, 0, FAR).astype(np.float32)
+    return Tensor(squares), Tensor(beyond.reshape(-1)), Tensor(places.reshape(-1).astype(np.int32))
 
 
 def power_norm(y: Tensor) -> Tensor:

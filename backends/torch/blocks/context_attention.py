@@ -4,10 +4,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from wvad_core.blocks.attention import window_block
 
 from .linear import Linear, linear
 
-CONTEXT_BLOCK = 1 << 20  # attention weights held at a time
+CONTEXT_BLOCK = 1 << 22  # terms of the distance, of a block of queries, held at a time
+FAR = -1e30
 
 
 class Position(nn.Module):
@@ -35,32 +37,49 @@ class ContextAttention(nn.Module):
         together = linear(x, torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps]))
         q, k, v = together.chunk(3, dim=-1)
         q, share = q * q.shape[-1] ** -0.5, torch.sigmoid(self.alpha)
-        batch, steps, _ = x.shape
         if torch.compiler.is_compiling():  # whole, for any length
-            places = torch.arange(steps, device=x.device)
-            return self._seen(q, k, v, self.position((places[:, None] - places).square()), share, places, places)
-        term = self.position(torch.arange(steps, device=x.device).square())
+            return self._whole(q, k, v, share)
+        return share * self._everywhere(q, k, v) + (1 - share) * self._nearby(q, k, v)
+
+    def _whole(self, q: Tensor, k: Tensor, v: Tensor, share: Tensor) -> Tensor:
+        places = torch.arange(q.shape[1], device=q.device)
+        apart = places - places[:, None]
+        logits = q @ k.transpose(1, 2) + self.position(apart.square())
+        near = logits.masked_fill((apart < -self.before) | (apart > self.after), FAR)
+        return (share * logits.softmax(-1) + (1 - share) * near.softmax(-1)) @ v
+
+    def _everywhere(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """G v, for a block of queries at a time: in evaluation by PyTorch's fused kernel, which has no derivative by the
+        term, and is slow in bfloat16 on the CPU."""
+        steps, parts = q.shape[1], []
+        fused = not torch.is_grad_enabled() and (q.device.type, q.dtype) != ("cpu", torch.bfloat16)
+        term = self.position(torch.arange(steps, device=q.device).square()).to(q.dtype)
         terms = torch.cat([term.flip(0)[:-1], term]).unfold(0, steps, 1)  # row i is that of query T - 1 - i; a view
-        items, rows = max(1, CONTEXT_BLOCK // steps**2), max(1, min(steps, CONTEXT_BLOCK // steps))
-        return torch.cat([torch.cat([
-            self._seen(q[i:i + items, j:j + rows], k[i:i + items], v[i:i + items],
-                      terms[max(steps - j - rows, 0):steps - j].flip(0), share, *self._places(j, rows, steps, x.device))
-            for j in range(0, steps, rows)], 1) for i in range(0, batch, items)])
+        rows = max(1, CONTEXT_BLOCK // steps)
+        for start in range(0, steps, rows):
+            own = q[:, start:start + rows]
+            of_own = terms[max(steps - start - rows, 0):steps - start].flip(0)
+            if fused:
+                heads = own[:, None], k[:, None], v[:, None]
+                parts.append(F.scaled_dot_product_attention(*heads, attn_mask=of_own, scale=1.0).squeeze(1))
+            else:
+                parts.append(torch.baddbmm(of_own, own, k.transpose(1, 2)).softmax(-1) @ v)
+        return torch.cat(parts, 1)
 
-    def _places(self, start: int, rows: int, steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Those of a block of queries, and of all the snippets that are near any of them."""
-        end = min(start + rows, steps)
-        low, high = max(0, start - self.before), min(steps, end + self.after)
-        return torch.arange(start, end, device=device), torch.arange(low, high, device=device)
-
-    def _seen(self, q: Tensor, k: Tensor, v: Tensor, term: Tensor, share: Tensor, queries: Tensor,
-             around: Tensor) -> Tensor:
-        """The contexts of some queries, (B, R, E), at these places. k, v (B, T, E), term (R, T). around: as `_places` has it."""
-        logits = torch.baddbmm(term.to(q.dtype), q, k.transpose(1, 2))
-        apart = around - queries[:, None]
-        near, values = (logits, v) if queries is around else (logits[..., around], v[:, around])
-        near = near.masked_fill((apart < -self.before) | (apart > self.after), -torch.inf)
-        return share * (logits.softmax(-1) @ v) + (1 - share) * (near.softmax(-1) @ values)
+    def _nearby(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """N v, for blocks of queries, each of which meets its own keys and the nearest ones on either side."""
+        batch, steps, width = q.shape
+        size = window_block(max(self.before, self.after))
+        behind, keys = -steps % size, size + self.before + self.after
+        apart = torch.arange(keys, device=q.device) - self.before - torch.arange(size, device=q.device)[:, None]
+        term = self.position(apart.square()).masked_fill((apart < -self.before) | (apart > self.after), FAR)
+        q = F.pad(q, (0, 0, 0, behind)).unflatten(1, (-1, size))
+        more = (0, 0, self.before, self.after + behind)
+        k, v = (F.pad(x, more).unfold(1, keys, size) for x in (k, v))  # (B, blocks, E, keys)
+        places = size * torch.arange(q.shape[1], device=q.device)[:, None] + torch.arange(keys, device=q.device)
+        outside = ((places < self.before) | (places >= self.before + steps))[:, None]
+        weights = (q @ k + term.to(q.dtype)).masked_fill(outside, FAR).softmax(-1)
+        return (weights @ v.transpose(2, 3)).reshape(batch, -1, width)[:, :steps]
 
 
 def power_norm(y: Tensor) -> Tensor:
