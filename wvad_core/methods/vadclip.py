@@ -1,8 +1,9 @@
 """VadCLIP: a vision-language detector on CLIP features (Wu et al., AAAI 2024, arXiv:2308.11681).
 
-Features are CLIP image embeddings, x (L, D) of a chunk of exactly L = `max_length` snippets, the first n of a video and zeros
-behind them. Padded snippets are not masked: with their positions they take part everywhere but in the graph of
-similarities, and so change the scores of real ones. A longer video is cut into chunks that know nothing of each other;
+Features are CLIP image embeddings, x (L, D) of a chunk of exactly L = `max_length` snippets, the first n of a video
+and zeros behind them. Padded snippets are not masked: with their positions they take part everywhere but in the graph
+of similarities, and so change the scores of real ones. A longer video is cut into chunks that know nothing of each
+other;
 
     x   = transformer(features + position embeddings), CLIP's blocks with attention within disjoint windows of w snippets
     A   = softmax over j < n of s_ij, s = cos(x_i, x_j) where that is above 0.7 and else 0; rows and columns from n on are 0
@@ -13,11 +14,13 @@ similarities, and so change the scores of real ones. A longer video is cut into 
     u_c = t_c + p,  p = sum_i l_i v_i / ||sum_i l_i v_i||  over all L, padding included
     z_c = cos(v, u_c + mlp1(u_c)) / 0.07                   the alignment's branch: class probabilities = softmax over c
 
-quick(x) = x sigmoid(1.702 x); R is a convolution of 5 snippets in gc1 and gc3, and x itself in gc2 and gc4. The alignment's score is
-1 - P(class 0), the normal one. The texts' features t (C, D) come of CLIP's frozen text encoder: each class's words within learned
-rows, `prompt_prefix` before and `prompt_postfix` behind them. `score_branch` says which branch `score` gives.
+quick(x) = x sigmoid(1.702 x); R is a convolution of 5 snippets in gc1 and gc3, and x itself in gc2 and gc4. The
+alignment's score is 1 - P(class 0), the normal one. The texts' features t (C, D) come of CLIP's frozen text encoder:
+each class's words within learned rows, `prompt_prefix` before and `prompt_postfix` behind them. `score_branch` says
+which branch `score` gives.
 
-Of several crops of a video, `test_crop` alone is scored, as the authors do. Training takes each crop as a video of its own.
+Of several crops of a video, `test_crop` alone is scored, as the authors do. Training takes each crop as a video of
+its own.
 
 With n snippets, k = n // 16 + 1 and y the label vector divided by its sum, the terms are
 
@@ -26,12 +29,16 @@ With n snippets, k = n // 16 + 1 and y the label vector divided by its sum, the 
     separation  separation_weight * sum_(c >= 1) |cos(t_0, t_c)| / (C - 1), of t without p
     total = classifier + alignment + separation
 
-Scores and classes hang on t alone, not on how it was made: with `text` = "features" a network holds t (C, D) in place of the
-prompts and the encoder, a sixth of the numbers. It computes the same; it cannot be trained.
+Scores and classes hang on t alone, not on how it was made: with `text` = "features" a network holds t (C, D) in place
+of the prompts and the encoder, a sixth of the numbers. It computes the same; it cannot be trained.
 
-Paper and code: where they differ, this follows the code. The separation takes the cosine's absolute value, where the paper
-clamps it at 0. Distances have no learned scale (`disAdj.sigma` is stored and never used), padding is not masked, and the scored
-crop is the one that the authors chose for the better result.
+A published model_xd.pth takes the settings of XD-Violence's recipe, which no tensor shows. Training as published
+begins with CLIP's own file, `--init ViT-B-16.pt`, whose text encoder is taken. The image tower that published files
+have too is dropped here; `wv.load(file, method="clip-vit")` is the extractor with it.
+
+Paper and code: where they differ, this follows the code. The separation takes the cosine's absolute value, where the
+paper clamps it at 0. Distances have no learned scale (`disAdj.sigma` is stored and never used), padding is not
+masked, and the scored crop is the one that the authors chose for the better result.
 """
 from __future__ import annotations
 
