@@ -305,15 +305,33 @@ def magnitude_branches(detector: wv.Detector, features: np.ndarray, training: bo
     """Scores and magnitudes, (B, T) each, of a network that learns from magnitudes. features (B, N, T, D)."""
     network, given = detector.network, to_native(detector.backend_name, features)
     if detector.backend_name == "numpy":
-        p = Scope(network.weights, training=training, frozen=detector.config.frozen)
-        found = magnitude.branches(network.specification.module.clips(given, p, network.config), p, network.config)
+        p, spec = Scope(network.weights, training=training, frozen=detector.config.frozen), network.specification.module
+        clips = spec.clips(given, p, network.config) if hasattr(spec, "clips") else given
+        found = getattr(spec, "branches", magnitude.branches)(clips, p, network.config)
     else:
         set_training(network, training)
         for module in dropouts(network):
             set_training(module, False)
         found = network.branches(network.clips(given))
-    _, scores, magnitudes = (to_numpy(value) for value in found)
+    scores, magnitudes = (to_numpy(value) for value in found[1:3])
     return scores, magnitudes
+
+
+def s3r_outputs(detector: wv.Detector, features: np.ndarray, training: bool) -> dict[str, np.ndarray]:
+    """What a network without dropout computes of (B, N, T, D): scores and magnitudes (B, T), macro scores (B,), and the
+    attention of each crop, (B N, T, atoms)."""
+    network, given = detector.network, to_native(detector.backend_name, features)
+    items = given.reshape(-1, *features.shape[2:])
+    if detector.backend_name == "numpy":
+        p, spec = Scope(network.weights, training=training), network.specification.module
+        found = *spec.branches(given, p, network.config), spec.attention(items, p)
+    else:
+        set_training(network, training)
+        for module in dropouts(network):
+            set_training(module, False)
+        found = *network.branches(given), network.attention(items)
+    names = ("scores", "feature_magnitudes", "macro_scores", "attention")
+    return {name: to_numpy(value) for name, value in zip(names, found[1:])}
 
 
 def dropouts(network) -> list:

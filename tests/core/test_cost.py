@@ -11,7 +11,7 @@ from wvad_core.scoring import cost
 def test_parameters_are_those_that_train(method):
     config = specification(method).DEMO
     weights = wv.create(method, **config.as_dict()).weights()
-    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    statistics = ("running_mean", "running_var", "num_batches_tracked", "dictionary")
     assert cost.parameter_count(method, config) == sum(w.size for n, w in weights.items() if not n.endswith(statistics))
 
 

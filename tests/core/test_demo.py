@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 import wvad_core as wv
+from wvad_core.cli.command import main
 from wvad_core.data import Dataset, TrainingSet, demo, demo_scenes, load_table
 from wvad_core.data.annotations import TABLES
 from wvad_core.errors import Failure
 from wvad_core.registry import specification
 
 AUC = {"adplg": 0.94661, "ar-net": 0.96871, "bn-wvad": 0.97199, "deep-mil": 0.97923, "mgfn": 0.98000, "pel4vad": 0.96834,
-       "rtfm": 0.96985, "saa": 0.95235, "ssrl": 0.95176,
+       "rtfm": 0.96985, "s3r": 0.97463, "saa": 0.95235, "ssrl": 0.95176,
        "ur-dmu": 0.98909, "vadclip": 0.95616}
 """Of the bundled checkpoints, on NumPy."""
+COMPANIONS = {("pel4vad", "prompts"), ("s3r", "dictionary")}
+"""Of methods that train with some: what is bundled beside their checkpoints."""
 SHA256 = {"Arson001": "c323d483c2205efd20ca47b81aa99674791e14bcf709bedbc871cf0ceb7d275c",
           "Arson011": "7075e73374762a8d1881892f8a7fbc3d2f40f1f6d0e438caa52ce22dc2d040c6",
           "Fighting013": "ab2d453bd52052e4b08c0c313969388d3fa97282cc2412b8599be843d0fda74b",
@@ -198,7 +201,22 @@ def test_the_bundled_checkpoints(folders, method):
 def test_every_bundled_checkpoint_is_tested():
     folder = demo.demo_checkpoint("saa").parent
     assert set(AUC) == set(wv.list_methods())
-    assert {file.name for file in folder.glob("*.safetensors")} == {f"{m.replace('-', '_')}.safetensors" for m in AUC}
+    files = {f"{m.replace('-', '_')}.safetensors" for m in AUC}
+    assert {file.name for file in folder.iterdir()} == files | {f"{m.replace('-', '_')}.{name}.npy" for m, name in COMPANIONS}
+
+
+@pytest.mark.parametrize("method", AUC)
+def test_the_bundled_companions(method):
+    """Those that the method trains with, of this set's D; each is small."""
+    found = demo.demo_companions(method)
+    assert {(method, name) for name in found} == {pair for pair in COMPANIONS if pair[0] == method}
+    assert set(found) == set(specification(method).COMPANIONS) and all(path.stat().st_size < 1e5 for path in found.values())
+
+
+def test_the_bundled_dictionary_is_what_the_command_makes(folders, tmp_path):
+    main(["dictionary", "--dataset", "demo", "--features", str(folders["crops"]), "--ratio", "0.5", "--output", str(tmp_path / "d.npy")])
+    bundled = np.load(demo.demo_companions("s3r")["dictionary"])
+    assert bundled.shape == (20, 32) and np.allclose(np.load(tmp_path / "d.npy"), bundled, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(3))

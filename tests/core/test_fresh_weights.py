@@ -7,11 +7,11 @@ from scipy import stats
 
 import wvad_core as wv
 
-XAVIER = {"rtfm", "saa", "ssrl"}  # their score heads, which have zero biases
+XAVIER = {"rtfm": "classifier.", "saa": "classifier.", "ssrl": "classifier.", "s3r": ""}  # of which modules; zero biases
 CONFIGS = [(method, {}) for method in ("saa", "ur-dmu")] + [
     ("bn-wvad", {"feature_dim": 64, "channels": 64, "depth": 1, "kernel_sizes": (3, 1, 1), "ratios": (2, 4)}),
     ("mgfn", {"feature_dim": 64, "channels": (16, 32), "depths": (1, 2), "blocks": ("glance", "focus"), "head_dim": 8}),
-    ("rtfm", {"feature_dim": 128}), ("ssrl", {"feature_dim": 64, "hidden_dims": (16, 8)}),
+    ("rtfm", {"feature_dim": 128}), ("s3r", {"feature_dim": 128, "atoms": 30}), ("ssrl", {"feature_dim": 64, "hidden_dims": (16, 8)}),
     ("adplg", {"feature_dim": 64, "channels": 64, "positions": 70}),
     *(("ar-net", {"feature_dim": 64, "variant": variant}) for variant in ("single", "sequence", "lstm", "bas"))]
 
@@ -22,8 +22,10 @@ def bound(method: str, name: str, shapes: dict) -> float:
     shape, last = shapes[f"{module}.weight"] if f"{module}.weight" in shapes else shapes[name], module.split(".")[-1]
     if kind in ("running_mean", "running_var", "num_batches_tracked") or last in ("norm", "bn1", "bn2"):
         return 0
-    if method in XAVIER and module.startswith("classifier."):
-        return math.sqrt(6 / sum(shape)) if kind == "weight" else 0
+    if name == "dictionary":
+        return 1
+    if module.startswith(XAVIER.get(method, "none")):
+        return math.sqrt(6 / (sum(shape[:2]) * math.prod(shape[2:]))) if kind == "weight" else 0
     if last == "position":
         return math.sqrt(3)  # of variance 1
     return 1 / math.sqrt(64 if kind.endswith("_l0") else math.prod(shape[1:]))

@@ -51,7 +51,10 @@ def zeros(shapes: dict) -> dict:
 @pytest.mark.parametrize("name", CASES)
 def test_published_tensors(name):
     method, config = CASES[name].about["method"], CASES[name].about["config"]
-    state = zeros(dict(CASES[name].about["weights"]))
+    about = CASES[name].about
+    names = specification(method).published(specification(method).Config()).names
+    beside = {n: shape for n, shape in about["inputs"].items() if n in names}
+    state = zeros(dict(about["weights"]) | beside)  # what the published network takes as an input, and is a tensor here
     result = found(state)
     names = wv.published_names(method, **config)
     kind = CANONICAL if all(names.get(theirs) == theirs for theirs in state) else PUBLISHED  # the same in both

@@ -46,6 +46,11 @@ CONFIGS = {
         {"feature_dim": 40, "hidden_dims": (8, 8), "num_segments": 5, "dropout": 0.3, "margin": 7.0,
          "magnitude_weight": 0.1, "smooth_weight": 0.2, "sparsity_weight": 0.3},
     ],
+    "s3r": [
+        {"feature_dim": 32, "atoms": 5},
+        {"feature_dim": 64, "atoms": 3, "groups": 4, "num_segments": 5, "dropout": 0.3, "margin": 7.0, "magnitude_weight": 0.1,
+         "smooth_weight": 0.2, "sparsity_weight": 0.3, "macro_weight": 0.4},
+    ],
     "saa": [
         {"feature_dim": 16, "attention_dim": 12, "hidden_dims": (20, 10)},
         {"feature_dim": 40, "attention_dim": 24, "hidden_dims": (8, 8), "k": 4, "guide_steps": 1, "suppression": 0.5},

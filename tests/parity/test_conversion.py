@@ -11,6 +11,7 @@ import golden
 import wvad_core as wv
 from cases import CONFIGS, NETWORKS, detector, video
 from compare import OUTPUT, assert_close
+from test_golden import state
 from wvad_core.checkpoints import formats
 from wvad_core.checkpoints.contents import Contents, describe, digest
 from wvad_core.checkpoints.identification.recognition import identify
@@ -67,8 +68,8 @@ def test_published_tensors_in_every_format(method, config, tmp_path):
 def test_golden_states(name, tmp_path):
     case = CASES[name]
     features = case.inputs()["features"][0]
-    made = wv.from_published(case.about["method"], case.weights(), **case.about["config"])
-    path = write(tmp_path / "official.pt", case.weights(), {})
+    made = wv.from_published(case.about["method"], state(case), **case.about["config"])
+    path = write(tmp_path / "official.pt", state(case), {})
     unseen = {name: getattr(made.config, name) for name in wv.load(path).assumed.settings}
     for suffix in SUFFIXES:
         found = wv.load(converted(path, tmp_path / f"x{suffix}", **unseen))

@@ -11,9 +11,9 @@ from wvad_core.training.overrides import resolve
 
 METHODS = [method for method in wv.list_methods() if "demo" in specification(method).RECIPES]
 STEPS = {"adplg": {"steps": 300, "evaluate_every": 20}, "ssrl": {"steps": 60, "evaluate_every": 60},
-         "deep-mil": {"steps": 300, "evaluate_every": 100}}
+         "deep-mil": {"steps": 300, "evaluate_every": 100}, "s3r": {"steps": 150, "evaluate_every": 50}}
 """Of the methods for which it is not 100: labels come from a branch that has to learn before; there are four stages; one
-snippet of a video trains at a time."""
+snippet of a video trains at a time; some categories are found late."""
 
 SLOW = {("mindspore", method) for method in METHODS} - {("mindspore", "ar-net"), ("mindspore", "rtfm")}
 SLOW |= {("torch", method) for method in ("adplg", "ssrl")}

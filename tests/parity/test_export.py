@@ -22,6 +22,7 @@ CASES = [("adplg", CONFIGS["adplg"][1] | {"depth": 1, "window_sizes": (3,)}), ("
          ("ar-net", CONFIGS["ar-net"][5]), ("bn-wvad", CONFIGS["bn-wvad"][1]), ("rtfm", CONFIGS["rtfm"][0]),
          ("deep-mil", CONFIGS["deep-mil"][1]), ("mgfn", CONFIGS["mgfn"][1]),
          ("pel4vad", CONFIGS["pel4vad"][0]), ("pel4vad", CONFIGS["pel4vad"][1]),
+         ("s3r", CONFIGS["s3r"][0]),
          ("saa", CONFIGS["saa"][0]), ("ssrl", CONFIGS["ssrl"][1]), ("ur-dmu", CONFIGS["ur-dmu"][0]),
          ("vadclip", CONFIGS["vadclip"][1] | {"text": "features"})]
 SMALL = CASES[2]

@@ -17,6 +17,7 @@ CASES = {
     "bn-wvad": {"feature_dim": 256, "channels": 128, "depth": 1, "heads": 2, "head_dim": 32, "feed_forward_dim": 64},
     "mgfn": {"feature_dim": 512, "channels": (64, 128), "depths": (1, 1), "blocks": ("glance", "focus"), "expansion": 2},
     "rtfm": {"feature_dim": 512, "hidden_dims": (64, 32)},
+    "s3r": {"feature_dim": 512, "atoms": 30},
     "saa": {"feature_dim": 512, "attention_dim": 128, "hidden_dims": (64, 32)},
     "adplg": {"feature_dim": 256, "hidden": 64, "channels": 128, "local_heads": 2, "local_head_dim": 16, "positions": 200,
               "depth": 1, "heads": 2, "head_dim": 32, "feed_forward_dim": 64, "classifier_dim": 32, "warm_up": 0},

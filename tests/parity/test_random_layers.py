@@ -197,6 +197,7 @@ PLACES = {
     "mgfn": [0.7],                               # selection mask
     "pel4vad": [0.1] * 2,                        # behind both convolutions
     "rtfm": [0.7] * (1 + 2 + 1),                 # aggregated features, head, selection mask
+    "s3r": [0.7] * (2 + 2 + 2 + 1),              # both aggregations, both heads, selection mask
     "saa": [0.7] * (2 + 1 + 2),                  # attention, the head's input, head
     "ssrl": [0.7] * (1 + 1 + 2 + 1),             # patches of size 47, then as rtfm
     "ur-dmu": [0.5] * (2 * 3),                   # two layers: attention, inside and behind the feed-forward
@@ -205,7 +206,7 @@ PLACES = {
 }
 SIZES = {"feature_dim": 8, "channels": 32, "head_dim": 4, "feed_forward_dim": 8, "hidden_dims": (4, 4),
          "attention_dim": 4, "hidden": 4, "local_head_dim": 4, "positions": 70, "max_length": 32, "text_width": 8, "text_depth": 1}
-OTHER_SIZES = {"mgfn": {"channels": (4, 4, 4)}}
+OTHER_SIZES = {"mgfn": {"channels": (4, 4, 4)}, "s3r": {"feature_dim": 32, "atoms": 5}}
 
 
 @pytest.mark.parametrize("method", wv.list_methods())

@@ -35,7 +35,7 @@ def test_ten_steps_leave_equal_weights(kind, method, config):
         trained[name] = made.weights()
         frozen = tuple(f"{prefix}." for prefix in made.config.frozen)
         moved = {n for n, w in start.items() if not np.array_equal(trained[name][n], w)}
-        assert moved == {n for n in start if not n.startswith(frozen)}, "every tensor moves that is not frozen"
+        assert moved == {n for n in start if not n.startswith(frozen) and n != "dictionary"}, "every tensor moves that is not frozen"
     assert_all_close(trained["mindspore"], trained["torch"], TRAINED)
     assert history[0]["total"] != history[-1]["total"]
 

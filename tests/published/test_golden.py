@@ -39,13 +39,19 @@ def detector(case: golden.Case, backend: str) -> wv.Detector:
 
 def fresh(case: golden.Case, backend: str) -> wv.Detector:
     """A case's detector for a test that changes more than what calls in training mode move."""
-    return wv.from_published(case.about["method"], case.weights(), backend, devices.of(backend), allow_fresh=True,
+    return wv.from_published(case.about["method"], state(case), backend, devices.of(backend), allow_fresh=True,
                              **case.about["config"])
 
 
 def published(case: golden.Case):
     spec = specification(case.about["method"])
     return spec.published(spec.Config(**case.about["config"]))
+
+
+def state(case: golden.Case) -> dict[str, np.ndarray]:
+    """A case's weights, and those of its inputs that are tensors of the detector here."""
+    held = {name: shape for name, shape in case.about["inputs"].items() if name in published(case).names}
+    return case.weights() | {name: golden.features(case.about["seed"], name, tuple(shape)) for name, shape in held.items()}
 
 
 def tolerance(case: golden.Case, backend: str) -> float:
@@ -122,7 +128,7 @@ def test_names_are_total_and_one_to_one(name):
     spec = specification(case.about["method"])
     canonical = spec.parameters(spec.Config(**case.about["config"]))
     assert names == found.names and not set(names) & found.unused
-    assert set(case.weights()) <= set(names) | found.unused
+    assert set(state(case)) <= set(names) | found.unused
     assert len(set(names.values())) == len(names)
     assert set(names.values()) <= set(canonical)
     unnamed = {name for name in canonical if name not in names.values()}
@@ -133,7 +139,7 @@ def test_names_are_total_and_one_to_one(name):
 def test_every_tensor_arrives_under_its_name(name, backend):
     case, found = CASES[name], published(CASES[name])
     weights = dict(native.tensors(detector(case, backend)))  # no copy: the largest have 192 million numbers
-    for theirs, value in case.weights().items():
+    for theirs, value in state(case).items():
         if theirs not in found.unused:
             arrived = native.to_numpy(weights.pop(found.names[theirs]))
             assert arrived.size == value.size and np.array_equal(arrived.ravel(), value.ravel())
@@ -166,9 +172,9 @@ def test_a_checkpoint_that_does_not_fit_is_refused(name, value, message):
     case = CASES[name]
     tensor = next(n for n in case.weights() if n.endswith("weight") and n in published(case).names)
     with pytest.raises(wv.InputError, match=message):
-        wv.from_published(case.about["method"], change(case.weights(), tensor, value), **case.about["config"])
+        wv.from_published(case.about["method"], change(state(case), tensor, value), **case.about["config"])
     with pytest.raises(wv.InputError, match="unexpected tensor extra.weight"):
-        wv.from_published(case.about["method"], change(case.weights(), "extra.weight", np.zeros(2)), **case.about["config"])
+        wv.from_published(case.about["method"], change(state(case), "extra.weight", np.zeros(2)), **case.about["config"])
 
 
 APART = {("ssrl_stage3_train", "mindspore")}

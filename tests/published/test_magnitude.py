@@ -9,7 +9,7 @@ import native
 from compare import SPECIFICATION, assert_close
 from wvad_core.registry import specification
 
-METHODS = ("rtfm", "ssrl")
+METHODS = ("rtfm", "s3r", "ssrl")
 
 
 def of_methods(output: str, given: str) -> list[str]:
@@ -54,7 +54,7 @@ def test_the_snippets_that_stand_for_a_video(name, backend):
 
 
 @pytest.mark.needs("torch")
-@pytest.mark.parametrize("name", ["rtfm_train"])  # ssrl_stage3_train holds too, to 2e-14, and takes minutes
+@pytest.mark.parametrize("name", ["rtfm_train", "s3r_train", "s3r_train_margin"])  # ssrl_stage3_train holds too, to 2e-14, and takes minutes
 def test_gradients_in_float64(name):
     """Without the rounding that puts a pre-activation of 1e-7 on the other side of a ReLU."""
     import torch
