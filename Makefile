@@ -57,6 +57,7 @@ bench: .venv/all
 
 .venv/all: .venv/core
 	$(PIP) --editable ".[torch,mindspore,test]"
+	$(PIP) --no-deps open_clip_torch  # for one file of it, which takes nothing of what it requires
 	touch $@
 
 wheel: .venv/all $(NUMPY2)/all  # the wheel of the sources as they are, in that environment
@@ -70,6 +71,7 @@ $(NUMPY2)/all: .venv/core  # what the wheel requires: pip would build in the fol
 	sed 's/^numpy==.*/$(VERSION2)/; /^mindspore==/d' constraints.txt >$(NUMPY2)/constraints.txt
 	$(PYTHON) -c "$$REQUIREMENTS" torch test >$(NUMPY2)/requirements.txt
 	$(PIP2) --requirement $(NUMPY2)/requirements.txt
+	$(PIP2) --no-deps open_clip_torch
 	touch $@
 
 clean:
