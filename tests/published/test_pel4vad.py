@@ -1,5 +1,6 @@
 """PEL4VAD: what its golden cases have besides scores and terms, and what they cannot tell apart."""
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import wvad_core as wv
 from compare import OUTPUT, SPECIFICATION, assert_close
 from wvad_core.blocks import context_attention as block
 from wvad_core.blocks.tensors import Scope, draw, flatten
-from wvad_core.data import TrainingSet, demo, find_sampler
+from wvad_core.data import TrainingSet, demo, find_sampler, load_table
+from wvad_core.data.training_set import indices_of_classes
 from wvad_core.methods import pel4vad
 from wvad_core.training.planning import plan
 
@@ -234,6 +236,18 @@ def test_fresh_scalars():
     weights = wv.create("pel4vad", gamma=0.06, bias=-0.02, temperature=0.05, **SMALL).weights()
     assert [float(weights[name].squeeze()) for name in ("attention.alpha", "attention.position.w", "attention.position.b",
                                                         "logit_scale")] == pytest.approx([0, 0.06, -0.02, np.log(20)])
+
+
+def test_categories_of_shanghaitech_are_the_authors_labels():
+    """Of its 63 abnormal training videos, whose table calls them all anomalies; seven are of two categories."""
+    table = [video for video in load_table("shanghaitech") if video.split == "train"]
+    config = pel4vad.Config(**pel4vad.RECIPES["shanghaitech"]["settings"])
+    dataset = type("Opened", (list,), {"name": "shanghaitech"})(SimpleNamespace(video=video) for video in table)
+    found = dict(zip((video.name for video in table), indices_of_classes(dataset, config.categories)))
+    assert all((own == (0,)) == (not video.abnormal) for video, own in zip(table, found.values())) and len(found) == 238
+    assert found["01_0026"] == (4, 2) and found["05_0020"] == (12,) and found["01_0054"] == (3,)
+    assert sum(len(own) == 2 for own in found.values()) == 7
+    assert set().union(*found.values()) == set(range(14))
 
 
 def test_the_demo_set_brings_its_texts():

@@ -35,7 +35,7 @@ FRAME_RATE = "fps"
 """A column that a table may have besides."""
 SPLITS = ("train", "test")
 TABLES = Path(__file__).with_name("tables")
-TIMELINE, CLASS_SEGMENTS = "_test_timeline", "_class_segments"
+TIMELINE, CLASS_SEGMENTS, TRAIN_CATEGORIES = "_test_timeline", "_class_segments", "_train_categories"
 """Behind a table's name, what may lie beside it."""
 NUMBER = re.compile("[0-9]{1,15}")
 CONTROL = re.compile("[\x00-\x1f\x7f]")
@@ -77,7 +77,7 @@ class Video:
 def bundled_tables() -> dict[str, Path]:
     """The tables that come with the library: {"ucf-crime": its CSV file, ...}."""
     files = sorted(TABLES.glob("*.csv"))
-    return {file.stem.replace("_", "-"): file for file in files if not file.stem.endswith((TIMELINE, CLASS_SEGMENTS))}
+    return {file.stem.replace("_", "-"): file for file in files if not file.stem.endswith((TIMELINE, CLASS_SEGMENTS, TRAIN_CATEGORIES))}
 
 
 def load_table(name_or_csv: str | Path) -> tuple[Video, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError, did_you_mean
-from .annotations import CLASS_SEGMENTS, NUMBER, Video, rows, short, table_path
+from .annotations import CLASS_SEGMENTS, NUMBER, TRAIN_CATEGORIES, Video, rows, short, table_path
 
 COLUMNS = ("video", "category", "start", "end")
 Segments = tuple[tuple[str, int, int], ...]
@@ -43,3 +43,22 @@ def class_segments(name_or_csv: str | Path, videos: Sequence[Video]) -> dict[str
             raise InputError(f"{where}: from {short(repr(start))} to {short(repr(end))}, expected frames with start < end")
         found[name].append((category, int(start), int(end)))
     return {name: tuple(segments) for name, segments in found.items()}
+
+
+def train_categories(name_or_csv: str | Path) -> dict[str, tuple[str, ...]]:
+    """{video: its categories} of training videos whose table only says that they are anomalous, of a file beside it:
+
+        video,category
+        01_0026,fighting-chasing
+
+    in TABLE_train_categories.csv; {} where there is none, and for what is no table. Of the bundled tables ShanghaiTech has
+    one, the labels of Pu et al. (2024). Raises InputError, which names the file, the line, what was found and what was expected.
+    """
+    try:
+        path = table_path(name_or_csv)
+    except InputError:
+        return {}
+    beside = path.with_name(f"{path.stem}{TRAIN_CATEGORIES}.csv")
+    if not beside.exists():
+        return {}
+    return {row["video"].strip(): tuple(row["category"].strip().split("-")) for _, row in rows(beside, ("video", "category"))}

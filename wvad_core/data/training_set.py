@@ -15,6 +15,7 @@ from .cache import CachedVideo, CachedVideos, Room, cached, copy_into
 from .cache_file import Shape, Store
 from .draws import BATCHES, DRAWS
 from .npy import Unreadable
+from .segment_classes import train_categories
 from .sampling import BUILT_IN, Sampler
 from .video_features import READERS, refuse
 
@@ -180,16 +181,18 @@ def labels_of(dataset: Dataset) -> Array:
 def indices_of_classes(dataset: Dataset, class_names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """For each video the places of its categories among the class names, in the table's order, each once.
 
-    Raises InputError with a video that has no category, or one that is not among the names.
+    Where the table does not tell anomalies apart, the categories are those of `train_categories`. Raises InputError with a
+    video that has no category, or one that is not among the names.
     """
-    known = {name: place for place, name in enumerate(class_names)}
-    unknown = [(item.video.name, [name for name in item.video.categories if name not in known] or ["none"])
-               for item in dataset if not item.video.categories or not known.keys() >= set(item.video.categories)]
+    known, of = {name: place for place, name in enumerate(class_names)}, train_categories(dataset.name)
+    categories = {item.video.name: of.get(item.video.name, item.video.categories) for item in dataset}
+    unknown = [(video, [name for name in own if name not in known] or ["none"])
+               for video, own in categories.items() if not own or not known.keys() >= set(own)]
     if unknown:
         (video, found), others = unknown[0], f" (and {len(unknown) - 1} more videos)" if len(unknown) > 1 else ""
         raise InputError(f"{dataset.name}: {video}: category {', '.join(found)}{others}, "
                          f"expected of {', '.join(class_names)}")
-    return tuple(tuple(dict.fromkeys(known[name] for name in item.video.categories)) for item in dataset)
+    return tuple(tuple(dict.fromkeys(known[name] for name in own)) for own in categories.values())
 
 
 def fill(store: Store, shapes: Sequence[Shape], dataset: Dataset, prepare: Callable[[Array], Array],
