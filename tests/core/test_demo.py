@@ -12,8 +12,8 @@ from wvad_core.data.annotations import TABLES
 from wvad_core.errors import Failure
 from wvad_core.registry import specification
 
-AUC = {"adplg": 0.94661, "ar-net": 0.96871, "bn-wvad": 0.97199, "deep-mil": 0.97923, "mgfn": 0.98000, "pel4vad": 0.96834,
-       "rtfm": 0.96985, "s3r": 0.97463, "saa": 0.95235, "ssrl": 0.95176,
+AUC = {"adplg": 0.94661, "ar-net": 0.96871, "bn-wvad": 0.97199, "clip-tsa": 0.96651, "deep-mil": 0.97923, "mgfn": 0.98000,
+       "pel4vad": 0.96834, "rtfm": 0.96985, "s3r": 0.97463, "saa": 0.95235, "ssrl": 0.95176,
        "ur-dmu": 0.98909, "vadclip": 0.95616}
 """Of the bundled checkpoints, on NumPy."""
 COMPANIONS = {("pel4vad", "prompts"), ("s3r", "dictionary")}

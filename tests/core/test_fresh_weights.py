@@ -7,10 +7,13 @@ from scipy import stats
 
 import wvad_core as wv
 
-XAVIER = {"rtfm": "classifier.", "saa": "classifier.", "ssrl": "classifier.", "s3r": ""}  # of which modules; zero biases
+XAVIER = {"rtfm": ("classifier.",), "saa": ("classifier.",), "ssrl": ("classifier.",), "s3r": ("",),
+          "clip-tsa": ("attention.", "aggregate.", "classifier.")}
+"""Parts of uniform weights by Xavier, and zero biases."""
 CONFIGS = [(method, {}) for method in ("saa", "ur-dmu")] + [
     ("bn-wvad", {"feature_dim": 64, "channels": 64, "depth": 1, "kernel_sizes": (3, 1, 1), "ratios": (2, 4)}),
     ("mgfn", {"feature_dim": 64, "channels": (16, 32), "depths": (1, 2), "blocks": ("glance", "focus"), "head_dim": 8}),
+    ("clip-tsa", {"feature_dim": 136, "projection": True, "projection_dims": (72, 64)}),
     ("rtfm", {"feature_dim": 128}), ("s3r", {"feature_dim": 128, "atoms": 30}), ("ssrl", {"feature_dim": 64, "hidden_dims": (16, 8)}),
     ("adplg", {"feature_dim": 64, "channels": 64, "positions": 70}),
     *(("ar-net", {"feature_dim": 64, "variant": variant}) for variant in ("single", "sequence", "lstm", "bas"))]
@@ -24,7 +27,7 @@ def bound(method: str, name: str, shapes: dict) -> float:
         return 0
     if name == "dictionary":
         return 1
-    if module.startswith(XAVIER.get(method, "none")):
+    if module.startswith(XAVIER.get(method, ())):
         return math.sqrt(6 / (sum(shape[:2]) * math.prod(shape[2:]))) if kind == "weight" else 0
     if last == "position":
         return math.sqrt(3)  # of variance 1

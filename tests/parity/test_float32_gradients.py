@@ -15,6 +15,7 @@ pytestmark = pytest.mark.needs("torch")
 ROUNDING = 1e-5
 CASES = {
     "bn-wvad": {"feature_dim": 256, "channels": 128, "depth": 1, "heads": 2, "head_dim": 32, "feed_forward_dim": 64},
+    "clip-tsa": {"feature_dim": 512, "hidden_dims": (64, 32), "k": 0.8},
     "mgfn": {"feature_dim": 512, "channels": (64, 128), "depths": (1, 1), "blocks": ("glance", "focus"), "expansion": 2},
     "rtfm": {"feature_dim": 512, "hidden_dims": (64, 32)},
     "s3r": {"feature_dim": 512, "atoms": 30},

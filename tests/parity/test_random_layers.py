@@ -174,8 +174,10 @@ def known_dropouts(monkeypatch):
 
 
 def without_noise(made: wv.Detector, given: wv.Batch) -> wv.Detector:
-    if made.method == "ur-dmu":
-        native.set_noise(made, np.zeros((len(given.labels) // 2, given.features.shape[1], made.config.channels)))
+    videos, steps, config = len(given.labels), given.features.shape[1], made.config
+    shape = {"ur-dmu": lambda: (videos // 2, steps, config.channels), "clip-tsa": lambda: (videos, config.num_samples, steps)}
+    if made.method in shape:
+        native.set_noise(made, np.zeros(shape[made.method]()))
     return made
 
 
@@ -193,6 +195,7 @@ def test_dropouts_are_in_the_same_places(method, config, framework, known_dropou
 PLACES = {
     "ar-net": [0.7],                             # on the hidden feature
     "bn-wvad": [],
+    "clip-tsa": [0.7] * (1 + 2 + 1),             # as rtfm
     "deep-mil": [0.6] * 2,                       # behind the first two layers
     "mgfn": [0.7],                               # selection mask
     "pel4vad": [0.1] * 2,                        # behind both convolutions

@@ -27,6 +27,7 @@ WIDE = [
     ("ar-net", {"variant": "lstm", "feature_dim": 128}),
     ("ar-net", {"variant": "bas", "feature_dim": 128, "cas_dim": 128, "filter_dim": 8, "classes": 2}),
     ("bn-wvad", {"feature_dim": 128, "channels": 128, **HEADS}),
+    ("clip-tsa", {"feature_dim": 512, "hidden_dims": (16, 8), "scorer_dim": 16, "num_samples": 5}),
     ("mgfn", {"feature_dim": 512, "channels": (64, 128), "depths": (1, 1), "blocks": ("glance", "focus"), "expansion": 2}),
     ("rtfm", {"feature_dim": 512, "hidden_dims": (16, 8)}),
     ("saa", {"feature_dim": 512, "attention_dim": 128, "hidden_dims": (16, 8)}),

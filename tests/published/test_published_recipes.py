@@ -28,6 +28,7 @@ S3R = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 32, "segments": 32
 ADPLG = {"learning_rate": 1e-4, "weight_decay": 5e-3, "videos": 32, "segments": 64, "steps": 20000}
 PEL4VAD = {"learning_rate": 5e-4, "weight_decay": 0.0, "videos": 128, "segments": 200, "sampling": "picked",
            "batches": "items", "draw": "epochs-with-rest", "crops": "each", "schedule": "cosine", "final_rate": 0.0}
+CLIP_TSA = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 16, "segments": 32, "crops": "all", "evaluate_every": 5}
 RECIPES = {
     ("pel4vad", "ucf-crime"): PEL4VAD | {"steps": 50 * 126, "decay_steps": 60 * 126, "schedule_every": 126,
                                          "evaluate_every": 126, "seed": 9},
@@ -40,6 +41,9 @@ RECIPES = {
     ("bn-wvad", "xd-violence"): {"learning_rate": 1e-4, "weight_decay": 5e-5, "videos": 64, "segments": 200,
                                  "steps": 1000, "clip_norm": 1.0, "seed": 2022, "metric": "ap",
                                  "evaluate_every": 5},
+    ("clip-tsa", "ucf-crime"): CLIP_TSA | {"steps": 4000, "seed": 2},
+    ("clip-tsa", "xd-violence"): CLIP_TSA | {"steps": 4000, "seed": 0, "metric": "ap"},
+    ("clip-tsa", "shanghaitech"): CLIP_TSA | {"steps": 35000, "seed": 1},
     ("deep-mil", "ucf-crime"): {"optimiser": "adagrad", "learning_rate": 0.01, "eps": 1e-8, "weight_decay": 0.0, "videos": 30,
                                 "segments": 32, "steps": 20000, "sampling": "unit-segments", "draw": "afresh"},
     ("mgfn", "ucf-crime"): {"learning_rate": 1e-3, "weight_decay": 5e-4, "videos": 16, "segments": 32, "steps": 50000,
@@ -68,6 +72,7 @@ CHOSEN = {"ar-net": {"steps"}, "rtfm": {"steps"}, "saa": {"steps"}, "ssrl": {"st
 # label threshold, variance threshold, attentions that make a label, steps before the snippet branch trains
 ADPLG_LABELS = {"ucf-crime": (0.25, 0.4, 3, 1000), "xd-violence": (0.15, 0.5, 5, 1500),
                 "shanghaitech": (0.2, 0.4, 4, 1000)}
+CLIP_TSA_K = {"ucf-crime": 0.95, "xd-violence": 0.9, "shanghaitech": 0.01}
 
 TRANSFORMER = {"feature_dim": 1024, "channels": 512, "depth": 2, "heads": 4, "head_dim": 128, "feed_forward_dim": 512}
 MAGNITUDES = {"feature_dim": 2048, "num_segments": 32, "hidden_dims": (512, 128), "dropout": 0.7, "margin": 100.0,
@@ -96,6 +101,9 @@ DEFAULTS = {
                "num_segments": 300, "filter_dim": 512, "cas_dim": 2048, "leaky_slope": 0.01, "norm_weight": 1e-4},
     "bn-wvad": TRANSFORMER | {"ratios": (16, 32), "kernel_sizes": (1, 1, 1), "ratio_sample": 0.2, "ratio_batch": 0.4,
                               "margin": 1.0, "level_weights": (5.0, 20.0)},
+    "clip-tsa": MAGNITUDES | {"feature_dim": 512, "hidden_dims": (128, 32), "k": 0.95, "num_samples": 100, "sigma": 0.05,
+                              "noise_samples": 0, "noise_seed": 0, "scorer_dim": 256, "projection": False,
+                              "projection_dims": (1024, 512), "disable_HA": False},
     "deep-mil": {"feature_dim": 4096, "num_segments": 32, "hidden_dims": (512, 32), "dropout": 0.6, "margin": 1.0,
                  "smooth_weight": 8e-5, "sparsity_weight": 8e-5, "norm_weight": 1e-3, "normalise": False},
     "mgfn": {"feature_dim": 2048, "channels": (64, 128, 1024), "depths": (3, 3, 2), "blocks": ("glance", "focus", "focus"),
@@ -127,6 +135,7 @@ RESULTS = {  # in percent
                 "shanghaitech": {"auc": 98.14, "ap": 72.56}},
     "ar-net": {"shanghaitech": {"auc": 91.24}},
     "bn-wvad": {"xd-violence": {"auc": 94.71, "auc_sub": 83.59, "ap": 84.93, "ap_sub": 85.45}},
+    "clip-tsa": {"ucf-crime": {"auc": 87.58}, "shanghaitech": {"auc": 98.32}, "xd-violence": {"ap": 82.19}},
     "deep-mil": {"ucf-crime": {"auc": 75.41}},
     "mgfn": {"ucf-crime": {"auc": 86.98}, "xd-violence": {"ap": 80.11}},
     "rtfm": {"ucf-crime": {"auc": 84.30}, "shanghaitech": {"auc": 97.21}, "xd-violence": {"ap": 77.81}},
@@ -166,6 +175,8 @@ def test_settings_of_a_recipe(method, dataset):
     if method == "adplg":
         names = "label_threshold", "variance_threshold", "history", "warm_up"
         expected = expected | dict(zip(names, ADPLG_LABELS[dataset]))
+    if method == "clip-tsa":
+        expected = expected | {"k": CLIP_TSA_K[dataset]}
     if method == "deep-mil":
         expected = expected | {"normalise": True}
     assert config == expected
@@ -200,6 +211,13 @@ def test_rates_of_adplg_over_its_20000_steps():
     ("ur-dmu", {}, "largest", (60,), 4), ("ur-dmu", {}, "largest", (200,), 13), ("ur-dmu", {}, "largest", (15,), 1),
     ("ur-dmu", {"k": 1}, "largest", (3,), 3),                                     # n // 16 + 1, at most all
     ("rtfm", {}, "selected", (32,), 3), ("rtfm", {}, "selected", (2,), 2), ("s3r", {}, "selected", (32,), 3),
+    ("clip-tsa", {}, "selected", (32,), 3), ("clip-tsa", {}, "attended", (32,), 30),
+    ("clip-tsa", {}, "attended", (20,), 19),                                      # 18 with a k in float32
+    ("clip-tsa", {"k": 0.9}, "attended", (32,), 28), ("clip-tsa", {"k": 0.01}, "attended", (32,), 1),
+    ("clip-tsa", {"k": 0.01}, "attended", (299,), 2), ("clip-tsa", {"k": 2}, "attended", (7,), 7),
+    ("clip-tsa", {}, "attended_in_scoring", (1, 1052), 999), ("clip-tsa", {}, "attended_in_scoring", (1, 1080), 1000),
+    ("clip-tsa", {}, "attended_in_scoring", (2, 1080), 1026),
+    ("clip-tsa", {"projection": True, "feature_dim": 2048}, "attended_in_scoring", (2, 1080), 1000),
     ("rtfm", {"num_segments": 9}, "selected", (9,), 1), ("ssrl", {"num_segments": 199}, "selected", (199,), 19)])
 def test_how_many_snippets_stand_for_a_video(method, config, count, arguments, expected):
     assert getattr(specification(method).Config(**config), count)(*arguments) == expected

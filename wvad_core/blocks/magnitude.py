@@ -78,12 +78,17 @@ class MagnitudeConfig(SelectionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        configuration.require(self.feature_dim % 8 == 0, "feature_dim", self.feature_dim, "a multiple of 8")
+        configuration.require(self.channels % 8 == 0, "feature_dim", self.channels, "a multiple of 8")
+
+    @property
+    def channels(self) -> int:
+        """How many channels what is aggregated has: the features', unless a method has them made into others first."""
+        return self.feature_dim
 
 
 def parameters(config: MagnitudeConfig) -> dict:
-    return {"aggregate": pyramid_parameters(config.feature_dim, PYRAMID_DILATIONS),
-            "classifier": score_head_parameters(config.feature_dim, config.hidden_dims)}
+    return {"aggregate": pyramid_parameters(config.channels, PYRAMID_DILATIONS),
+            "classifier": score_head_parameters(config.channels, config.hidden_dims)}
 
 
 def with_crops(features: Array) -> Array:

@@ -25,8 +25,8 @@ class MagnitudeNetwork(VideoNetwork):
     """
 
     def build_layers(self, config: MagnitudeConfig) -> None:
-        self.aggregate = PyramidAggregation(config.feature_dim)
-        self.classifier = ScoreHead(config.feature_dim, config.hidden_dims, config.dropout)
+        self.aggregate = PyramidAggregation(config.channels)
+        self.classifier = ScoreHead(config.channels, config.hidden_dims, config.dropout)
         self.dropout = Dropout(config.dropout)
 
     def clips(self, features: Tensor) -> Tensor:

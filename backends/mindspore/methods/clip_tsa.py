@@ -1,0 +1,122 @@
+"""CLIP-TSA in MindSpore. The formulas are in `wvad_core.methods.clip_tsa`."""
+from __future__ import annotations
+
+import numpy as np
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+from mindspore.ops import functional as F
+from wvad_core.blocks.crops import one_crop_each
+from wvad_core.blocks.magnitude import with_crops
+from wvad_core.methods import clip_tsa
+from wvad_core.methods.clip_tsa import MOST_ATTENDED, Config, items_at_a_time
+
+from ..blocks.crops import in_blocks
+from ..blocks.linear import Linear
+from ..blocks.magnitude import MagnitudeNetwork
+from ..blocks.random import Noise
+
+
+class TwoLayers(nn.Cell):
+    """sigmoid(linear(relu(linear(x)))): the scorer, and the projection."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int):
+        super().__init__()
+        self.fc1, self.fc2 = Linear(inputs, hidden), Linear(hidden, outputs)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return ops.sigmoid(self.fc2(ops.relu(self.fc1(x))))
+
+
+class Shares(nn.Cell):
+    """The mean of masks (I, n, T) over the samples, as a function of a (I, T): (I, T).
+
+    Its gradient is the published one, in which the snippets are the other way round than in the estimator's.
+    """
+
+    def __init__(self, sigma: float):
+        super().__init__()
+        self.sigma = sigma
+
+    def construct(self, a: Tensor, noise: Tensor, masks: Tensor) -> Tensor:
+        return masks.mean(1)
+
+    def bprop(self, a: Tensor, noise: Tensor, masks: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        along = (noise * dout.expand_dims(1)).sum(-1, keepdims=True)  # sum_u Z[s, u] G_u
+        return (masks * along).mean(1) / self.sigma, ops.zeros_like(noise), ops.zeros_like(masks)
+
+
+class Network(MagnitudeNetwork):
+    def build_layers(self, config: Config) -> None:
+        super().build_layers(config)
+        self.attention, self.noise = TwoLayers(config.channels, config.scorer_dim, 1), Noise()
+        self.projection = TwoLayers(config.feature_dim, *config.projection_dims) if config.projection else None
+        self.shares_of_masks = Shares(config.sigma)
+
+    def clips(self, features: Tensor) -> Tensor:
+        """The attended features: (B, T, D) or (B, N, T, D) -> (B, N, T, C)."""
+        videos, crops, steps, _ = with_crops(features).shape
+        x, _ = one_crop_each(features)
+        if self.projection is not None:
+            x = self.by_items(self.projection, x)
+        if not self.config.disable_HA:
+            a = self.by_items(self.attention, x).squeeze(-1)
+            shares = self.shares(a) if self.training else self.shares_in_scoring(a.reshape(videos, crops, steps))
+            x = x * shares.reshape(x.shape[0], steps, 1)
+        return x.reshape(videos, crops, steps, -1)
+
+    def by_items(self, layer: nn.Cell, x: Tensor) -> Tensor:
+        return layer(x) if self.training else in_blocks(layer, x, 0, items_at_a_time(x.shape[1]))
+
+    def shares(self, a: Tensor) -> Tensor:
+        """Of crops (I, T) in training."""
+        config, steps = self.config, a.shape[1]
+        copies = ops.tile(ops.stop_gradient(a).expand_dims(1), (1, config.num_samples, 1))
+        noise = self.noise(copies)
+        masks = largest(copies + config.sigma * noise, config.attended(steps)).astype(a.dtype)
+        return self.shares_of_masks(a, noise, ops.stop_gradient(masks))
+
+    def shares_in_scoring(self, a: Tensor) -> Tensor:
+        """Of crops (B, N, T)."""
+        config, (crops, steps) = self.config, a.shape[1:]
+        if not F.isconstant(steps):
+            return largest_in_graph(a, config).astype(a.dtype)
+        k = config.attended_in_scoring(crops, steps)
+        if not config.noise_samples:
+            return largest(a, k).astype(a.dtype)
+        counts = ops.zeros_like(a)
+        for z in clip_tsa.noise_blocks(config, crops, steps):
+            counts += largest(a.expand_dims(1) + config.sigma * Tensor(z), k).astype(a.dtype).sum(1)
+        return counts / config.noise_samples
+
+
+def largest(values: Tensor, k: int) -> Tensor:
+    """Which of (..., T) are the K largest: of equal ones the first. (..., T) bool."""
+    least = ops.topk(values, k)[0][..., k - 1:k]
+    return _down_to(values, least, k)
+
+
+def _down_to(values: Tensor, least: Tensor, k: int | Tensor) -> Tensor:
+    """The K largest, of which `least` (..., 1) is the last."""
+    above, level = values > least, values == least
+    left = k - above.astype(ms.float32).sum(-1, keepdims=True)
+    return ops.logical_or(above, ops.logical_and(level, ops.cumsum(level.astype(ms.float32), -1) <= left))
+
+
+def largest_in_graph(values: Tensor, config: Config) -> Tensor:
+    """The `config.attended_in_scoring` largest of (B, N, T), where a graph leaves the sizes open."""
+    crops, steps = (_size(values.shape[axis]) for axis in (1, 2))
+    k = ops.minimum(ops.maximum(ops.floor(_double(config.k) * steps), 1), steps)
+    bounded = ops.minimum(k, MOST_ATTENDED)
+    k = (bounded if config.projection else ops.select(crops == 1, bounded, k)).astype(ms.int32)
+    return _down_to(values, ops.gather(ops.sort(values, -1, True)[0], k - 1, -1), k)
+
+
+def _size(size: int) -> Tensor:
+    """Of an axis, as a tensor (1,) float64."""
+    return ops.arange(size)[-1:].astype(ms.float64) + 1
+
+
+@ms.constexpr
+def _double(number: float) -> Tensor:
+    return Tensor(np.float64(number))
