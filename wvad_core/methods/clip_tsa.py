@@ -67,10 +67,13 @@ class Config(magnitude.MagnitudeConfig):
 
     hidden_dims: None for a quarter and a sixteenth of the channels.
     k: share of the snippets that are attended to.
-    num_samples: n of training. sigma: of the noise, above 0.
-    noise_samples: n of scoring; 0 for no noise. noise_seed: what that noise is drawn from.
+    num_samples: n of training.
+    sigma: of the noise, above 0.
+    noise_samples: n of scoring; 0 for no noise.
+    noise_seed: what that noise is drawn from.
     scorer_dim: width of the scorer's hidden layer.
-    projection: whether features are projected first. projection_dims: outputs of its two layers; features are wider.
+    projection: whether features are projected first.
+    projection_dims: outputs of its two layers; features are wider.
     disable_HA: whether the hard attention is left out, whose tensors stay.
     """
 

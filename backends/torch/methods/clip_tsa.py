@@ -61,10 +61,17 @@ class Network(MagnitudeNetwork):
         if self.projection is not None:
             x = self.by_items(self.projection, x)
         if not self.config.disable_HA:
-            a = self.by_items(self.attention, x).squeeze(-1)
+            a = self.scores_of_attention(x)
             shares = self.shares(a) if self.training else self.shares_in_scoring(a.view(videos, crops, steps)).view(a.shape)
             x = x * shares[..., None]
         return x.view(videos, crops, steps, -1)
+
+    def scores_of_attention(self, x: Tensor) -> Tensor:
+        """(I, T, C) -> a (I, T); in float32 also in mixed precision, since snippets near to each other would change places."""
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self.by_items(self.attention, x.float()).squeeze(-1)
+        return self.by_items(self.attention, x).squeeze(-1)
 
     def by_items(self, layer: nn.Module, x: Tensor) -> Tensor:
         return in_blocks(layer, x, 0, len(x) if self.training else items_at_a_time(x.shape[1]))
