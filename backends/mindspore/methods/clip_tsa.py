@@ -66,7 +66,9 @@ class Network(MagnitudeNetwork):
         return x.reshape(videos, crops, steps, -1)
 
     def by_items(self, layer: nn.Cell, x: Tensor) -> Tensor:
-        return layer(x) if self.training else in_blocks(layer, x, 0, items_at_a_time(x.shape[1]))
+        if self.training or not F.isconstant(x.shape[1]):
+            return layer(x)
+        return in_blocks(layer, x, 0, items_at_a_time(x.shape[1]))
 
     def shares(self, a: Tensor) -> Tensor:
         """Of crops (I, T) in training."""
