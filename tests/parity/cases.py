@@ -24,7 +24,7 @@ CONFIGS = {
          "ratios": (6, 4), "kernel_sizes": (3, 3, 5), "ratio_sample": 0.1, "ratio_batch": 0.3, "margin": 2.0},
     ],
     "clip-tsa": [
-        {"feature_dim": 16, "hidden_dims": (12, 6), "scorer_dim": 12, "num_samples": 4},
+        {"feature_dim": 16, "hidden_dims": (12, 6), "scorer_dim": 12, "k": 0.7, "num_samples": 4},
         {"feature_dim": 40, "projection": True, "projection_dims": (24, 16), "hidden_dims": (8, 8), "scorer_dim": 8, "k": 0.4,
          "num_samples": 3, "sigma": 0.3, "num_segments": 5, "dropout": 0.3, "margin": 7.0,
          "magnitude_weight": 0.01, "smooth_weight": 0.2, "sparsity_weight": 0.3},

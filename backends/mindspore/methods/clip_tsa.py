@@ -82,7 +82,7 @@ class Network(MagnitudeNetwork):
         """Of crops (B, N, T)."""
         config, (crops, steps) = self.config, a.shape[1:]
         if not F.isconstant(steps):
-            return largest_in_graph(a, config).astype(a.dtype)
+            return _largest_in_graph(a, config).astype(a.dtype)
         k = config.attended_in_scoring(crops, steps)
         if not config.noise_samples:
             return largest(a, k).astype(a.dtype)
@@ -105,7 +105,7 @@ def _down_to(values: Tensor, least: Tensor, k: int | Tensor) -> Tensor:
     return ops.logical_or(above, ops.logical_and(level, ops.cumsum(level.astype(ms.float32), -1) <= left))
 
 
-def largest_in_graph(values: Tensor, config: Config) -> Tensor:
+def _largest_in_graph(values: Tensor, config: Config) -> Tensor:
     """The `config.attended_in_scoring` largest of (B, N, T), where a graph leaves the sizes open."""
     crops, steps = (_size(values.shape[axis]) for axis in (1, 2))
     k = ops.minimum(ops.maximum(ops.floor(_double(config.k) * steps), 1), steps)

@@ -88,7 +88,7 @@ class Network(MagnitudeNetwork):
         """Of crops (B, N, T)."""
         config, (crops, steps) = self.config, a.shape[1:]
         if torch.compiler.is_compiling():
-            return largest(a, attended_in_graph(config, crops, steps, a)).to(a.dtype)
+            return largest(a, _attended_in_graph(config, crops, steps, a)).to(a.dtype)
         k = torch.tensor([config.attended_in_scoring(crops, steps)], device=a.device)
         if not config.noise_samples:
             return largest(a, k).to(a.dtype)
@@ -104,7 +104,7 @@ def largest(values: Tensor, k: Tensor) -> Tensor:
     return above | level & (level.cumsum(-1) <= k - above.sum(-1, keepdim=True))
 
 
-def attended_in_graph(config: Config, crops: int, steps: int, like: Tensor) -> Tensor:
+def _attended_in_graph(config: Config, crops: int, steps: int, like: Tensor) -> Tensor:
     """`config.attended_in_scoring`, (1,), where a graph leaves the sizes open."""
     if config.noise_samples:
         raise NotImplementedError(f"noise_samples = {config.noise_samples}: no graph draws the noise of a video, expected 0")
