@@ -140,8 +140,8 @@ def train(method: str, config: Config, training_set: TrainingSet, recipe: Recipe
           options: Options = Options(), initial: Mapping[str, Array] | None = None, stop: Stop | None = None) -> Trained:
     """Train a detector by a recipe, through all stages of its method.
 
-    The first stage starts from fresh weights, or from `initial`, and from what the training set brings, each later one from the best of the one before. The seed draws the
-    weights, the batches, the same ones for every backend, and dropout and noise.
+    The first stage starts from fresh weights, or from `initial`, and from what the training set brings, each later one from the
+    best of the one before. The seed draws the weights, the batches, the same ones for every backend, and dropout and noise.
     validate: gives a detector's value, the more the better, of equal ones the first; without it, the last step of a stage is
         its best.
     journal: where a history, the best weights and all that resuming needs go; training goes on from what it has saved.
