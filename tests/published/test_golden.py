@@ -21,6 +21,9 @@ NOT_A_LOSS = {"ur-dmu": {"distance"}, "adplg": {"snippet"}}
 ACROSS_A_RELU = {"rtfm_train": 1e-3, "ssrl_stage3_train": 1e-3}
 """Cases with a pre-activation so near 0 that float32 has it on the other side (see test_magnitude)."""
 
+SMALL_DIFFERENCES = {"mgfn_train_margin": {"contrast": 1e-4}}
+"""Terms of small differences of large sums, in float32; test_mgfn has them in float64."""
+
 
 SHARED: dict[tuple, tuple[wv.Detector, dict]] = {}
 """The detector that was asked for last, of hundreds of megabytes, and its running statistics."""
@@ -109,7 +112,10 @@ def test_loss_terms(name, turned, backend):
     case = CASES[name]
     found = detector(case, backend).losses(training_batch(case, backend, turned), deterministic=True)
     others = NOT_A_LOSS.get(case.about["method"], set())
-    assert_all_close({k: v for k, v in found.items() if k not in others}, expected_losses(case), tolerance(case, backend))
+    expected, loose = expected_losses(case), {} if backend == "numpy" else SMALL_DIFFERENCES.get(name, {})
+    for term, rtol in loose.items():
+        assert_close(found.pop(term), expected.pop(term), rtol, name=term)
+    assert_all_close({k: v for k, v in found.items() if k not in others}, expected, tolerance(case, backend))
 
 
 def assert_gradient_norms(found: dict, case: golden.Case) -> None:

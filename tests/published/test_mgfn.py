@@ -2,11 +2,11 @@
 import devices
 import numpy as np
 import pytest
-from test_golden import CASES, DTYPE, detector, published, tolerance, training_batch
+from test_golden import CASES, DTYPE, detector, expected_losses, fresh, published, tolerance, training_batch
 
 import native
 import wvad_core as wv
-from compare import OUTPUT, assert_close
+from compare import OUTPUT, SPECIFICATION, assert_all_close, assert_close
 from wvad_core.blocks.tensors import Scope
 from wvad_core.methods import mgfn
 
@@ -66,6 +66,19 @@ def test_what_training_looks_at(name, backend):
     assert len(after) >= 6
     for theirs, value in after.items():
         assert_close(weights[names[theirs]].reshape(value.shape), value, tolerance(case, backend), name=theirs)
+
+
+@pytest.mark.needs("torch")
+def test_terms_in_float64():
+    """Contrast is of sums near 200 that differ by a few: float32 leaves some 1e-5 of it."""
+    import torch
+
+    case = CASES["mgfn_train_margin"]
+    network, features = fresh(case, "torch").network.double().train(), training_batch(case, "torch").features
+    network.dropout.eval()
+    with torch.no_grad():
+        found = network.terms(native.to_native("torch", features.astype(np.float64)))
+    assert_all_close({name: native.to_numpy(value) for name, value in found.items()}, expected_losses(case), SPECIFICATION)
 
 
 def test_channels_belong_to_heads_in_turn(backend):

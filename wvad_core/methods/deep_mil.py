@@ -65,7 +65,8 @@ class Config(configuration.Config):
     hidden_dims: outputs of the first two layers.
     dropout: share that is zeroed behind each of them in training.
     margin: of the hinge.
-    smooth_weight, sparsity_weight: of these terms. norm_weight: of the squared norms of the three weight matrices.
+    smooth_weight, sparsity_weight: of these terms.
+    norm_weight: of the squared norms of the three weight matrices.
     normalise: whether each snippet is divided by its L2 norm before it is scored.
     """
 

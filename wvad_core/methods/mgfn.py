@@ -78,7 +78,8 @@ class Config(configuration.Config):
     dropout: share that is zeroed of the mask of the selection, below 1.
     k: how many snippets stand for a video.
     margin: of contrast.
-    contrast_weight: of contrast beside the compactness; magnitude_weight: of these three together.
+    contrast_weight: of contrast beside the compactness.
+    magnitude_weight: of these three together.
     smooth_weight, sparsity_weight: of the other terms.
     """
 
@@ -127,7 +128,7 @@ class Config(configuration.Config):
 PROBABILITIES = True  # the sigmoid of the classifier, trained by cross-entropy
 PAPER = Paper("MGFN: Magnitude-Contrastive Glance-and-Focus Network for Weakly-Supervised Video Anomaly Detection", "Chen et al.",
               2023, "https://arxiv.org/abs/2211.15098", {"ucf-crime": {"auc": 86.98}, "xd-violence": {"ap": 80.11}})
-PROTOCOLS = {"ucf-crime": Protocol()}
+PROTOCOLS = {"": Protocol()}
 # Features of 32 channels: fewer and narrower stages, and sums of |F| over 64 channels rather than 1024.
 DEMO = Config(feature_dim=32, channels=(32, 64), depths=(1, 1), blocks=("glance", "focus"), head_dim=16, expansion=2, k=6,
               margin=12)

@@ -71,14 +71,9 @@ class MagnitudeNetwork(VideoNetwork):
 
 def _mean_at(x: Tensor, picks: Tensor) -> Tensor:
     """The mean of x (B, N, T, D) over the picked snippets (B, k) of each video: (B, N, D)."""
-    videos, crops, _, dim = x.shape
-    return ops.gather(x.reshape(-1, dim), places_of(x, picks), 0).reshape(videos, crops, -1, dim).mean(2)
-
-
-def places_of(x: Tensor, picks: Tensor) -> Tensor:
-    """Which rows of x (B, N, T, D) the picked snippets (B, k) of each video are, crop by crop: (B * N * k,)."""
-    videos, crops, steps = x.shape[:3]
-    return (_starts(videos, crops, steps) + picks.astype(ms.int32).reshape(videos, 1, -1)).reshape(-1)
+    videos, crops, steps, dim = x.shape
+    places = _starts(videos, crops, steps) + picks.astype(ms.int32).reshape(videos, 1, -1)
+    return ops.gather(x.reshape(-1, dim), places.reshape(-1), 0).reshape(videos, crops, -1, dim).mean(2)
 
 
 @ms.constexpr

@@ -14,7 +14,7 @@ from ..blocks.crops import in_blocks
 from ..blocks.head_axes import Heads, Merged
 from ..blocks.linear import Linear
 from ..blocks.losses import binary_cross_entropy, smoothness
-from ..blocks.magnitude import places_of, select
+from ..blocks.magnitude import select
 from ..blocks.normalisation import BatchNorm, LayerNorm
 from ..blocks.parameters import zeros
 from ..blocks.random import Dropout
@@ -181,7 +181,9 @@ class Network(VideoNetwork):
         x, scores, magnitudes = self.branches(clips)
         mask = self.dropout(ops.ones_like(magnitudes))
         picks = select(ops.stop_gradient(magnitudes) * mask, config.k)
-        sums, of_videos = gathered(sums_at(x, picks)), gathered(ops.gather_elements(scores, 1, picks).mean(1))
+        places = picks.expand_dims(1).broadcast_to((-1, clips.shape[1], -1))
+        sums = ops.gather_elements(ops.abs(x).sum(-1), 2, places)  # (2B, N, k)
+        sums, of_videos = gathered(sums), gathered(ops.gather_elements(scores, 1, picks).mean(1))
         scores = gathered(scores)
         half, parts = scores.shape[0] // 2, sums.shape[1] // 2
         labels = (ops.arange(scores.shape[0]) >= half).astype(scores.dtype)
@@ -204,13 +206,6 @@ class Network(VideoNetwork):
 def _check_training(config: Config, crops: int, steps: int) -> bool:
     config.check_training(crops, steps)
     return True
-
-
-def sums_at(x: Tensor, picks: Tensor) -> Tensor:
-    """The sums of |x| over channels at the picked snippets (B, k) of each video: (B, N, T, C) -> (B, N, k)."""
-    videos, crops, _, channels = x.shape
-    selected = ops.gather(x.reshape(-1, channels), places_of(x, picks), 0)
-    return ops.abs(selected).sum(-1).reshape(videos, crops, -1)
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:

@@ -137,21 +137,25 @@ class Network(VideoNetwork):
             x = stage(x)
         return self.norm(x)
 
-    def item_scores(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor) -> Tensor:
         """(..., C) -> (...)."""
         return torch.sigmoid(self.classifier(x)).squeeze(-1)
+
+    def item_scores(self, items: Tensor) -> Tensor:
+        """Scores (B, T) of crops on their own, (B, T, D)."""
+        return self.scores(self.embed(items))
 
     def forward(self, features: Tensor) -> Tensor:
         """Anomaly scores: (B, T, D) or (B, N, T, D) -> (B, T), averaged over crops."""
         items, crops = one_crop_each(features)
         size = len(items) if self.training else 1 + EVALUATION_BLOCK // items.shape[1]
-        scores = in_blocks(lambda some: self.item_scores(self.embed(some)), items, 0, size)
+        scores = in_blocks(self.item_scores, items, 0, size)
         return scores.view(-1, crops, items.shape[1]).mean(1)
 
     def branches(self, clips: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, T, D) -> F (B, N, T, C), scores (B, T) and magnitudes (B, T)."""
         x = self.embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
-        return x, self.item_scores(x).mean(1), x.norm(dim=-1).mean(1)
+        return x, self.scores(x).mean(1), x.norm(dim=-1).mean(1)
 
     def terms(self, features: Tensor) -> dict[str, Tensor]:
         config, clips = self.config, with_crops(features)
