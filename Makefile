@@ -20,6 +20,7 @@ print(setup["options"]["install_requires"], *map(setup["options.extras_require"]
 endef
 export REQUIREMENTS
 # so that no process keeps the memory of too many of MindSpore's networks
+LARGE = $(addprefix tests/published/test_,extractors.py clip_vit.py i3d_inception.py i3d_resnet50.py)
 APART = $(addprefix tests/parity/test_,backend.py third_backend.py detector.py outputs_beside_scores.py)
 # of the core, what MindSpore has a part in; all of it runs on NumPy 2
 CORE1 = $(addprefix tests/core/test_,any_system.py registry.py)
@@ -33,7 +34,8 @@ demo: .venv/core
 	$(BIN)/python tools/test_10crop.py
 
 test: .venv/all wheel
-	$(BIN)/python -m pytest --numprocesses auto tests/published  # apart, since MindSpore keeps the memory it has had
+	$(BIN)/python -m pytest --numprocesses auto $(filter-out $(LARGE),$(wildcard tests/published/test_*.py))
+	$(BIN)/python -m pytest --numprocesses auto $(LARGE)
 	$(BIN)/python -m pytest --numprocesses auto $(filter-out $(APART),$(wildcard tests/parity/test_*.py))
 	$(BIN)/python -m pytest --numprocesses auto tests/tools tests/reliability $(APART) $(CORE1) tests/video/test_whole_path.py
 	cd $(NUMPY2) && bin/pytest --config-file $(CURDIR)/setup.cfg --rootdir $(CURDIR) --numprocesses auto \

@@ -115,17 +115,16 @@ def _by_tensors(tensors: Mapping[str, Array], source: str, method: str | None, g
     """turned: whether the tensors are those of another release already, which no release is turned into again."""
     if not tensors:
         raise InputError(f"{source}: it has no tensors")
-    first = specifications() if method is None else [(method, model_specification(method))]
+    first = [*specifications()] if method is None else [(method, model_specification(method))]
     tried = list(candidates(first, tensors, method, given, source))
     fitting = _fitting(tried, tensors)
-    if not fitting:
-        others = [*(extractors() if method is None else first)]
-        for name, spec in () if turned else (*(specifications() if method is None else ()), *others):
+    if not fitting and method is None:
+        tried += candidates(extractors(), tensors, method, given, source)
+        fitting = _fitting(tried, tensors)
+    if not fitting and not turned:
+        for name, spec in (*first, *(extractors() if method is None else ())):
             for release, state in of_other_releases(spec, tensors):
                 return replace(_by_tensors(state, source, name, given, seed, turned=True), names=release)
-        if method is None:
-            tried += candidates(others, tensors, method, given, source)
-            fitting = _fitting(tried, tensors)
     if not fitting:
         raise InputError(f"{source}: {nothing_fits(tensors, given, tried)}")
     if len(fitting) > 1:
