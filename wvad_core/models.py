@@ -51,16 +51,15 @@ def load(path: str | Path, backend: str = "numpy", device: str = "auto", precisi
     are drawn. Raises InputError.
     """
     contents = completed(formats.read(Path(path))[1], read_companions(companions), str(path))
-    return from_contents(contents, str(path), backend, device, precision, seed, method, allow_fresh, **config)
-
-
-def from_contents(contents: Contents, source: str, backend: str = "numpy", device: str = "auto", precision: str = "float32",
-                  seed: int = 0, method: str | None = None, allow_fresh: bool = False, **config: Any) -> Any:
-    """`load`, of what a file holds that has been read. source: what messages call it."""
-    found = identify(contents, source, method, config, seed)
-    made = from_checkpoint(found, source, backend, device, precision, seed, allow_fresh)
-    made.assumed.warn(source, model_specification(found.method).OUTPUT)
+    made = _from_contents(contents, str(path), backend, device, precision, seed, method, allow_fresh, **config)
+    made.assumed.warn(str(path), model_specification(made.name).OUTPUT)
     return made
+
+
+def _from_contents(contents: Contents, source: str, backend: str = "numpy", device: str = "auto", precision: str = "float32",
+                   seed: int = 0, method: str | None = None, allow_fresh: bool = False, **config: Any) -> Any:
+    """`load`, of what a file holds that has been read, without a warning. source: what messages call it."""
+    return from_checkpoint(identify(contents, source, method, config, seed), source, backend, device, precision, seed, allow_fresh)
 
 
 def load_detector(path: str | Path, *given: Any, **named: Any) -> Detector[Any]:
@@ -69,8 +68,10 @@ def load_detector(path: str | Path, *given: Any, **named: Any) -> Detector[Any]:
 
 
 def extractor_from_contents(contents: Contents, source: str, *given: Any, **named: Any) -> Extractor[Any]:
-    """`from_contents`, where only an extractor will do. Raises InputError for those of a detector."""
-    return _of_kind(Extractor, "an extractor", from_contents(contents, source, *given, **named), source)
+    """`load`, of what a file holds that has been read, where only an extractor will do. Raises InputError for a detector's."""
+    made = _of_kind(Extractor, "an extractor", _from_contents(contents, source, *given, **named), source)
+    made.assumed.warn(source, model_specification(made.name).OUTPUT)
+    return made
 
 
 def _of_kind(kind: type, expected: str, made: Any, path: str | Path) -> Any:

@@ -10,7 +10,7 @@ from wvad_core.registry import specification
 
 
 def peak(detector: wv.Detector, steps: int) -> int:
-    features = np.ones((2 + detector.config.patches, steps, detector.config.feature_dim), np.float32)
+    features = np.ones((1 + detector.config.patches, steps, detector.config.feature_dim), np.float32)
     tracemalloc.start()
     detector.score(features)
     highest = tracemalloc.get_traced_memory()[1]

@@ -54,7 +54,7 @@ CONFIGS = {
     ],
     "s3r": [
         {"feature_dim": 32, "atoms": 5},
-        {"feature_dim": 64, "atoms": 3, "groups": 4, "num_segments": 5, "dropout": 0.3, "margin": 7.0, "magnitude_weight": 0.1,
+        {"feature_dim": 64, "atoms": 3, "norm_groups": 4, "num_segments": 5, "dropout": 0.3, "margin": 7.0, "magnitude_weight": 0.1,
          "smooth_weight": 0.2, "sparsity_weight": 0.3, "macro_weight": 0.4},
     ],
     "saa": [

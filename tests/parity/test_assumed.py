@@ -83,7 +83,7 @@ def scored(spec, features, weights, config):
     return np.concatenate(columns + ([spec.classify(features, Scope(weights), config)[0]] if spec.classify else []), axis=1)
 
 
-DIVISORS = ("groups",)
+DIVISORS = ("norm_groups",)
 """Settings that divide channels: so does half of them."""
 
 

@@ -14,6 +14,9 @@ METHODS = {method: (method, config) for method, config in FORMS.values()}
 IN_GRAPH_MODE = ("ar-net", "rtfm", "ur-dmu")
 """Of the methods, whose scores are compiled as functions in test_scores_compiled: a recurrence, convolutions, attention."""
 
+SLOW = ("clip-tsa",)
+"""Of the methods, whose losses MindSpore compiles for minutes."""
+
 pytestmark = pytest.mark.needs("mindspore")
 every_form = pytest.mark.parametrize("method, config", [
     pytest.param(*form, marks=pytest.mark.slow) if form[1].get("patch_sizes") else form for form in FORMS.values()])
@@ -76,7 +79,8 @@ def test_scores_in_graph_mode(ms, method, config):
     assert_close(detector(method, config, "mindspore").network(features).asnumpy(), expected, OUTPUT)
 
 
-@every_form
+@pytest.mark.parametrize("method, config", [
+    pytest.param(*form, marks=pytest.mark.slow) if form[1].get("patch_sizes") or form[0] in SLOW else form for form in FORMS.values()])
 def test_loss_terms_and_statistics_compiled(ms, method, config):
     from wvad_mindspore.blocks.random import Random
 

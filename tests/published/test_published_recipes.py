@@ -110,7 +110,7 @@ DEFAULTS = {
              "head_dim": 64, "kernel_size": 5, "expansion": 4, "magnitude_ratio": 0.1, "dropout": 0.7, "k": 3, "margin": 200.0,
              "contrast_weight": 1e-3, "magnitude_weight": 1e-3, "smooth_weight": 8e-4, "sparsity_weight": 8e-3},
     "rtfm": MAGNITUDES,
-    "s3r": {name: value for name, value in MAGNITUDES.items() if name != "hidden_dims"} | {"atoms": 400, "groups": 8, "macro_weight": 1.0},
+    "s3r": {name: value for name, value in MAGNITUDES.items() if name != "hidden_dims"} | {"atoms": 400, "norm_groups": 8, "macro_weight": 1.0},
     "saa": {"feature_dim": 1024, "attention_dim": 512, "hidden_dims": (512, 128), "dropout": 0.7, "leaky_slope": 0.2,
             "k": 16, "suppression": 0.2, "branch_weights": (0.8, 0.2), "guide_steps": 400, "guide_threshold": 0.5,
             "norm_weight": 0.8, "smooth_weight": 0.01, "sparse_weight": 0.01},

@@ -113,7 +113,7 @@ def test_a_published_file_and_its_dictionary(suffix, tmp_path):
     with pytest.raises(wv.InputError, match=r"missing tensor dictionary, --companion dictionary=FILE.npy gives it"):
         wv.load(path)
     found = wv.load(path, companions={"dictionary": tmp_path / "M.npy"})
-    assert found.method == "s3r" and found.config.atoms == 20 and found.assumed.scored == ("groups",)
+    assert found.method == "s3r" and found.config.atoms == 20 and found.assumed.scored == ("norm_groups",)
     assert np.array_equal(found.weights()["dictionary"], case.inputs()["dictionary"])
     whole = identify(Contents(state(case), {}), "x.pt")
     assert len(whole.dropped) == 8 and all("_projection." in name for name in whole.dropped)

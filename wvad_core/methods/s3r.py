@@ -56,19 +56,19 @@ UNUSED = frozenset(f"{branch}_projection.{tensor}" for branch in ("video", "macr
 class Config(magnitude.SelectionConfig):
     """The sizes and settings of S3R; those of learning from magnitudes too.
 
-    feature_dim: a multiple of 4 `groups` and of 16: of 32.
+    feature_dim: a multiple of 4 `norm_groups` and of 16: of 32.
     atoms: rows of the dictionary.
-    groups: of channels, in every GroupNorm.
+    norm_groups: of channels, in every GroupNorm.
     macro_weight: of the macro term.
     """
 
     atoms: int = 400
-    groups: int = 8
+    norm_groups: int = 8
     macro_weight: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        least = math.lcm(16, 4 * self.groups)
+        least = math.lcm(16, 4 * self.norm_groups)
         configuration.require(self.feature_dim % least == 0, "feature_dim", self.feature_dim, f"a multiple of {least}")
 
     @property
@@ -90,7 +90,7 @@ PAPER = Paper("Self-supervised Sparse Representation for Video Anomaly Detection
 # Features of 32 channels are shorter than those of 2048. Groups of one channel would take its level from every video, and what
 # an abnormal video's normal snippets then look like tells it as well as its abnormal ones: so one group, and sparse scores.
 DEMO = Config(feature_dim=32, num_segments=100, dropout=0.1, margin=10, magnitude_weight=0.01, sparsity_weight=0.1, atoms=20,
-              groups=1)
+              norm_groups=1)
 # Tested after every step, from 5000 on with ShanghaiTech and from 10 on with UCF-Crime; the best were after 8645 and 2935.
 _PUBLISHED = {"segments": 32, "sampling": "resized", "videos": 32, "steps": 15000, "learning_rate": 1e-3, "weight_decay": 5e-3,
               "crops": "all", "evaluate_every": 1}
@@ -101,7 +101,7 @@ RECIPES = {"ucf-crime": _PUBLISHED | {"seed": 49}, "shanghaitech": _PUBLISHED | 
 
 def parameters(config: Config) -> dict[str, Parameter]:
     dim, quarter = config.feature_dim, config.feature_dim // 4
-    aggregation = pyramid_parameters(dim, PYRAMID_DILATIONS, config.groups, xavier=True)
+    aggregation = pyramid_parameters(dim, PYRAMID_DILATIONS, config.norm_groups, xavier=True)
     head = score_head_parameters(dim, config.hidden_dims)
     gate = {"fc1": linear_parameters(dim, dim // 16, xavier=True), "fc2": linear_parameters(dim // 16, dim, xavier=True)}
     return flatten({"aggregate": aggregation, "classifier": head, "normal_aggregate": aggregation, "normal_classifier": head,
@@ -152,8 +152,8 @@ def branches(features: Array, p: Scope, config: Config) -> tuple[Array, Array, A
 def separated(items: Array, p: Scope, config: Config) -> tuple[Array, Array]:
     """v and n of crops on their own, (B, T, D) -> (B, T, D) each."""
     reconstruction = attention(items, p) @ linear(p[DICTIONARY].astype(items.dtype), **p.at("value"))
-    v = dropout(pyramid_aggregation(items, p.at("aggregate"), config.groups), config.dropout, p.rng)
-    n = dropout(pyramid_aggregation(reconstruction, p.at("normal_aggregate"), config.groups), config.dropout, p.rng)
+    v = dropout(pyramid_aggregation(items, p.at("aggregate"), config.norm_groups), config.dropout, p.rng)
+    n = dropout(pyramid_aggregation(reconstruction, p.at("normal_aggregate"), config.norm_groups), config.dropout, p.rng)
     apart, gate = v.mean(1, keepdims=True) - n.mean(1, keepdims=True), p.at("gate")
     w = sigmoid(linear(relu(linear(apart, **gate.at("fc1"))), **gate.at("fc2")))
     return w * v, (1 - w) * n

@@ -31,8 +31,8 @@ class Gate(nn.Cell):
 class Network(MagnitudeNetwork):
     def build_layers(self, config: Config) -> None:
         dim = config.feature_dim
-        self.aggregate = PyramidAggregation(dim, config.groups)
-        self.normal_aggregate = PyramidAggregation(dim, config.groups)
+        self.aggregate = PyramidAggregation(dim, config.norm_groups)
+        self.normal_aggregate = PyramidAggregation(dim, config.norm_groups)
         self.classifier = ScoreHead(dim, config.hidden_dims, config.dropout)
         self.normal_classifier = ScoreHead(dim, config.hidden_dims, config.dropout)
         self.query, self.key, self.value = Linear(dim, dim // 4), Linear(dim, dim // 4), Linear(dim, dim)
