@@ -185,7 +185,8 @@ def indices_of_classes(dataset: Dataset, class_names: Sequence[str]) -> tuple[tu
     video that has no category, or one that is not among the names.
     """
     known, of = {name: place for place, name in enumerate(class_names)}, train_categories(dataset.name)
-    categories = {item.video.name: of.get(item.video.name, item.video.categories) for item in dataset}
+    categories = {item.video.name: of[item.video.name] if item.video.name in of else item.video.categories
+                  for item in dataset}
     unknown = [(video, [name for name in own if name not in known] or ["none"])
                for video, own in categories.items() if not own or not known.keys() >= set(own)]
     if unknown:
