@@ -167,6 +167,10 @@ class Detector(Generic[C]):
         weights, config = specification(self.method).deployed(self.weights(), self.config)
         if config == self.config:
             return self
+        return self._rebuilt(config, weights)
+
+    def _rebuilt(self, config: Any, weights: Mapping[str, Array]) -> Detector[C]:
+        """The same on the same device, in another configuration with these weights."""
         network = self.backend.build(self.method, config, weights, self.backend.device(self.network), self.precision)
         return replace(self, config=config, network=network)
 
@@ -209,9 +213,7 @@ def with_settings(detector: Detector[C], settings: Mapping[str, Any]) -> Detecto
         return detector
     weights = detector.weights()
     tensors.check(weights, specification(detector.method).parameters(config), f"weights with {', '.join(settings)} changed")
-    network = detector.backend.build(detector.method, config, weights, detector.backend.device(detector.network),
-                                     detector.precision)
-    return replace(detector, config=config, network=network)
+    return detector._rebuilt(config, weights)
 
 
 def _unpickled(built: tuple[Any, ...], rest: Mapping[str, Any], random: Any, memory: Mapping[str, Array]) -> Detector[Any]:

@@ -95,8 +95,8 @@ def from_published(name: str, state: Mapping[str, Array], backend: str = "numpy"
                    precision: str = "float32", seed: int = 0, allow_fresh: bool = False, **config: Any) -> Any:
     """A detector or an extractor from the tensors of a published checkpoint, {published name: array}.
 
-    Settings are the defaults or given, or shown by a companion of the method's that is a tensor of it. A tensor whose sizes agree once axes of length 1 are dropped (MindSpore's
-    (out, in, 1, k) kernels) is taken. Where a model's parts are published in files of their own, `state` may hold one of
+    Settings are the defaults or given, or shown by a companion of the method's that is a tensor of it. A tensor whose sizes
+    agree once axes of length 1 are dropped (MindSpore's (out, in, 1, k) kernels) is taken. Where a model's parts are published in files of their own, `state` may hold one of
     them or several; a part that it does not hold has fresh weights, drawn from `seed`: an error where scores are computed
     from it, unless allow_fresh. `assumed`, and the warning, are as `load`'s.
     """

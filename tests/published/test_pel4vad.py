@@ -120,7 +120,7 @@ def test_attention_of_any_length_and_window(backend, steps, window, monkeypatch)
     expected = as_matrices(x, weights, window)
     assert_close(context(backend, weights, x, window), expected, OUTPUT)
     if backend == "numpy":
-        monkeypatch.setattr(block, "ATTENTION_BLOCK", 3 * steps)
+        monkeypatch.setattr("wvad_core.blocks.attention.ATTENTION_BLOCK", 3 * steps)
     else:
         monkeypatch.setattr(f"wvad_{backend}.blocks.context_attention.CONTEXT_BLOCK", 3 * steps)
     assert_close(context(backend, weights, x, window), expected, OUTPUT)

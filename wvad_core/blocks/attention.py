@@ -14,10 +14,10 @@ DECAY = math.exp(-1 / math.e)  # ratio of two neighbouring entries of the decay 
 ATTENTION_BLOCK = 1 << 21  # attention weights held at a time
 
 
-def softmax_attention(q: Array, k: Array, v: Array, causal: bool = False) -> Array:
-    """softmax(q k^T / sqrt(E)) v (Vaswani et al. 2017). q, k, v (..., T, E) -> (..., T, E).
+def softmax_attention(q: Array, k: Array, v: Array, added: Array | None = None) -> Array:
+    """softmax(q k^T / sqrt(E) + added) v (Vaswani et al. 2017). q, k, v (..., T, E), added (T, T) -> (..., T, E).
 
-    causal: the softmax of query i is over the keys j <= i alone. Computed for a block of queries at a time, so that no T x T matrix is ever held.
+    Computed for a block of queries at a time, so that no T x T matrix is ever held: `added` may be a view, as `by_offset` gives.
     """
     steps, width = q.shape[-2:]
     rows = max(1, ATTENTION_BLOCK // steps)
@@ -26,12 +26,22 @@ def softmax_attention(q: Array, k: Array, v: Array, causal: bool = False) -> Arr
         keys, values = np.ascontiguousarray(k[item].T) * width**-0.5, np.ascontiguousarray(v[item])
         for start in range(0, steps, rows):
             logits = q[item][start:start + rows] @ keys
-            if causal:
-                logits[np.arange(start, start + len(logits))[:, None] < np.arange(steps)] = -np.inf
+            if added is not None:
+                logits += added[start:start + rows]
             logits -= logits.max(-1, keepdims=True)
             np.exp(logits, out=logits)
             out[item][start:start + rows] = (logits @ values) / logits.sum(-1, keepdims=True)
     return out
+
+
+def by_offset(values: Array) -> Array:
+    """values[T - 1 + j - i] at (i, j), of one for each offset j - i from -(T - 1) to T - 1: a view (T, T), of which nothing is held."""
+    return np.lib.stride_tricks.sliding_window_view(values, (len(values) + 1) // 2)[::-1]
+
+
+def earlier(steps: int, dtype: np.dtype) -> Array:
+    """What lets query i see the keys j <= i alone, added to logits: a view (T, T) of 0 and -infinity."""
+    return by_offset(np.where(np.arange(1 - steps, steps) > 0, -np.inf, 0).astype(dtype))
 
 
 def decay_attention(t: Array) -> Array:

@@ -10,14 +10,12 @@ there are any. Memory grows linearly in T.
 """
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from .activations import sigmoid
-from .attention import ATTENTION_BLOCK, overlap
+from .attention import by_offset, overlap, softmax_attention
 from .linear import linear
-from .tensors import Array, Parameter, Scope, affine
+from .tensors import Array, Parameter, Scope, affine, xavier_bound
 
 MAPS = ("q", "k", "v")
 
@@ -25,10 +23,10 @@ MAPS = ("q", "k", "v")
 def context_attention(x: Array, p: Scope, window: int) -> Array:
     """y of x, before any output layer. x (B, T, C) -> (B, T, E)."""
     q, k, v = (linear(x, **p.at(name)) for name in MAPS)
-    q = q * q.shape[-1] ** -0.5
     term = position_term(x.shape[1], **p.at("position")).astype(x.dtype)
-    share = sigmoid(p["alpha"].astype(x.dtype))
-    return share * everywhere(q, k, v, term) + (1 - share) * nearby(q, k, v, term, window)
+    share, both_ways = sigmoid(p["alpha"].astype(x.dtype)), np.concatenate([term[:0:-1], term])
+    far, near = softmax_attention(q, k, v, by_offset(both_ways)), nearby(q * q.shape[-1] ** -0.5, k, v, term, window)
+    return share * far + (1 - share) * near
 
 
 def position_term(steps: int, w: Array, b: Array) -> Array:
@@ -36,25 +34,8 @@ def position_term(steps: int, w: Array, b: Array) -> Array:
     return np.exp(-np.abs(w.astype(np.float64) * np.arange(steps) ** 2 - b))
 
 
-def everywhere(q: Array, k: Array, v: Array, term: Array) -> Array:
-    """G v, for a block of queries at a time. q (scaled), k, v (B, T, E), term (T,)."""
-    steps, out = q.shape[1], np.empty_like(v)
-    rows = max(1, ATTENTION_BLOCK // steps)
-    by_offset = np.concatenate([term[:0:-1], term])  # of j - i = -(T - 1) .. T - 1
-    terms = np.lib.stride_tricks.sliding_window_view(by_offset, steps)[::-1]  # (T, T) of which nothing is held
-    for item in range(len(q)):
-        keys, values = np.ascontiguousarray(k[item].T), np.ascontiguousarray(v[item])
-        for start in range(0, steps, rows):
-            logits = q[item][start:start + rows] @ keys
-            logits += terms[start:start + rows]
-            logits -= logits.max(-1, keepdims=True)
-            np.exp(logits, out=logits)
-            out[item][start:start + rows] = (logits @ values) / logits.sum(-1, keepdims=True)
-    return out
-
-
 def nearby(q: Array, k: Array, v: Array, term: Array, window: int) -> Array:
-    """N v, one offset j - i after another."""
+    """N v, one offset j - i after another. q, which is scaled, k, v (B, T, E), term (T,)."""
     steps, first = q.shape[1], -(window // 2)
     offsets = {offset: overlap(steps, steps, offset) for offset in range(first, first + window) if abs(offset) < steps}
     weights = np.full((window, *q.shape[:-1]), -np.inf, q.dtype)
@@ -86,6 +67,4 @@ def context_attention_parameters(channels: int, width: int, w: float, b: float) 
 
 def xavier(shape: tuple[int, ...]) -> dict:
     """A layer whose weight (O, I, ...) starts Xavier-uniform, and its bias by PyTorch's default."""
-    taps = math.prod(shape[2:])
-    bound = math.sqrt(6 / ((shape[0] + shape[1]) * taps))
-    return affine(shape, True) | {"weight": Parameter(shape, bound)}
+    return affine(shape, True) | {"weight": Parameter(shape, xavier_bound(shape))}

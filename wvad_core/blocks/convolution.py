@@ -1,12 +1,10 @@
 """Convolutions that keep the length of a sequence, and of grids. Channels come last, (..., T, C)."""
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from .linear import linear
-from .tensors import Array, affine
+from .tensors import Array, affine, xavier_bound
 
 
 def conv1d(x: Array, weight: Array, bias: Array | None = None, dilation: int = 1) -> Array:
@@ -60,7 +58,7 @@ def shifted(steps: int, shift: int) -> tuple[slice, slice]:
 
 def conv1d_parameters(inputs: int, outputs: int, kernel: int, bias: bool = True, xavier: bool = False) -> dict:
     """PyTorch's default start, uniform within 1 / sqrt(kernel inputs); or Xavier-uniform weights and a zero bias."""
-    return affine((outputs, inputs, kernel), bias, math.sqrt(6 / (kernel * (inputs + outputs))) if xavier else None)
+    return affine((outputs, inputs, kernel), bias, xavier_bound((outputs, inputs, kernel)) if xavier else None)
 
 
 def conv2d_parameters(inputs: int, outputs: int, kernel: int) -> dict:

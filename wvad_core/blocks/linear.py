@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 
-from .tensors import Array, Parameter, affine
+from .tensors import Array, Parameter, affine, xavier_bound
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -20,4 +20,4 @@ def linear_parameters(inputs: int, outputs: int, bias: bool = True, xavier: bool
     if normal:
         weight = Parameter((outputs, inputs), deviation=math.sqrt(2 / (inputs + outputs)))
         return {"weight": weight} | ({"bias": Parameter((outputs,))} if bias else {})
-    return affine((outputs, inputs), bias, math.sqrt(6 / (inputs + outputs)) if xavier else None)
+    return affine((outputs, inputs), bias, xavier_bound((outputs, inputs)) if xavier else None)

@@ -96,11 +96,16 @@ def with_crops(features: Array) -> Array:
     return features if features.ndim == 4 else features.reshape((features.shape[0], 1) + features.shape[1:])
 
 
+def items_at_a_time(steps: int) -> int:
+    """How many crops of T snippets are computed at a time in evaluation."""
+    return max(1, EVALUATION_BLOCK // steps)
+
+
 def scores(clips: Array, p: Scope, config: MagnitudeConfig) -> Array:
     """Anomaly scores (B, T) of (B, N, T, D): crops averaged, one block of crops after another."""
     steps = clips.shape[2]
     of_crops = in_blocks(lambda items: branches(items, p, config)[1], clips.reshape(-1, 1, *clips.shape[2:]), 0,
-                         max(1, EVALUATION_BLOCK // steps))
+                         items_at_a_time(steps))
     return of_crops.reshape(*clips.shape[:2], steps).mean(1)
 
 

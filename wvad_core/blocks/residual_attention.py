@@ -7,7 +7,7 @@ attention is multi-head softmax attention as PyTorch's MultiheadAttention has it
 from __future__ import annotations
 
 from .activations import quick_gelu
-from .attention import softmax_attention
+from .attention import earlier, softmax_attention
 from .linear import linear, linear_parameters
 from .normalisation import layer_norm, layer_norm_parameters
 from .tensors import Array, Parameter, Scope, flatten
@@ -21,7 +21,7 @@ def packed_attention(x: Array, p: Scope, heads: int, causal: bool = False) -> Ar
     batch, tokens, _ = x.shape
     qkv = linear(x, p["in_proj_weight"], p["in_proj_bias"])
     q, k, v = qkv.reshape(batch, tokens, 3, heads, -1).transpose(2, 0, 3, 1, 4)
-    together = softmax_attention(q, k, v, causal).swapaxes(1, 2).reshape(batch, tokens, -1)
+    together = softmax_attention(q, k, v, earlier(tokens, x.dtype) if causal else None).swapaxes(1, 2).reshape(batch, tokens, -1)
     return linear(together, **p.at("out_proj"))
 
 

@@ -70,6 +70,11 @@ class Parameter:
         return np.full(self.shape, self.value, self.dtype)
 
 
+def xavier_bound(shape: tuple[int, ...]) -> float:
+    """Of Xavier-uniform weights (O, I, ...): sqrt(6 / (taps (I + O))) (Glorot and Bengio 2010)."""
+    return math.sqrt(6 / (math.prod(shape[2:]) * (shape[0] + shape[1])))
+
+
 def affine(shape: tuple[int, ...], bias: bool, xavier: float | None = None) -> dict:
     default = 1 / math.sqrt(math.prod(shape[1:]))
     weight = {"weight": Parameter(shape, xavier or default)}

@@ -182,20 +182,15 @@ def clips(features: Array, p: Scope, config: Config) -> Array:
     videos, crops, steps, _ = magnitude.with_crops(features).shape
     x, _ = one_crop_each(features)
     if config.projection:
-        x = in_blocks(lambda items: two_layers(items, p.at("projection")), x, 0, items_at_a_time(steps))
+        x = in_blocks(lambda items: two_layers(items, p.at("projection")), x, 0, magnitude.items_at_a_time(steps))
     if not config.disable_HA:
-        a = in_blocks(lambda items: two_layers(items, p.at("attention")), x, 0, items_at_a_time(steps))[..., 0]
+        a = in_blocks(lambda items: two_layers(items, p.at("attention")), x, 0, magnitude.items_at_a_time(steps))[..., 0]
         if p.training:
             found = shares(a, noise((len(a), config.num_samples, steps), a.dtype, p.rng), config.attended(steps), config)
         else:
             found = shares_in_scoring(a.reshape(videos, crops, steps), config).reshape(a.shape)
         x = x * found[..., None]
     return x.reshape(videos, crops, steps, -1)
-
-
-def items_at_a_time(steps: int) -> int:
-    """How many crops of T snippets pass the layers at a time."""
-    return max(1, magnitude.EVALUATION_BLOCK // steps)
 
 
 def two_layers(x: Array, p: Scope) -> Array:

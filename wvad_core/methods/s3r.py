@@ -128,7 +128,7 @@ def forward(features: Array, p: Scope, config: Config) -> Array:
     items, crops = one_crop_each(features)
     steps = items.shape[1]
     of_crops = in_blocks(lambda block: score_head(separated(block, p, config)[0], p.at("classifier"), config.dropout), items, 0,
-                         max(1, magnitude.EVALUATION_BLOCK // steps))
+                         magnitude.items_at_a_time(steps))
     return of_crops.reshape(-1, crops, steps).mean(1)
 
 

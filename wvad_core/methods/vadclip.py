@@ -64,7 +64,7 @@ from ..blocks.residual_attention import (
     residual_block,
     residual_block_parameters,
 )
-from ..blocks.tensors import Array, Parameter, Scope, flatten
+from ..blocks.tensors import Array, Parameter, Scope, flatten, xavier_bound
 from ..conventions import Protocol
 from ..data.batches import Batch
 from ..errors import InputError
@@ -239,7 +239,7 @@ def parameters(config: Config) -> dict[str, Parameter]:
 
 
 def _xavier(inputs: int, outputs: int) -> Parameter:
-    return Parameter((inputs, outputs), math.sqrt(6 / (inputs + outputs)))
+    return Parameter((inputs, outputs), xavier_bound((inputs, outputs)))
 
 
 def _local_block(width: int) -> dict:

@@ -40,7 +40,7 @@ class MagnitudeNetwork(VideoNetwork):
         """Anomaly scores (B, T), averaged over crops."""
         items, crops = one_crop_each(self.clips(features))
         count, steps = items.shape[:2]
-        size = count if self.training else max(1, magnitude.EVALUATION_BLOCK // steps)
+        size = count if self.training else magnitude.items_at_a_time(steps)
         return in_blocks(self.item_scores, items, 0, size).reshape(-1, crops, steps).mean(1)
 
     def branches(self, clips: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,9 +7,9 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 from mindspore.ops import functional as F
 from wvad_core.blocks.crops import one_crop_each
-from wvad_core.blocks.magnitude import with_crops
+from wvad_core.blocks.magnitude import items_at_a_time, with_crops
 from wvad_core.methods import clip_tsa
-from wvad_core.methods.clip_tsa import MOST_ATTENDED, Config, items_at_a_time
+from wvad_core.methods.clip_tsa import MOST_ATTENDED, Config
 
 from ..blocks.crops import in_blocks
 from ..blocks.linear import Linear

@@ -37,7 +37,7 @@ class MagnitudeNetwork(VideoNetwork):
     def forward(self, features: Tensor) -> Tensor:
         """Anomaly scores (B, T), averaged over crops."""
         items, crops = one_crop_each(self.clips(features))
-        size = len(items) if self.training else max(1, magnitude.EVALUATION_BLOCK // items.shape[1])
+        size = len(items) if self.training else magnitude.items_at_a_time(items.shape[1])
         return in_blocks(self.item_scores, items, 0, size).view(-1, crops, items.shape[1]).mean(1)
 
     def branches(self, clips: Tensor) -> tuple[Tensor, Tensor, Tensor]:
