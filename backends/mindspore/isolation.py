@@ -10,7 +10,7 @@ from mindspore._c_expression import MSContext, ms_ctx_param
 from wvad_core.registry import memory_state, restore_memory
 
 from .network import ClipNetwork, VideoNetwork
-from .threads import alone, check_process
+from .threads import a_core_each, alone, check_process
 
 
 @contextmanager
@@ -31,7 +31,8 @@ def isolated(network: VideoNetwork | ClipNetwork) -> Iterator[None]:
         before = context.get_param(switch)
         context.set_param(switch, True)
         try:
-            yield
+            with a_core_each():
+                yield
         finally:
             context.set_param(switch, before)
 

@@ -7,7 +7,6 @@ import pickle
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import wvad_core as wv

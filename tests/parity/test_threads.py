@@ -156,3 +156,34 @@ def test_a_fork_after_pytorch_has_computed(two_threads):
         return str(made.score(features))
 
     assert in_a_fork(alone) == alone()
+
+
+@pytest.mark.needs("mindspore")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or os.cpu_count() < 2, reason="the system binds no threads, or has one core")
+def test_mindspores_threads_have_a_core_each_while_it_computes(monkeypatch):
+    """It calls them as it did, and those that are called so are bound, and released afterwards."""
+    from wvad_mindspore import threads
+
+    made = detector("rtfm", CONFIGS["rtfm"][0], "mindspore")
+    made.score(video("rtfm", CONFIGS["rtfm"][0], 2000, 2))  # what is large enough for several threads
+    assert threads.workers()
+    end, started, inside = Event(), Barrier(3, timeout=20), []
+
+    def wait() -> None:
+        os.sched_setaffinity(0, {0, 1})
+        started.wait()
+        end.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(2):
+            pool.submit(wait)
+        started.wait()
+        named = {thread.native_id: {0, 1} for thread in pool._threads}
+        monkeypatch.setattr(threads, "workers", lambda: {number: os.sched_getaffinity(number) for number in named})
+        try:
+            forward = type(made.network).construct
+            monkeypatch.setattr(type(made.network), "construct", lambda *given: inside.append(threads.workers()) or forward(*given))
+            made.score(video("rtfm", CONFIGS["rtfm"][0], 5, 2))
+            assert sorted(map(sorted, inside[0].values())) == [[0], [1]] and threads.workers() == named
+        finally:
+            end.set()

@@ -3,10 +3,10 @@ import csv
 
 import numpy as np
 import pytest
-from worlds import CONFIG, DIM, World
+from worlds import World
 
 import wvad_core as wv
-from wvad_core.checkpoints.threshold import Threshold, by_hand
+from wvad_core.checkpoints.threshold import by_hand
 from wvad_core.cli import calibrate, score
 from wvad_core.errors import Failure
 from wvad_core.scoring.calibration import choose

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -42,17 +43,18 @@ def conv3d(x: Array, weight: Array, bias: Array | None = None, stride: Sizes = (
     It is a product of matrices: what outputs see of x, laid out in rows, and weights.
     """
     x = padded(x, padding)
-    taps = taps_of(weight).astype(x.dtype, copy=False).T
+    taps = cache(lambda turn: taps_of(weight, turn).astype(x.dtype, copy=False).T)
     y = np.empty((len(x), *outputs(x.shape[1:4], weight.shape[2:], stride), len(weight)), x.dtype)
-    for block, rows in rows_of(x, weight.shape[2:], stride):
-        np.matmul(rows, taps, out=y[block].reshape(-1, len(weight)))
+    for block, rows, turn in rows_of(x, weight.shape[2:], stride):
+        np.matmul(rows, taps(turn), out=y[block].reshape(-1, len(weight)))
     if bias is not None:
         y += bias.astype(x.dtype)
     return y
 
 
-def taps_of(weight: Array) -> Array:
-    """A weight (O, I, KF, KH, KW) as it multiplies rows: (O, KF KH KW I)."""
+def taps_of(weight: Array, turn: int = 0) -> Array:
+    """A weight (O, I, KF, KH, KW) as it multiplies rows whose first frame comes at the place `turn`: (O, KF KH KW I)."""
+    weight = np.roll(weight, turn, axis=2) if turn else weight
     return np.ascontiguousarray(weight.reshape(*weight.shape[:2], -1).swapaxes(1, 2)).reshape(len(weight), -1)
 
 
@@ -61,18 +63,32 @@ def outputs(sizes: Sequence[int], kernel: Sequence[int], stride: Sizes) -> tuple
     return tuple((n - k) // s + 1 for n, k, s in zip(sizes, kernel, stride))
 
 
-def rows_of(x: Array, kernel: Sequence[int], stride: Sizes) -> Iterator[tuple[tuple[slice, ...], Array]]:
+Rows = Iterator[tuple[tuple[slice, ...], Array, int]]
+
+
+def rows_of(x: Array, kernel: Sequence[int], stride: Sizes) -> Rows:
     """What outputs see of x, padded already, for some frames of a clip at once, or for some rows of a frame.
 
-    Yields (clip, frames and rows of the output, which are together in memory; what these see, (R, KF KH KW C)). All are laid
-    out in the same memory, one after another, while it is in the processor's cache.
+    Yields (clip, frames and rows of the output, which are together in memory; what these see, (R, KF KH KW C); the place of
+    its first frame, which the others follow, round and round). All are laid out in the same memory, one after another,
+    while it is in the processor's cache.
     """
     if math.prod(kernel) == math.prod(stride) == 1:
-        yield (slice(None),), x.reshape(-1, x.shape[-1])
+        yield (slice(None),), x.reshape(-1, x.shape[-1]), 0
         return
+    _, height, width = outputs(x.shape[1:4], kernel, stride)
+    line = width * math.prod(kernel) * x.shape[-1]
+    if kernel[0] > 1 and height * line > BLOCK:
+        yield from _rows_in_turn(x, kernel, stride, max(1, BLOCK // line))
+    else:
+        yield from _rows_of_frames(x, kernel, stride, line)
+
+
+def _rows_of_frames(x: Array, kernel: Sequence[int], stride: Sizes, line: int) -> Rows:
+    """As many frames as there is room for, or as many rows of one."""
     seen = sliding_window_view(x, tuple(kernel), axis=(1, 2, 3))[:, ::stride[0], ::stride[1], ::stride[2]]
     seen = np.moveaxis(seen, 4, -1)  # (N, F', H', W', KF, KH, KW, C)
-    (clips, frames, height), line = seen.shape[:3], math.prod(seen.shape[3:])
+    clips, frames, height = seen.shape[:3]
     many, high = max(1, min(frames, BLOCK // (line * height))), max(1, min(height, BLOCK // line))
     memory = np.empty((many, high, *seen.shape[3:]), x.dtype)
     for n, f, h in product(range(clips), range(0, frames, many), range(0, height, high)):
@@ -80,7 +96,22 @@ def rows_of(x: Array, kernel: Sequence[int], stride: Sizes) -> Iterator[tuple[tu
         part = seen[block][0]
         rows = memory[:part.shape[0], :part.shape[1]]
         np.copyto(rows, part)
-        yield block, rows.reshape(-1, math.prod(seen.shape[4:]))
+        yield block, rows.reshape(-1, math.prod(seen.shape[4:])), 0
+
+
+def _rows_in_turn(x: Array, kernel: Sequence[int], stride: Sizes, high: int) -> Rows:
+    """So many rows of all frames, one after another: what of a frame's input is laid out already stays where it is."""
+    seen = sliding_window_view(x, tuple(kernel[1:]), axis=(2, 3))[:, :, ::stride[1], ::stride[2]]
+    seen = np.moveaxis(seen, 4, -1)  # (N, F, H', W', KH, KW, C)
+    frames, length = (seen.shape[1] - kernel[0]) // stride[0] + 1, kernel[0]
+    memory = np.empty((high, seen.shape[3], length, *seen.shape[4:]), x.dtype)
+    for n, h in product(range(len(seen)), range(0, seen.shape[2], high)):
+        rows, done = memory[:min(high, seen.shape[2] - h)], 0
+        for f in range(frames):
+            for frame in range(max(done, f * stride[0]), f * stride[0] + length):
+                np.copyto(rows[:, :, frame % length], seen[n, frame, h:h + high])
+            done = f * stride[0] + length
+            yield (slice(n, n + 1), slice(f, f + 1), slice(h, h + high)), rows.reshape(-1, math.prod(memory.shape[2:])), f * stride[0] % length
 
 
 def conv3d_norm(x: Array, convolution: Scope, norm: Scope, eps: float, stride: Sizes = (1, 1, 1),

@@ -1,10 +1,14 @@
 """The blocks of `wvad_core.blocks.convolution3d` in MindSpore. Clips are (N, F, H, W, C), channels last, inside a network.
 
-On the CPU, what each output sees is laid out by NumPy, and multiplied by MindSpore: its own convolution of clips is
+On the CPU, what each output sees is laid out by NumPy, and multiplied by MindSpore, over three frames by minimal filtering
+(`minimal_filtering`): its own convolution of clips is
 reference code there with AVX-512, and its pools are slow everywhere (`wvad_mindspore.routes`). A device takes MindSpore's
 own convolutions and pools. Extractors are frozen: these layers evaluate, and have no gradients on the CPU.
 """
 from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
@@ -15,6 +19,7 @@ from wvad_core.blocks.convolution3d import NONE, Padding, Sizes, same_padding
 from wvad_core.blocks.normalisation import BATCH_NORM_EPS
 
 from .. import routes
+from . import minimal_filtering
 from .parameters import zeros
 
 
@@ -52,17 +57,26 @@ class Conv3d(nn.Cell):
 
     def by_products(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, relu: bool) -> Tensor:
         """Products of what outputs see, as in the specification."""
-        taps = Tensor.from_numpy(specification.taps_of(weight))
+        if self.kernel == self.stride == (1, 1, 1):
+            y = self.product(Tensor.from_numpy(x.reshape(-1, x.shape[-1])), Tensor.from_numpy(specification.taps_of(weight)))
+            y = y if bias is None else ops.bias_add(y, Tensor.from_numpy(bias))
+            return (ops.relu(y) if relu else y).reshape(*x.shape[:4], len(weight))
         shape = len(x), *specification.outputs(x.shape[1:4], self.kernel, self.stride), len(weight)
         y = mint.empty(shape, dtype=ms.float32, device="CPU").asnumpy()  # memory that MindSpore has at hand
         zero = np.zeros(len(weight), np.float32)  # of each output: with a single one NumPy takes three times as long
-        for block, rows in specification.rows_of(x, self.kernel, self.stride):
-            target = y[block].reshape(-1, len(weight))  # a view: they follow one another
-            part = self.product(Tensor.from_numpy(rows), taps).asnumpy()
+        parts = minimal_filtering.parts if minimal_filtering.of_clips(weight, self.stride, shape[1]) else self.parts
+        for target, part in parts(x, weight, self.stride, y):
             np.add(part, zero if bias is None else bias, out=target)
             if relu:
                 np.maximum(target, zero, out=target)
         return Tensor.from_numpy(y)
+
+    def parts(self, x: np.ndarray, weight: np.ndarray, stride: Sizes, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The part of y that some outputs are, and these outputs, one after another."""
+        taps = cache(lambda turn: Tensor.from_numpy(specification.taps_of(weight, turn)))
+        for block, rows, turn in specification.rows_of(x, self.kernel, stride):
+            target = y[block].reshape(-1, len(weight))  # a view: they follow one another
+            yield target, self.product(Tensor.from_numpy(rows), taps(turn)).asnumpy()
 
 
 class BatchNorm3d(nn.Cell):

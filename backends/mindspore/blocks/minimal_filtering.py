@@ -1,4 +1,4 @@
-"""Convolutions of three taps by minimal filtering, F(4, 3), on the CPU (Lavin and Gray 2016, arXiv:1509.09308).
+"""Convolutions of three taps in time by minimal filtering, F(4, 3), on the CPU (Lavin and Gray 2016, arXiv:1509.09308).
 
 Four neighbouring outputs take 6 products of matrices instead of 12:
 
@@ -7,16 +7,23 @@ Four neighbouring outputs take 6 products of matrices instead of 12:
 where * multiplies the j-th of six transformed inputs by the j-th of six transformed kernels. All three transforms are
 products with small matrices, which MindSpore computes faster than additions of slices. G w takes at most about half
 the time of a transposed weight, so it is made anew each time; nothing here keeps a weight or hinders a gradient.
+Convolutions of clips are filtered over their frames, four neighbouring ones at a time, in evaluation alone.
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
+
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 import mindspore as ms
 from mindspore import Tensor, ops
+from wvad_core.blocks.convolution3d import BLOCK, Sizes
 
 CHANNELS = 128    # of input and output from which it pays
 TILES = 4         # of four outputs each, from which it pays
+CLIP_CHANNELS = 16  # of input and output, from which it pays in clips
 
 G = Tensor(np.array([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
                      [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]], np.float32))
@@ -67,3 +74,34 @@ def _outputs(batch: int, steps: int, dilation: int) -> Tensor:
     output = place // dilation
     rows = (output * batch + np.arange(batch)[:, None]) * tiles * dilation + row
     return Tensor(rows.reshape(-1).astype(np.int32))
+
+
+def of_clips(weight: np.ndarray, stride: Sizes, frames: int) -> bool:
+    """Whether a convolution of clips by weight (O, I, KF, KH, KW), of so many frames of output, is one of these and large enough."""
+    return weight.shape[2] == 3 and stride[0] == 1 and frames > 2 and min(weight.shape[:2]) >= CLIP_CHANNELS
+
+
+def parts(x: np.ndarray, weight: np.ndarray, stride: Sizes, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The convolution of clips x (N, F + 2, H, W, I), padded already, as which y (N, F, H', W', O) is to be filled, in parts.
+
+    Yields (the part of y that some outputs are, these outputs).
+    """
+    outputs, inputs, _, *kernel = weight.shape
+    by_frame = np.ascontiguousarray(np.moveaxis(weight, (2, 1), (0, -1))).reshape(3, -1)        # (3, O KH KW I)
+    u = _product(G, Tensor.from_numpy(by_frame)).reshape(6, outputs, -1)
+    clips, frames, height, width, _ = y.shape
+    line = 6 * width * u.shape[2]
+    high = max(1, min(height, BLOCK // line))
+    memory = np.empty(high * line, np.float32)
+    x = np.pad(x, [(0, 0), (0, -frames % 4), *[(0, 0)] * 3]) if frames % 4 else x
+    for n, f in product(range(clips), range(0, frames, 4)):
+        v = _product(B, Tensor.from_numpy(x[n, f:f + 6].reshape(6, -1))).asnumpy().reshape(6, *x.shape[2:])
+        seen = sliding_window_view(v, tuple(kernel), axis=(1, 2))[:, ::stride[1], ::stride[2]]
+        seen = np.moveaxis(seen, 3, -1)                                                         # (6, H', W', KH, KW, I)
+        for h in range(0, height, high):
+            part, target = seen[:, h:h + high], y[n, f:f + 4, h:h + high]
+            rows = memory[:part.size].reshape(part.shape)
+            np.copyto(rows, part)
+            products = _products(Tensor.from_numpy(rows.reshape(6, -1, u.shape[2])), u)
+            found = _product(A, products.reshape(6, -1)).asnumpy().reshape(4, -1)
+            yield target, found[:len(target)].reshape(target.shape)

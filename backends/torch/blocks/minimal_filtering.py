@@ -72,7 +72,7 @@ def conv1d(x: Tensor, kernels: Tensor, bias: Tensor | None, dilation: int) -> Te
     With a dilation d the snippets r, r + d, r + 2 d ... are a sequence of their own, for each r < d: x is seen as
     (tiles, inputs of a tile, d, I), a view of the padded sequence. Short videos are taken several at a time.
     """
-    (batch, steps, inputs), outputs = x.shape, kernels.shape[1]
+    (batch, steps, _), outputs = x.shape, kernels.shape[1]
     tiles = -(-steps // (4 * dilation))
     y = x.new_empty(batch, tiles, 4, dilation, outputs)
     for items, places, windows in _blocks(x, dilation, ROWS):
