@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 from .blocks.configuration import Settings
 from .data.batches import Batch
 from .errors import InputError, did_you_mean, one_line
+from .installed import entry_points
 
 if TYPE_CHECKING:
     from .training.options import Options

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ import numpy as np
 from .blocks import configuration, tensors
 from .blocks.clips import ClipSizes
 from .errors import InputError, did_you_mean, one_line
+from .installed import entry_points
 
 Tensors = Mapping[str, np.ndarray]
 PACKAGE = __name__.rpartition(".")[0]

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import functools
 import importlib
-import importlib.metadata
 import json
 import os
 import re
@@ -21,9 +19,6 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "parity")]
-
-# what is installed stays so: to look it up takes a quarter of a case's time
-importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 import trials  # noqa: E402
 from trials import REFUSED, RIGHT, Trial  # noqa: E402

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from inspect import isfunction
 
 import numpy as np
 
 from ..errors import InputError, one_line
+from ..installed import entry_points
 from .segments import pick_snippets, pool_or_pad, pool_segments, resize_segments, unit_segments
 from .snippets import sample_snippets
 

@@ -66,31 +66,30 @@ def candidates(models: Iterable[tuple[str, Specification]], tensors: Mapping[str
         for kind, prefix in product((CANONICAL, PUBLISHED), _prefixes(tensors)):
             shapes = {n: np.shape(t) for n, t in without(prefix, tensors).items()}
             for start in starts(spec, settings, kind, shapes):
-                yield _candidate(name, kind, prefix, start, settings, shapes)
+                yield _candidate(spec, kind, prefix, start, settings, shapes)
 
 
-def _candidate(method: str, kind: str, prefix: str, start: Config, given: dict[str, Any],
+def _candidate(spec: Specification, kind: str, prefix: str, start: Config, given: dict[str, Any],
                shapes: Mapping[str, tuple[int, ...]], all_wrong: bool = False) -> Candidate:
     """`start` with its sizes solved for; not where names are wrong, unless all that is wrong is wanted."""
-    spec = model_specification(method)
     published = naming(spec, start, kind)
     missing, extra = misfits(shapes, published)
     dropped = tuple(name for name in shapes if name in published.unused)
     wrong = [f"missing tensor {name}{_beside(spec, name)}" for name in missing] + [f"unexpected tensor {n} {shapes[n]}" for n in extra]
     if wrong and not all_wrong:
-        return Candidate(method, kind, prefix, Solution(start), tuple(wrong), dropped)
+        return Candidate(spec.name, kind, prefix, Solution(start), tuple(wrong), dropped)
     used = {name: shapes[name] for name in shapes if name in published.names}
     rank = {name: len(p.shape) for name, p in spec.parameters(start).items()}
     known = {published.names[name]: aligned(shape, rank[published.names[name]]) for name, shape in used.items()}
     solution = solve(spec, start, given, known)
     try:
-        solution = replace(solution, config=configure(spec.Config, vars(solution.config), method))
+        solution = replace(solution, config=configure(spec.Config, vars(solution.config), spec.name))
         wanted = spec.parameters(solution.config)
         wrong += [f"tensor {name} has shape {shape}, expected {wanted[published.names[name]].shape}"
                   for name, shape in used.items() if squeezed(shape) != squeezed(wanted[published.names[name]].shape)]
     except InputError as error:
         wrong.append(str(error))
-    return Candidate(method, kind, prefix, solution, tuple(wrong), dropped)
+    return Candidate(spec.name, kind, prefix, solution, tuple(wrong), dropped)
 
 
 def _beside(spec: Specification, name: str) -> str:
@@ -135,6 +134,7 @@ def nothing_fits(tensors: Mapping[str, Array], given: Mapping[str, Any], tried: 
         more = f" and {len(tensors) - 3} more" if len(tensors) > 3 else ""
         return f"no detector's weights; its tensors are {', '.join(list(tensors)[:3])}{more}"
     shapes = {n: np.shape(t) for n, t in without(nearest.prefix, tensors).items()}
-    settings = typed(model_specification(nearest.method).Config, given, nearest.method)
-    nearest = _candidate(nearest.method, nearest.names, nearest.prefix, nearest.solution.config, settings, shapes, True)
+    spec = model_specification(nearest.method)
+    settings = typed(spec.Config, given, nearest.method)
+    nearest = _candidate(spec, nearest.names, nearest.prefix, nearest.solution.config, settings, shapes, True)
     return f"the tensors fit no detector; what comes nearest is {nearest}\n  {listing(list(nearest.wrong))}"
