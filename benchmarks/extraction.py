@@ -123,8 +123,8 @@ def product_rate(repeats: int) -> float:
 
 def apart(name: str, backend: str, given: argparse.Namespace) -> float:
     """Seconds of a backend in a process of its own."""
-    command = [sys.executable, __file__, name, "--backend", backend, "--crops", str(given.crops), "--repeats", "1",
-               "--threads", str(given.threads)]
+    command = [sys.executable, __file__, name, "--backend", backend, "--crops", str(given.crops),
+               "--repeats", str(given.repeats), "--threads", str(given.threads)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])["seconds"]
 
 

@@ -219,10 +219,9 @@ def test_the_bundled_dictionary_is_what_the_command_makes(folders, tmp_path):
     assert bundled.shape == (20, 32) and np.allclose(np.load(tmp_path / "d.npy"), bundled, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("method", AUC)
-def test_a_fresh_network_is_near_half(folders, method, seed):
-    fresh = wv.create(method, seed=seed, **specification(method).DEMO.as_dict())
+def test_a_fresh_network_is_near_half(folders, method):
+    fresh = wv.create(method, seed=1, **specification(method).DEMO.as_dict())  # 0 is where training begins, in parity's tests
     test_set = Dataset.open("demo", folders[fresh.config.layout])
     assert 0.35 < wv.evaluate(fresh, test_set, replicates=1).metrics["auc"] < 0.65
 

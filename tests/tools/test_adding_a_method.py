@@ -12,6 +12,7 @@ import pytest
 
 import adding_a_method_page as page
 from economy import OUTSIDE
+from warm import Programs
 from wvad_core.checkpoints import formats
 from wvad_core.data import Dataset, demo
 
@@ -21,11 +22,15 @@ WVAD = "from wvad_core.cli.command import program; program()"  # as the console 
 PROGRAMS = {"python": [sys.executable], "wvad": [sys.executable, "-c", WVAD]}
 
 
+def surroundings(site: Path) -> dict[str, str]:
+    """An environment with the packages in `site` before all others."""
+    return OUTSIDE | {"PYTHONPATH": str(site), "GLOG_v": "3", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def run(line: str, folder: Path, site: Path) -> subprocess.CompletedProcess:
-    """A command line of the page in a folder, with the packages in `site` before all others."""
+    """A command line of the page in a folder."""
     program, *words = shlex.split(line)
-    environment = OUTSIDE | {"PYTHONPATH": str(site), "GLOG_v": "3", "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([*PROGRAMS[program], *words], cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run([*PROGRAMS[program], *words], cwd=folder, env=surroundings(site), capture_output=True, text=True)
 
 
 def done(line: str, folder: Path, site: Path) -> str:
@@ -72,9 +77,20 @@ def installed(tmp_path_factory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def followed(installed) -> dict[str, str]:
+def programs(installed):
+    with Programs(sys.executable, installed[0], surroundings(installed[1])) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def followed(programs) -> dict[str, str]:
     """{command line of the page: what it has printed}, one after another."""
-    return {line: done(line, *installed) for line in page.commands(PACKAGE)[1:]}
+    printed = {}
+    for line in page.commands(PACKAGE)[1:]:
+        found = programs.run(shlex.split(line))
+        assert found.returncode == 0, found.stdout + found.stderr
+        printed[line] = found.stdout
+    return printed
 
 
 def starting(followed: dict[str, str], words: str) -> str:
@@ -103,8 +119,8 @@ def test_a_package_is_trained_and_evaluated(followed, installed):
 
 
 @pytest.mark.needs("torch")
-def test_a_recipe_of_another_dataset_takes_the_size_of_the_demos_features(followed, installed):
-    done("wvad train --method lse-mil --backend torch --recipe ucf-crime --output runs/other steps=2", *installed)
+def test_a_recipe_of_another_dataset_takes_the_size_of_the_demos_features(followed, programs, installed):
+    programs.run("wvad train --method lse-mil --backend torch --recipe ucf-crime --output runs/other steps=2".split())
     assert tensors(installed, "runs/other/last.safetensors")["embedding.weight"].shape == (512, 32)
 
 

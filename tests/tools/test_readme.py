@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from packaging.requirements import Requirement
+from warm import Programs
 
 import wvad_core as wv
 from wvad_core.checkpoints import formats
@@ -63,12 +64,17 @@ def torch(wheel, tmp_path_factory) -> Path:
     return programs
 
 
-def call(programs: Path, folder: Path, words: list[str]) -> subprocess.CompletedProcess:
-    """A program of an environment, of which nothing but it is on a path."""
+def surroundings(programs: Path, folder: Path) -> dict[str, str]:
+    """The variables of an environment, of which nothing but its programs is on a path."""
     own = {name: value for name, value in os.environ.items() if name in ("LANG", "LC_ALL", "TMPDIR")}
-    own |= {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(folder), "WVAD_CACHE": str(folder / "cache"),
-            "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-    return subprocess.run([programs / words[0], *words[1:]], cwd=folder, env=own, capture_output=True, text=True)
+    return own | {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(folder), "WVAD_CACHE": str(folder / "cache"),
+                  "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+
+
+def call(programs: Path, folder: Path, words: list[str]) -> subprocess.CompletedProcess:
+    """A program of an environment."""
+    return subprocess.run([programs / words[0], *words[1:]], cwd=folder, env=surroundings(programs, folder), capture_output=True,
+                          text=True)
 
 
 @pytest.fixture
@@ -152,10 +158,11 @@ def test_commands_with_the_core_alone(core, folder):
 
 
 def test_commands_with_torch(torch, folder):
-    for words in (words for line in COMMANDS for words in small(line)):
-        # the core alone has run these; tests/video runs the demo of videos
-        if words[1] != "inspect" and not {"--help", "numpy", "--video"} & {*words}:
-            is_whole(call(torch, folder, words), words)
+    with Programs(torch / "python", folder, surroundings(torch, folder)) as programs:
+        for words in (words for line in COMMANDS for words in small(line)):
+            # the core alone has run these, as the programs that pip has made; tests/video runs the demo of videos
+            if words[1] != "inspect" and not {"--help", "numpy", "--video"} & {*words}:
+                is_whole(programs.run(words), words)
     assert {"results/report.json", "results/roc.png", "results/report.html", "comparison/report.html", "weights.safetensors",
             "weights.ckpt", "weights.onnx", "runs/first/best.safetensors"} <= {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
