@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -56,12 +57,16 @@ WRONG_IN_TRAINING = {
 TWO_METHODS = " and ".join(f"not {method}" for method in CONFIGS if method not in ("saa", "rtfm"))
 
 
-def wrong(base: str, bodies: dict[str, str]) -> str:
+def named(function: str, more: str = "") -> str:
+    """The name of the backend that is wrong in a function."""
+    return f"wrong-{more}{function.replace('_', '-')}"
+
+
+def wrong(base: str, bodies: dict[str, str], more: str = "") -> str:
     """Classes that are right in all but one function, by their functions' names, and their instances."""
     lines = []
     for function, body in bodies.items():
-        name = f"wrong-{function.replace('_', '-')}"
-        lines += [f"class Wrong({base}):\n    name = '{name}'\n    def {function}(PARAMETERS_{function}):\n        {body}",
+        lines += [f"class Wrong({base}):\n    name = '{named(function, more)}'\n    def {function}(PARAMETERS_{function}):\n        {body}",
                   f"{base.lower()}_{function} = Wrong()"]
     return "\n".join(lines)
 
@@ -98,25 +103,25 @@ def results(folder: Path, names: list[str], *more: str) -> dict[str, list[bool]]
     return found
 
 
-def test_a_backend_of_another_package_passes_by_being_named(tmp_path):
-    package(tmp_path, BACKENDS, {"another": "another"})
-    (passed,) = results(tmp_path, ["another"]).values()
-    assert len(passed) > 80 and all(passed)
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> dict[str, list[bool]]:
+    """What the suite finds of all of them, with two methods: `test_backend.py` itself runs all of them on the backends here."""
+    text, instances = BACKENDS + wrong("Another", WRONG), {"another": "another"}
+    instances |= {named(function): f"another_{function}" for function in WRONG}
+    if find_spec("torch"):
+        text += TRAINING + wrong("Trains", WRONG_IN_TRAINING, "in-training-")
+        instances |= {"trains": "trains"} | {named(function, "in-training-"): f"trains_{function}" for function in WRONG_IN_TRAINING}
+    folder = tmp_path_factory.mktemp("backends")
+    package(folder, text, instances)
+    return results(folder, list(instances), "-k", TWO_METHODS)
 
 
-@pytest.mark.needs("torch")
-def test_one_that_trains_passes_too(tmp_path):
-    package(tmp_path, BACKENDS + TRAINING, {"trains": "trains"})
-    (passed,) = results(tmp_path, ["trains"], "-k", TWO_METHODS).values()
-    assert len(passed) > 30 and all(passed)
+@pytest.mark.parametrize("name", ["another", pytest.param("trains", marks=pytest.mark.needs("torch"))])
+def test_a_backend_of_another_package_passes_by_being_named(found, name):
+    assert len(found[name]) > 30 and all(found[name])
 
 
-@pytest.mark.parametrize("base, bodies", [
-    ("Another", WRONG), pytest.param("Trains", WRONG_IN_TRAINING, marks=pytest.mark.needs("torch"))])
-def test_one_that_is_wrong_in_a_function_does_not_pass(base, bodies, tmp_path):
-    text = BACKENDS + (TRAINING if base == "Trains" else "") + wrong(base, bodies)
-    instances = {f"wrong-{function.replace('_', '-')}": f"{base.lower()}_{function}" for function in bodies}
-    package(tmp_path, text, instances)
-    found = results(tmp_path, list(instances), "-k", TWO_METHODS)
-    assert len(found) == len(bodies) and all(passed for passed in found.values())
-    assert not [name for name, passed in found.items() if all(passed)]
+@pytest.mark.parametrize("function, more", [(function, "") for function in WRONG] + [
+    pytest.param(function, "in-training-", marks=pytest.mark.needs("torch")) for function in WRONG_IN_TRAINING])
+def test_one_that_is_wrong_in_a_function_does_not_pass(found, function, more):
+    assert found[named(function, more)] and not all(found[named(function, more)])
