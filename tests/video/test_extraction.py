@@ -20,7 +20,7 @@ from wvad_core.cli import process
 from wvad_core.data.demo import default_method, demo_checkpoint
 from wvad_core.data.video_features import header
 from wvad_core.errors import Failure, Terminated
-from wvad_core.extraction import extracting
+from wvad_core.extraction import extracting, feature_folder
 from wvad_core.extraction.feature_folder import FeatureFolder
 from wvad_core.extraction.growing_array import GrowingArray
 from wvad_core.extraction.pace import followed
@@ -87,6 +87,15 @@ def test_a_file_a_video_that_the_library_reads(world, capsys):
     out = capsys.readouterr().out
     assert out.splitlines()[0].startswith("<Extractor pixel-means on numpy, cpu, float32") and "recipe own, 3 videos" in out
     assert "extracted 3 videos; 101 frames in " in out
+
+
+def test_a_video_is_not_looked_at_again_before_each_of_the_others(world, monkeypatch):
+    read = []
+    monkeypatch.setattr(feature_folder, "header", lambda path: read.append(path.name) or header(path))
+    world.run()
+    assert not read
+    world.run()
+    assert sorted(read) == ["v0.npy", "v1.npy", "v2.npy"]
 
 
 def test_a_table_of_the_videos_is_opened_with_them(world, tmp_path):

@@ -94,7 +94,7 @@ def _taken(name: str, source: str, extractor: Extractor, recipe: Recipe, folder:
            advance: Advance) -> bool:
     """Extract a video, unless another process is at it; whether it is done with, be it well or not."""
     with folder.claimed(name) as ours:
-        if not ours or _known(name, folder.videos(), folder.failures(), outcome, advance):
+        if not ours or _known(name, folder.videos(name), folder.failures(), outcome, advance):
             return ours
         try:
             about = extracted(name, open(source), extractor, recipe, folder, advance)

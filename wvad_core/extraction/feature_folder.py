@@ -62,10 +62,10 @@ class FeatureFolder:
             else:
                 write_json(path / ORIGIN, {"origin": self.origin, "versions": dict(versions), "videos": {}})
 
-    def videos(self) -> dict[str, Any]:
-        """What is known of the videos that are there, by name."""
-        videos = self._read()["videos"]
-        return {name: about for name, about in videos.items() if self._is_whole(name, about)}
+    def videos(self, *names: str) -> dict[str, Any]:
+        """What is known of the videos that are there, by name: of all, or of these alone, of which alone files are looked at."""
+        known = self._read()["videos"]
+        return {name: known[name] for name in names or known if name in known and self._is_whole(name, known[name])}
 
     @contextmanager
     def shared(self) -> Iterator[None]:

@@ -83,7 +83,7 @@ def extract_on_ray(videos: Mapping[str, str], job: Job, folder: FeatureFolder, a
                 getattr(outcome, kind).extend(getattr(made, kind))
             outcome.failed.update(made.failed)
             pace.advance(name, 1, made.frames)
-            for line in [made.failed[name]] if name in made.failed else folder.videos()[name]["remarks"]:
+            for line in [made.failed[name]] if name in made.failed else folder.videos(name)[name]["remarks"]:
                 LOGGER.log(logging.WARNING if made.failed else logging.INFO, "%s: %s", name, line)
     outcome.frames, outcome.seconds = pace.frames, pace.seconds
     return outcome

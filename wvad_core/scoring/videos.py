@@ -142,7 +142,7 @@ class Scorer:
         with folder.claimed(name) as ours:
             if not ours:
                 raise InputError(f"another process extracts it into {folder.path}, expected to be the only one")
-            if name not in folder.videos():
+            if name not in folder.videos(name):
                 folder.record(name, extracted(name, watched, self.extractor, self.recipe, folder, advance))
                 return
         for _ in followed((frame for frame, _ in watched), watched, name, advance):
