@@ -22,7 +22,7 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def a_core_each() -> Iterator[None]:
-    """Each of MindSpore's threads on a core of its own, where there are as many, and afterwards where it was allowed before.
+    """Each of MindSpore's threads on a core of its own, where there are just as many, and afterwards where it was allowed before.
 
     The thread that calls an operator waits for it busily. Left to the system, it has a core to itself for seconds on end, while
     two of those that compute share another one: products then run at half their speed.
@@ -30,7 +30,7 @@ def a_core_each() -> Iterator[None]:
     before = workers()
     cores = sorted(set().union(*before.values()))
     bound = {thread: {core} for (thread, allowed), core in zip(before.items(), cores) if core in allowed}
-    if not len(bound) == len(before) > 1:
+    if not len(bound) == len(before) == len(cores) > 1:  # of more cores, some are free
         yield
         return
     try:
