@@ -37,9 +37,9 @@ def settled(tensors: dict, config: dict):
         return found(tensors, **{name: value for name, value in config.items() if name in words})
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
-@pytest.mark.parametrize("names", [CANONICAL, PUBLISHED])
-@pytest.mark.parametrize("method, config", NETWORKS)
+@pytest.mark.parametrize("method, config, names, prefix", [
+    (*case, *plain) for case in NETWORKS for plain in ((CANONICAL, ""), (PUBLISHED, "module."))]
+    + [(*NETWORKS[0], CANONICAL, "_orig_mod.module."), (*NETWORKS[0], PUBLISHED, "")])  # alike for all
 def test_the_plain_state_of_every_network(method, config, names, prefix):
     """Under its own or the published names, bare or behind modules: never ambiguous but for settings that no tensor shows."""
     made = wv.create(method, **config)

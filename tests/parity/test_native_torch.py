@@ -10,6 +10,8 @@ from native import to_native, to_numpy
 
 pytestmark = [pytest.mark.needs("torch"), pytest.mark.parametrize("method, config", NETWORKS)]
 
+SOONER = ("ar-net", "rtfm", "saa")
+
 
 @pytest.fixture
 def torch():
@@ -36,7 +38,10 @@ def test_float64(torch, method, config):
     assert_close(to_numpy(network(to_native("torch", features))), expected, SPECIFICATION)
 
 
-def test_export_with_any_length(torch, method, config):
+def test_export_with_any_length(torch, method, config, request):
+    """Without --slow, of recurrences, convolutions and attention; all methods are exported in test_export.py."""
+    if method not in SOONER and not request.config.getoption("--slow"):
+        pytest.skip("takes minutes for all")
     network = detector(method, config, "torch").network
     first, other = (to_native("torch", items(method, config, steps, 2)) for steps in (30, 77))
     steps = torch.export.Dim("steps", min=2, max=10000)

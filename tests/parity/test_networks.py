@@ -12,13 +12,14 @@ from compare import OUTPUT, assert_all_close, assert_close, assert_gradients_clo
 
 
 @pytest.mark.parametrize("method, config", NETWORKS)
-@pytest.mark.parametrize("steps, crops", LENGTHS_AND_CROPS)
-def test_scores(method, config, framework, steps, crops):
+def test_scores(method, config, framework):
+    """Of one network for videos of every length, one after another."""
     specification, network = detector(method, config, "numpy"), detector(method, config, framework)
-    features = video(method, config, steps, crops)
-    scores = network.score(features)
-    assert scores.dtype == np.float32
-    assert_close(scores, specification.score(features.astype(np.float64)), OUTPUT)
+    for steps, crops in LENGTHS_AND_CROPS:
+        features = video(method, config, steps, crops)
+        scores = network.score(features)
+        assert scores.dtype == np.float32
+        assert_close(scores, specification.score(features.astype(np.float64)), OUTPUT, name=f"{steps} steps of {crops}")
     if not network.config.patches:
         assert_close(network.score(features[0]), network.score(features[:1]), 1e-7)
 
@@ -37,10 +38,10 @@ def test_crops_mean_one_thing(method, config, backend):
 
 
 @pytest.mark.parametrize("method, config", NETWORKS)
-@pytest.mark.parametrize("steps, crops", [(1, None), (2, None), (5, None), (33, None), (200, None), (1, 5), (20, 5)])
+@pytest.mark.parametrize("steps, crops", [(1, None), (5, None), (200, None), (20, 5)])
 def test_losses_and_running_statistics(method, config, framework, steps, crops):
     specification, network = detector(method, config, "numpy"), detector(method, config, framework)
-    for seed in range(3):  # one after another: the statistics of each step enter the next
+    for seed in range(2):  # one after another: the statistics of each step enter the next
         given = batch(method, config, steps, crops=crops, seed=seed)
         exact = dataclasses.replace(given, features=given.features.astype(np.float64))
         found = native.training_losses(network, given)
@@ -50,8 +51,7 @@ def test_losses_and_running_statistics(method, config, framework, steps, crops):
 
 @pytest.mark.needs("torch", "mindspore")
 @pytest.mark.parametrize("method, config", NETWORKS)
-@pytest.mark.parametrize("steps", (1, 5, 60))
-@pytest.mark.parametrize("crops", (None, 5))
+@pytest.mark.parametrize("steps, crops", [(1, None), (5, 5), (60, None)])
 def test_gradients(method, config, steps, crops):
     given = batch(method, config, steps, crops=crops)
     found, expected = (detector(method, config, name).gradients(given, True) for name in ("mindspore", "torch"))
