@@ -24,14 +24,15 @@ RECIPES = {"clipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3
 
 @pytest.mark.needs("torch", "mindspore")
 @pytest.mark.parametrize("kind, method, config", [("clipped", *case) for case in NETWORKS]
-                         + [("unclipped", method, configs[0]) for method, configs in CONFIGS.items()])
+                         + [("unclipped", method, CONFIGS[method][0]) for method in ("bn-wvad", "rtfm")])
 def test_ten_steps_leave_equal_weights(kind, method, config):
-    recipe, trained = RECIPES[kind], {}
+    """Of a method's further configurations three steps; without clipping, which is the trainer's, of two methods."""
+    recipe, trained, steps = RECIPES[kind], {}, 10 if config is CONFIGS[method][0] else 3
     for name in ("torch", "mindspore"):
         made = detector(method, config, name)
         start = made.weights()
         trainer = Trainer(made, recipe)
-        history = [trainer.step(batch(method, config, 20, seed=step), deterministic=True) for step in range(10)]
+        history = [trainer.step(batch(method, config, 20, seed=step), deterministic=True) for step in range(steps)]
         trained[name] = made.weights()
         frozen = tuple(f"{prefix}." for prefix in made.config.frozen)
         moved = {n for n, w in start.items() if not np.array_equal(trained[name][n], w)}
@@ -220,14 +221,17 @@ def test_a_group_moves_by_its_own_rate(framework):
 
 @pytest.mark.needs("torch", "mindspore")
 @pytest.mark.parametrize("method", CONFIGS)
-def test_fifty_steps_of_the_published_recipe_have_the_same_losses(method):
+@pytest.mark.parametrize("steps", (12, pytest.param(50, marks=pytest.mark.slow)))
+def test_steps_of_the_published_recipe_have_the_same_losses(steps, method):
+    """The first dozen have its optimiser, groups, schedule and settings; in more of them only rounding grows."""
     spec, settings = specification(method), CONFIGS[method][0]
     recipe = resolve(next(iter(spec.RECIPES.values())), spec.Config, settings, method).recipe
     histories = []
     for name in ("torch", "mindspore"):
         made = detector(method, settings, name)
         trainer = Trainer(made, recipe)
-        histories.append([trainer.step(batch(method, settings, 20, seed=step), deterministic=True) for step in range(50)])
+        batches = (batch(method, settings, 20, seed=step) for step in range(steps))
+        histories.append([trainer.step(given, deterministic=True) for given in batches])
     for step, (ours, theirs) in enumerate(zip(*histories)):
         assert ours.keys() == theirs.keys()
         for term, value in ours.items():
