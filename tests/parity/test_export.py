@@ -20,11 +20,11 @@ SIZES = [(1, 1), (5, 2), (1, 5), (10, 200), (2, 433)]  # crops and snippets
 # A configuration of every method, and more of one whose networks differ.
 CASES = [("adplg", CONFIGS["adplg"][1] | {"depth": 1, "window_sizes": (3,)}), ("ar-net", CONFIGS["ar-net"][4]),
          ("ar-net", CONFIGS["ar-net"][5]), ("bn-wvad", CONFIGS["bn-wvad"][1]), ("rtfm", CONFIGS["rtfm"][0]),
-         ("clip-tsa", CONFIGS["clip-tsa"][0]), ("deep-mil", CONFIGS["deep-mil"][1]), ("mgfn", CONFIGS["mgfn"][1]),
-         ("pel4vad", CONFIGS["pel4vad"][0]), ("pel4vad", CONFIGS["pel4vad"][1]),
+         ("clip-tsa", CONFIGS["clip-tsa"][0]), ("deep-mil", CONFIGS["deep-mil"][1]), ("mgfn", CONFIGS["mgfn"][0]),
+         ("pel4vad", CONFIGS["pel4vad"][0]),
          ("s3r", CONFIGS["s3r"][0]),
          ("saa", CONFIGS["saa"][0]), ("ssrl", CONFIGS["ssrl"][1]), ("ur-dmu", CONFIGS["ur-dmu"][0]),
-         ("vadclip", CONFIGS["vadclip"][1] | {"text": "features"})]
+         ("vadclip", CONFIGS["vadclip"][1] | {"text": "features", "depth": 1})]
 SMALL = CASES[2]
 ORIGIN = Origin("i3d-inception", {"scale": "symmetric"}, 16, "1a" * 32, "float32", "roc-ng", {"tail": "drop"}, "crops", "float32")
 # Known difference: what a format cannot leave open, as {(suffix, layout): crops}.

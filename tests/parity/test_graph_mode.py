@@ -12,14 +12,17 @@ SHALLOW += [("ssrl", {"feature_dim": 16, "hidden_dims": (8, 6), "stage": 3, "pat
 FORMS = {(method, config.get("variant"), config.get("stage")): (method, config) for method, config in reversed(SHALLOW)}
 METHODS = {method: (method, config) for method, config in FORMS.values()}
 IN_GRAPH_MODE = ("ar-net", "rtfm", "ur-dmu")
-"""Of the methods, whose scores are compiled as functions in test_scores_compiled: a recurrence, convolutions, attention."""
+"""Of the methods, whose scores are compiled: a recurrence, convolutions, attention. test_export.py compiles those of
+all, for any length, and test_loss_terms_and_statistics_compiled the networks of all in training mode."""
 
-SLOW = ("clip-tsa",)
-"""Of the methods, whose losses MindSpore compiles for minutes."""
+SLOW = ("clip-tsa", "single", "sequence", "concatenate")
+"""Methods whose losses MindSpore compiles for minutes, and variants whose losses are parts of others'."""
 
 pytestmark = pytest.mark.needs("mindspore")
-every_form = pytest.mark.parametrize("method, config", [
-    pytest.param(*form, marks=pytest.mark.slow) if form[1].get("patch_sizes") else form for form in FORMS.values()])
+
+
+def is_slow(method: str, config: dict) -> bool:
+    return method in SLOW or config.get("variant") in SLOW or "patch_sizes" in config
 
 
 def compiled_terms(ms, network, *given):
@@ -57,7 +60,8 @@ def ms():
     mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
 
 
-@every_form
+@pytest.mark.parametrize("method, config", [
+    pytest.param(*form, marks=[] if form[0] in IN_GRAPH_MODE else pytest.mark.slow) for form in FORMS.values()])
 def test_scores_compiled(ms, method, config):
     made = detector(method, config, "mindspore")
 
@@ -80,7 +84,7 @@ def test_scores_in_graph_mode(ms, method, config):
 
 
 @pytest.mark.parametrize("method, config", [
-    pytest.param(*form, marks=pytest.mark.slow) if form[1].get("patch_sizes") or form[0] in SLOW else form for form in FORMS.values()])
+    pytest.param(*form, marks=pytest.mark.slow if is_slow(*form) else []) for form in FORMS.values()])
 def test_loss_terms_and_statistics_compiled(ms, method, config):
     from wvad_mindspore.blocks.random import Random
 
