@@ -21,6 +21,9 @@ import pytest
 MOST = 3 << 30
 """Bytes that no process of a run may take, nor a process that it starts."""
 
+GROWTH = 256 << 20
+"""Bytes by which a process may grow until memory that is no longer used is given back."""
+
 FIRST = ("ssrl", "test_training", "rtfm", "test_demo_training", "test_parallel", "test_kills", "test_graph_mode",
          "test_networks", "adplg", "test_export", "test_readme", "test_adding_a_method", "test_third_backend", "test_backend")
 """The units that take longest, in the order in which they are begun; the others follow as collected."""
@@ -31,7 +34,7 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 """The environment for a pytest that a test starts: it is nobody's worker."""
 
-STATUS = Path("/proc/self/status")
+STATUS, STATM = Path("/proc/self/status"), Path("/proc/self/statm")
 CASES = sorted(path.stem for path in (Path(__file__).parent / "published" / "golden").glob("*.json"))
 BACKENDS = ("numpy", "torch", "mindspore")
 """In the order in which they take up a published case: MindSpore last, which keeps the memory that it has had."""
@@ -90,6 +93,11 @@ def release() -> None:
         getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
 
 
+def resident() -> int:
+    """Bytes that this process has in memory, on Linux; 0 elsewhere."""
+    return int(STATM.read_text().split()[1]) * resource.getpagesize() if STATM.exists() else 0
+
+
 def apart(function: Callable, *given):
     """What a function of a module gives, in a process of its own, whose memory is free when it ends."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
@@ -111,7 +119,7 @@ class Economy:
     """The plugin: order, distribution, and the peak of every process with the test that reached it."""
 
     def __init__(self) -> None:
-        self.own, self.peaks = (0, ""), {}
+        self.own, self.peaks, self.base = (0, ""), {}, resident()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -131,6 +139,11 @@ class Economy:
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         if peak() > self.own[0]:
             self.own = peak(), nodeid
+        if resident() > self.base + GROWTH:
+            release()
+            if "wvad_mindspore.caches" in sys.modules:  # what MindSpore has prepared for the shapes of these tests
+                sys.modules["wvad_mindspore.caches"].release()
+            self.base = resident()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node) -> None:

@@ -149,3 +149,13 @@ def test_a_process_that_takes_too_much_fails_the_run(chosen, status, tmp_path):
     assert run.returncode == status, run.stdout
     assert ("GiB are allowed" in run.stdout) == bool(status) and "peak memory" in run.stdout
     assert not status or "test_own.py::test_large;" in run.stdout
+
+
+def test_memory_is_given_back_when_a_process_has_grown(monkeypatch):
+    sizes, given_back = iter([0, economy.GROWTH, economy.GROWTH + 1, 5, economy.GROWTH + 5, economy.GROWTH + 6, 6]), []
+    monkeypatch.setattr(economy, "resident", lambda: next(sizes))
+    monkeypatch.setattr(economy, "release", lambda: given_back.append(number))
+    plugin = economy.Economy()
+    for number in range(4):
+        plugin.pytest_runtest_logfinish(f"test {number}")
+    assert given_back == [1, 3]
