@@ -16,7 +16,7 @@ IN_GRAPH_MODE = ("ar-net", "rtfm", "ur-dmu")
 all, for any length, and test_loss_terms_and_statistics_compiled the networks of all in training mode."""
 
 SLOW = ("clip-tsa", "single", "sequence", "concatenate")
-"""Methods whose losses MindSpore compiles for minutes, and variants whose losses are parts of others'."""
+"""A method whose losses are those of rtfm, behind what its own tests compile, and variants whose losses are parts of others'."""
 
 pytestmark = pytest.mark.needs("mindspore")
 

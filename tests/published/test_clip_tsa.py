@@ -227,16 +227,16 @@ def test_training_is_not_bounded(backend, monkeypatch):
     assert shares(made, video(1, 20)[None], training=True).round().sum() == 19
 
 
-def of_shares(framework: str, a, noise, masks, sigma, slope) -> np.ndarray:
-    """d sum(slope shares) / da by the framework's own layer."""
+def of_shares(framework: str, a, noise, masks, sigma, slope) -> list[np.ndarray]:
+    """d sum(slope shares) / da by the framework's own code; in MindSpore compiled too."""
     module, given = module_of(framework), [native.to_native(framework, x.astype(np.float32)) for x in (noise, masks)]
     a, slope = (native.to_native(framework, x.astype(np.float32)) for x in (a, slope))
     if framework == "torch":
         a.requires_grad_()
         (slope * module.Shares.apply(a, *given, sigma)).sum().backward()
-        return native.to_numpy(a.grad)
-    ms, layer = importlib.import_module("mindspore"), module.Shares(sigma)
-    return native.to_numpy(ms.grad(lambda x: (slope * layer(x, *given)).sum())(a))
+        return [native.to_numpy(a.grad)]
+    ms, shares_of = importlib.import_module("mindspore"), module.mean_of_masks
+    return [native.to_numpy(ms.grad(lambda x: (slope * function(x, *given, sigma)).sum())(a)) for function in (shares_of, ms.jit(shares_of))]
 
 
 def test_gradient_of_the_scorer_is_the_published_one(framework):
@@ -248,9 +248,9 @@ def test_gradient_of_the_scorer_is_the_published_one(framework):
     for i, s, t, u in np.ndindex(items, n, steps, steps):
         expected[i, t] += masks[i, s, t] * noise[i, s, u] * slope[i, u] / (n * sigma)
         other[i, t] += noise[i, s, t] * masks[i, s, u] * slope[i, u] / (n * sigma)
-    found = of_shares(framework, a, noise, masks, sigma, slope)
-    assert_close(found, expected, OUTPUT)
-    assert not np.allclose(found, other, rtol=0.1)
+    for found in of_shares(framework, a, noise, masks, sigma, slope):
+        assert_close(found, expected, OUTPUT)
+        assert not np.allclose(found, other, rtol=0.1)
 
 
 def test_without_noise_the_scorer_does_not_move(framework):

@@ -28,30 +28,11 @@ class TwoLayers(nn.Cell):
         return ops.sigmoid(self.fc2(ops.relu(self.fc1(x))))
 
 
-class Shares(nn.Cell):
-    """The mean of masks (I, n, T) over the samples, as a function of a (I, T): (I, T).
-
-    Its gradient is the published one, in which the snippets are the other way round than in the estimator's.
-    """
-
-    def __init__(self, sigma: float):
-        super().__init__()
-        self.sigma = sigma
-
-    def construct(self, a: Tensor, noise: Tensor, masks: Tensor) -> Tensor:
-        return masks.mean(1)
-
-    def bprop(self, a: Tensor, noise: Tensor, masks: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        along = (noise * dout.expand_dims(1)).sum(-1, keepdims=True)  # sum_u Z[s, u] G_u
-        return (masks * along).mean(1) / self.sigma, ops.zeros_like(noise), ops.zeros_like(masks)
-
-
 class Network(MagnitudeNetwork):
     def build_layers(self, config: Config) -> None:
         super().build_layers(config)
         self.attention, self.noise = TwoLayers(config.channels, config.scorer_dim, 1), Noise()
         self.projection = TwoLayers(config.feature_dim, *config.projection_dims) if config.projection else None
-        self.shares_of_masks = Shares(config.sigma)
 
     def clips(self, features: Tensor) -> Tensor:
         """The attended features: (B, T, D) or (B, N, T, D) -> (B, N, T, C)."""
@@ -76,7 +57,7 @@ class Network(MagnitudeNetwork):
         copies = ops.tile(ops.stop_gradient(a).expand_dims(1), (1, config.num_samples, 1))
         noise = self.noise(copies)
         masks = largest(copies + config.sigma * noise, config.attended(steps)).astype(a.dtype)
-        return self.shares_of_masks(a, noise, ops.stop_gradient(masks))
+        return mean_of_masks(a, noise, ops.stop_gradient(masks), config.sigma)
 
     def shares_in_scoring(self, a: Tensor) -> Tensor:
         """Of crops (B, N, T)."""
@@ -90,6 +71,17 @@ class Network(MagnitudeNetwork):
         for z in clip_tsa.noise_blocks(config, crops, steps):
             counts += largest(a.expand_dims(1) + config.sigma * Tensor(z), k).astype(a.dtype).sum(1)
         return counts / config.noise_samples
+
+
+def mean_of_masks(a: Tensor, noise: Tensor, masks: Tensor, sigma: float) -> Tensor:
+    """The mean of masks (I, n, T) over the samples, as a function of a (I, T): (I, T).
+
+    Its gradient is the published one, in which the snippets are the other way round than in the estimator's. It comes from a term
+    that is 0: a cell with a `bprop` would take MindSpore minutes to compile.
+    """
+    nothing = (a - ops.stop_gradient(a)).expand_dims(1)
+    along = (masks * nothing).sum(-1, keepdims=True)  # sum_t m[s, t] a_t, of which the gradient is left
+    return masks.mean(1) + (noise * along).mean(1) / sigma
 
 
 def largest(values: Tensor, k: int) -> Tensor:
