@@ -236,7 +236,8 @@ def of_shares(framework: str, a, noise, masks, sigma, slope) -> list[np.ndarray]
         (slope * module.Shares.apply(a, *given, sigma)).sum().backward()
         return [native.to_numpy(a.grad)]
     ms, shares_of = importlib.import_module("mindspore"), module.mean_of_masks
-    return [native.to_numpy(ms.grad(lambda x: (slope * function(x, *given, sigma)).sum())(a)) for function in (shares_of, ms.jit(shares_of))]
+    return [native.to_numpy(ms.grad(lambda x: (slope * function(x, *given, sigma)).sum())(a))
+            for function in (shares_of, ms.jit(shares_of))]
 
 
 def test_gradient_of_the_scorer_is_the_published_one(framework):

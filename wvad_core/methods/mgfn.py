@@ -135,7 +135,7 @@ DEMO = Config(feature_dim=32, channels=(32, 64), depths=(1, 1), blocks=("glance"
 # 810 abnormal and 800 normal videos, in the order of the files: 50 steps an epoch, 1000 epochs.
 RECIPES = {"ucf-crime": {"segments": 32, "videos": 16, "steps": 50000, "learning_rate": 1e-3, "weight_decay": 5e-4,
                          "crops": "all", "draw": "file-order", "evaluate_every": 50},
-           "demo": {"segments": 64, "videos": 16, "steps": 150, "learning_rate": 3e-3, "weight_decay": 2e-2, "crops": "all",
+           "demo": {"segments": 64, "videos": 16, "steps": 200, "learning_rate": 3e-3, "weight_decay": 2e-2, "crops": "all",
                     "evaluate_every": 25, "settings": DEMO.as_dict()}}
 
 
