@@ -34,7 +34,6 @@ ONLY = {
     ("isolation", "torch"): {"full_float32", "on_cpu_by_default"},                # what MindSpore has one of
     ("threads", "torch"): {"together"},                                          # which compute at the same time
     ("threads", "mindspore"): {"a_core_each", "workers"},                        # whose own threads wait busily
-    ("threads", "mindspore"): {"a_core_each", "workers"},                         # its threads wait for each other busily
     ("blocks.losses", "mindspore"): {"log_sigmoid"},                              # it has none
     ("blocks.activations", "mindspore"): {"gelu"},                               # its own approximates
     ("parallel", "mindspore"): {"averaged"},                                     # the mean of the gradients itself
