@@ -233,9 +233,9 @@ def of_shares(framework: str, a, noise, masks, sigma, slope) -> list[np.ndarray]
     a, slope = (native.to_native(framework, x.astype(np.float32)) for x in (a, slope))
     if framework == "torch":
         a.requires_grad_()
-        (slope * module.Shares.apply(a, *given, sigma)).sum().backward()
+        (slope * module._Shares.apply(a, *given, sigma)).sum().backward()
         return [native.to_numpy(a.grad)]
-    ms, shares_of = importlib.import_module("mindspore"), module.mean_of_masks
+    ms, shares_of = importlib.import_module("mindspore"), module._mean_of_masks
     return [native.to_numpy(ms.grad(lambda x: (slope * function(x, *given, sigma)).sum())(a))
             for function in (shares_of, ms.jit(shares_of))]
 

@@ -57,7 +57,7 @@ class Network(MagnitudeNetwork):
         copies = ops.tile(ops.stop_gradient(a).expand_dims(1), (1, config.num_samples, 1))
         noise = self.noise(copies)
         masks = largest(copies + config.sigma * noise, config.attended(steps)).astype(a.dtype)
-        return mean_of_masks(a, noise, ops.stop_gradient(masks), config.sigma)
+        return _mean_of_masks(a, noise, ops.stop_gradient(masks), config.sigma)
 
     def shares_in_scoring(self, a: Tensor) -> Tensor:
         """Of crops (B, N, T)."""
@@ -73,7 +73,7 @@ class Network(MagnitudeNetwork):
         return counts / config.noise_samples
 
 
-def mean_of_masks(a: Tensor, noise: Tensor, masks: Tensor, sigma: float) -> Tensor:
+def _mean_of_masks(a: Tensor, noise: Tensor, masks: Tensor, sigma: float) -> Tensor:
     """The mean of masks (I, n, T) over the samples, as a function of a (I, T): (I, T).
 
     Its gradient is the published one, in which the snippets are the other way round than in the estimator's. It comes from a term

@@ -26,7 +26,7 @@ class TwoLayers(nn.Module):
         return torch.sigmoid(self.fc2(F.relu(self.fc1(x))))
 
 
-class Shares(torch.autograd.Function):
+class _Shares(torch.autograd.Function):
     """The mean of masks (I, n, T) over the samples, as a function of a (I, T): (I, T).
 
     Its gradient is the published one, in which the snippets are the other way round than in the estimator's.
@@ -82,7 +82,7 @@ class Network(MagnitudeNetwork):
         noise = self.noise(a.detach()[:, None].expand(-1, config.num_samples, -1))
         k = torch.tensor([config.attended(steps)], device=a.device)
         masks = largest(a.detach()[:, None] + config.sigma * noise, k).to(a.dtype)
-        return Shares.apply(a, noise, masks, config.sigma)
+        return _Shares.apply(a, noise, masks, config.sigma)
 
     def shares_in_scoring(self, a: Tensor) -> Tensor:
         """Of crops (B, N, T)."""
