@@ -24,8 +24,8 @@ MOST = 3 << 30
 GROWTH = 256 << 20
 """Bytes by which a process may grow until memory that is no longer used is given back."""
 
-FIRST = ("ssrl", "test_training", "rtfm", "test_demo_training", "test_parallel", "test_kills", "test_graph_mode",
-         "test_networks", "adplg", "test_export", "test_readme", "test_adding_a_method", "test_third_backend", "test_backend")
+FIRST = ("ssrl", "test_export", "test_training", "rtfm", "test_networks", "test_graph_mode", "test_parallel", "test_demo_training",
+         "test_kills", "adplg", "test_readme", "test_adding_a_method", "test_third_backend", "test_backend")
 """The units that take longest, in the order in which they are begun; the others follow as collected."""
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")

@@ -38,8 +38,6 @@ ONLY = {
     ("blocks.activations", "mindspore"): {"gelu"},                               # its own approximates
     ("parallel", "mindspore"): {"averaged"},                                     # the mean of the gradients itself
     ("parallel", "torch"): {"averaging", "gradients", "local_rank"},             # DistributedDataParallel makes it
-    ("methods.clip_tsa", "torch"): {"Shares"},                                   # an operator that has a derivative of its own
-    ("methods.clip_tsa", "mindspore"): {"mean_of_masks"},                        # a term that carries it
     ("training", "torch"): {"optimiser"},                                        # PyTorch's own classes of them
     ("training", "mindspore"): {"losses_and_gradients"},                         # MindSpore differentiates functions
 }
