@@ -23,10 +23,9 @@ CONFIGS = {
         {"feature_dim": 16, "channels": 48, "depth": 1, "heads": 3, "head_dim": 16, "feed_forward_dim": 40,
          "ratios": (6, 4), "kernel_sizes": (3, 3, 5), "ratio_sample": 0.1, "ratio_batch": 0.3, "margin": 2.0},
     ],
-    # Of few attended snippets most features are 0, and batch normalisation magnifies rounding: most are attended to.
     "clip-tsa": [
         {"feature_dim": 16, "hidden_dims": (12, 6), "scorer_dim": 12, "k": 0.7, "num_samples": 4},
-        {"feature_dim": 40, "projection": True, "projection_dims": (24, 16), "hidden_dims": (8, 8), "scorer_dim": 8, "k": 0.8,
+        {"feature_dim": 40, "projection": True, "projection_dims": (24, 16), "hidden_dims": (8, 8), "scorer_dim": 8, "k": 0.4,
          "num_samples": 3, "sigma": 0.3, "num_segments": 5, "dropout": 0.3, "margin": 7.0,
          "magnitude_weight": 0.01, "smooth_weight": 0.2, "sparsity_weight": 0.3},
     ],
