@@ -27,6 +27,8 @@ CORE1 = $(addprefix tests/core/test_,any_system.py registry.py)
 
 # both environments at the same time
 MAKEFLAGS += --jobs=2
+# what is imported is compiled once, and not in every process
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-cuda test-ascend wheel types bench clean
 
