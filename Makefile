@@ -37,9 +37,8 @@ demo: .venv/core
 
 test: .venv/all wheel
 	$(BIN)/python -m pytest --numprocesses auto $(filter-out $(LARGE),$(wildcard tests/published/test_*.py))
-	$(BIN)/python -m pytest --numprocesses auto $(LARGE)
 	$(BIN)/python -m pytest --numprocesses auto $(filter-out $(APART),$(wildcard tests/parity/test_*.py))
-	$(BIN)/python -m pytest --numprocesses auto tests/tools tests/reliability $(APART) $(CORE1) tests/video/test_whole_path.py
+	$(BIN)/python -m pytest --numprocesses auto tests/tools tests/reliability $(LARGE) $(APART) $(CORE1) tests/video/test_whole_path.py
 	cd $(NUMPY2) && bin/pytest --config-file $(CURDIR)/setup.cfg --rootdir $(CURDIR) --numprocesses auto \
 		--backends numpy,torch $(addprefix $(CURDIR)/tests/,core video page $(PARITY2:%=parity/test_%.py))
 

@@ -18,7 +18,7 @@ STEPS = {"adplg": {"steps": 300, "evaluate_every": 20}, "ssrl": {"steps": 60, "e
 """Of the methods for which it is not 100: labels come from a branch that has to learn before; there are four stages; one
 snippet of a video trains at a time; some categories are found late; with other numbers of dropout, the picks are found later."""
 
-SOONER = {"torch": ("bn-wvad", "clip-tsa", "deep-mil", "pel4vad", "rtfm", "saa"), "mindspore": ("ar-net",)}
+SOONER = {"torch": ("clip-tsa", "deep-mil", "rtfm", "saa"), "mindspore": ("ar-net",)}
 """Those that take seconds; in MindSpore one: steps are the same on both frameworks, as test_training.py shows."""
 MOST = 4
 """Videos that a bundled checkpoint scores: of 2100 snippets, of one, and of some."""
