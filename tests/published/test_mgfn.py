@@ -174,3 +174,19 @@ def test_scores_of_many_crops_in_blocks(backend, monkeypatch):
     module = mgfn if backend == "numpy" else __import__(f"wvad_{backend}.methods.mgfn", fromlist=["x"])
     monkeypatch.setattr(module, "EVALUATION_BLOCK", 22)
     assert_close(made.score(features), expected, OUTPUT)
+
+
+@pytest.mark.needs("torch")
+def test_hidden_channels_of_some_snippets_at_a_time():
+    """1400 of two crops, in two parts; and weights that changed are seen."""
+    import importlib
+
+    made = wv.create("mgfn", "torch", feature_dim=16, channels=(64, 64, 128), depths=(1, 1, 1))
+    exact = wv.create("mgfn", feature_dim=16, channels=(64, 64, 128), depths=(1, 1, 1))
+    video = np.random.default_rng(0).random((2, 700, 16), np.float32)
+    assert importlib.import_module("wvad_torch.methods.mgfn").ROWS < 1400
+    assert_close(made.score(video), exact.score(video.astype(np.float64)), OUTPUT)
+    made.network.stages[2].layers[0].feed_forward.linear2.weight.data *= 2
+    changed = wv.from_published("mgfn", {theirs: made.weights()[ours] for theirs, ours in wv.published_names(
+        "mgfn", **exact.config.as_dict()).items()}, **exact.config.as_dict())
+    assert_close(made.score(video), changed.score(video.astype(np.float64)), OUTPUT)
