@@ -24,7 +24,8 @@ each over time and over grids, in evaluation and in training, where its gradient
                 product                                        251    956        234    595
 
 Convolutions of clips are products on every CPU: what outputs see, laid out by NumPy, and MindSpore's product
-(blocks/convolution3d.py), over three frames by minimal filtering. Native ones are reference code with AVX-512. docs/speed.md has the time of whole extractors.
+(blocks/convolution3d.py), over three frames by minimal filtering. Native ones are reference code with AVX-512. docs/speed.md
+has the time of whole extractors.
 
 Products of matrices (`Linear`, attention) reach the same share of the peak on both, and have no other kernel.
 ONEDNN_MAX_CPU_ISA=AVX2 would make native convolutions fast on AVX-512 too, but halves the rate of every product (430 to

@@ -61,6 +61,15 @@ def tolerance(case: golden.Case, backend: str) -> float:
     return SPECIFICATION if (case.about["dtype"], backend) == ("float64", "numpy") else OUTPUT
 
 
+def assert_ranked(case: golden.Case, scores: np.ndarray, magnitudes: np.ndarray, backend: str) -> None:
+    """Scores, magnitudes (2B, T), and the mean scores of the three snippets of a video whose magnitudes are the largest."""
+    assert_close(scores, case.outputs["scores"], tolerance(case, backend))
+    assert_close(magnitudes, case.outputs["feature_magnitudes"], tolerance(case, backend))
+    picks = np.argsort(-magnitudes, axis=1)[:, :3]
+    expected = np.concatenate([case.outputs["score_normal"], case.outputs["score_abnormal"]])
+    assert_close(np.take_along_axis(scores, picks, 1).mean(1), expected, tolerance(case, backend))
+
+
 def training_batch(case: golden.Case, backend: str, turned: bool = False) -> wv.Batch:
     """The case's batch; `turned` has the other half first, where there are halves, and leaves the lengths to be seen from the
     padding."""

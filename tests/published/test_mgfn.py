@@ -1,8 +1,10 @@
 """MGFN: what its golden cases hold beyond scores and losses, and by hand what they cannot tell."""
+import dataclasses
+
 import devices
 import numpy as np
 import pytest
-from test_golden import CASES, DTYPE, detector, expected_losses, fresh, published, tolerance, training_batch
+from test_golden import CASES, DTYPE, assert_ranked, detector, expected_losses, fresh, published, tolerance, training_batch
 
 import native
 import wvad_core as wv
@@ -56,11 +58,7 @@ def test_what_training_looks_at(name, backend):
     case = CASES[name]
     made = detector(case, backend)
     scores, magnitudes = branches(made, training_batch(case, backend).features, True)
-    assert_close(scores, case.outputs["scores"], tolerance(case, backend))
-    assert_close(magnitudes, case.outputs["feature_magnitudes"], tolerance(case, backend))
-    picks = np.argsort(-magnitudes, axis=1)[:, :3]
-    expected = np.concatenate([case.outputs["score_normal"], case.outputs["score_abnormal"]])
-    assert_close(np.take_along_axis(scores, picks, 1).mean(1), expected, tolerance(case, backend))
+    assert_ranked(case, scores, magnitudes, backend)
     names, weights = published(case).names, made.weights()
     after = {key.removeprefix("after:"): value for key, value in case.outputs.items() if key.startswith("after:")}
     assert len(after) >= 6
@@ -179,14 +177,12 @@ def test_scores_of_many_crops_in_blocks(backend, monkeypatch):
 @pytest.mark.needs("torch")
 def test_hidden_channels_of_some_snippets_at_a_time():
     """1400 of two crops, in two parts; and weights that changed are seen."""
-    import importlib
+    from wvad_torch.methods.mgfn import ROWS
 
-    made = wv.create("mgfn", "torch", feature_dim=16, channels=(64, 64, 128), depths=(1, 1, 1))
-    exact = wv.create("mgfn", feature_dim=16, channels=(64, 64, 128), depths=(1, 1, 1))
+    made, exact = (wv.create("mgfn", name, feature_dim=16, channels=(64, 64, 128), depths=(1, 1, 1)) for name in ("torch", "numpy"))
     video = np.random.default_rng(0).random((2, 700, 16), np.float32)
-    assert importlib.import_module("wvad_torch.methods.mgfn").ROWS < 1400
+    assert ROWS < 1400
     assert_close(made.score(video), exact.score(video.astype(np.float64)), OUTPUT)
     made.network.stages[2].layers[0].feed_forward.linear2.weight.data *= 2
-    changed = wv.from_published("mgfn", {theirs: made.weights()[ours] for theirs, ours in wv.published_names(
-        "mgfn", **exact.config.as_dict()).items()}, **exact.config.as_dict())
+    changed = dataclasses.replace(exact, network=exact.backend.build("mgfn", exact.config, made.weights()))
     assert_close(made.score(video), changed.score(video.astype(np.float64)), OUTPUT)

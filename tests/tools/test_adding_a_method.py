@@ -35,7 +35,11 @@ def run(line: str, folder: Path, site: Path) -> subprocess.CompletedProcess:
 
 def done(line: str, folder: Path, site: Path) -> str:
     """What a command line that succeeds has printed."""
-    found = run(line, folder, site)
+    return output_of(run(line, folder, site))
+
+
+def output_of(found: subprocess.CompletedProcess) -> str:
+    """By a process that has succeeded."""
     assert found.returncode == 0, found.stdout + found.stderr
     return found.stdout
 
@@ -85,12 +89,7 @@ def programs(installed):
 @pytest.fixture(scope="module")
 def followed(programs) -> dict[str, str]:
     """{command line of the page: what it has printed}, one after another."""
-    printed = {}
-    for line in page.commands(PACKAGE)[1:]:
-        found = programs.run(shlex.split(line))
-        assert found.returncode == 0, found.stdout + found.stderr
-        printed[line] = found.stdout
-    return printed
+    return {line: output_of(programs.run(shlex.split(line))) for line in page.commands(PACKAGE)[1:]}
 
 
 def starting(followed: dict[str, str], words: str) -> str:
@@ -120,7 +119,7 @@ def test_a_package_is_trained_and_evaluated(followed, installed):
 
 @pytest.mark.needs("torch")
 def test_a_recipe_of_another_dataset_takes_the_size_of_the_demos_features(followed, programs, installed):
-    programs.run("wvad train --method lse-mil --backend torch --recipe ucf-crime --output runs/other steps=2".split())
+    output_of(programs.run("wvad train --method lse-mil --backend torch --recipe ucf-crime --output runs/other steps=2".split()))
     assert tensors(installed, "runs/other/last.safetensors")["embedding.weight"].shape == (512, 32)
 
 

@@ -111,7 +111,8 @@ def _rows_in_turn(x: Array, kernel: Sequence[int], stride: Sizes, high: int) -> 
             for frame in range(max(done, f * stride[0]), f * stride[0] + length):
                 np.copyto(rows[:, :, frame % length], seen[n, frame, h:h + high])
             done = f * stride[0] + length
-            yield (slice(n, n + 1), slice(f, f + 1), slice(h, h + high)), rows.reshape(-1, math.prod(memory.shape[2:])), f * stride[0] % length
+            block = slice(n, n + 1), slice(f, f + 1), slice(h, h + high)
+            yield block, rows.reshape(-1, math.prod(memory.shape[2:])), f * stride[0] % length
 
 
 def conv3d_norm(x: Array, convolution: Scope, norm: Scope, eps: float, stride: Sizes = (1, 1, 1),

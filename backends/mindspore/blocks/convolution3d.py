@@ -1,9 +1,8 @@
 """The blocks of `wvad_core.blocks.convolution3d` in MindSpore. Clips are (N, F, H, W, C), channels last, inside a network.
 
 On the CPU, what each output sees is laid out by NumPy, and multiplied by MindSpore, over three frames by minimal filtering
-(`minimal_filtering`): its own convolution of clips is
-reference code there with AVX-512, and its pools are slow everywhere (`wvad_mindspore.routes`). A device takes MindSpore's
-own convolutions and pools. Extractors are frozen: these layers evaluate, and have no gradients on the CPU.
+(`minimal_filtering`): its own convolution of clips is reference code there with AVX-512, and its pools are slow everywhere
+(`wvad_mindspore.routes`). A device takes MindSpore's own convolutions and pools. Extractors are frozen: these layers evaluate, and have no gradients on the CPU.
 """
 from __future__ import annotations
 
