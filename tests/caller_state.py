@@ -99,12 +99,13 @@ def main(backend: str) -> None:
     if backend != "numpy":
         importlib.import_module(backend)
     another_program(backend)
-    os.environ["WVAD_CACHE"] = tempfile.mkdtemp()
-    before, found = snapshot(), {}
-    for step, act in steps(backend, Path(tempfile.mkdtemp())):
-        act()
-        after = snapshot()
-        found[step], before = changed(before, after), after
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["WVAD_CACHE"] = place
+        before, found = snapshot(), {}
+        for step, act in steps(backend, Path(place)):
+            act()
+            after = snapshot()
+            found[step], before = changed(before, after), after
     print(json.dumps(found))
 
 
