@@ -46,6 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "on_the_cpu: a test of what exists on the CPU alone")
     config.addinivalue_line("markers", "on_a_device: a test of what exists on other devices alone")
     config.pluginmanager.register(economy.Economy())
+    if config.getoption("numprocesses", None) and not economy.WORKER:  # its workers start the backends, meanwhile
+        config.wvad_versions = {name: {} for name in asked(config)}
+        return
     try:
         config.wvad_versions = {name: find_backend(name).versions() for name in asked(config)}
     except wv.InputError as error:
@@ -59,9 +62,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    versions = [f"{name} ({', '.join(f'{p} {v}' for p, v in found.items())})"
+    versions = [f"{name} ({', '.join(f'{p} {v}' for p, v in found.items())})" if found else name
                 for name, found in config.wvad_versions.items()]
-    return f"wvad in {wv.__path__[0]}; backends: {', '.join(versions)}; device: {devices.asked()}"
+    return f"wvad in {wv.__path__[0]}; backends: {', '.join(versions)}; device: {config.getoption('--device')}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

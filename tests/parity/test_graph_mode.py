@@ -11,18 +11,19 @@ SHALLOW = [(method, config) for method, config in NETWORKS if method != "ssrl" o
 SHALLOW += [("ssrl", {"feature_dim": 16, "hidden_dims": (8, 6), "stage": 3, "patch_sizes": (23, 47), "dropout": 0.3})]
 FORMS = {(method, config.get("variant"), config.get("stage")): (method, config) for method, config in reversed(SHALLOW)}
 METHODS = {method: (method, config) for method, config in FORMS.values()}
-IN_GRAPH_MODE = ("ar-net", "rtfm", "ur-dmu")
-"""Of the methods, whose scores are compiled: a recurrence, convolutions, attention. test_export.py compiles those of
-all, for any length, and test_loss_terms_and_statistics_compiled the networks of all in training mode."""
+IN_GRAPH_MODE = ("ar-net", "ur-dmu")
+"""Of the methods, whose scores are compiled without --slow: a recurrence and attention. test_export.py compiles those of all,
+for any length."""
 
-SLOW = ("clip-tsa", "single", "sequence", "concatenate")
-"""A method whose losses are those of rtfm, behind what its own tests compile, and variants whose losses are parts of others'."""
+IN_TRAINING = ("adplg", "ar-net", "bn-wvad", "mgfn", "ur-dmu", "vadclip")
+"""Of the methods, whose losses are: one with a memory, those of batch statistics, of pairs of crops and of random numbers, and
+the largest graph. The others' terms are made of the same blocks."""
 
 pytestmark = pytest.mark.needs("mindspore")
 
 
 def is_slow(method: str, config: dict) -> bool:
-    return method in SLOW or config.get("variant") in SLOW or "patch_sizes" in config
+    return method not in IN_TRAINING or config.get("variant") in ("single", "sequence", "concatenate")
 
 
 def compiled_terms(ms, network, *given):

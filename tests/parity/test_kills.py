@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.parametrize("name, method, kills, rounding", [
     pytest.param("torch", "adplg", 4, 0, marks=pytest.mark.needs("torch")),     # groups, a memory, dropout
-    pytest.param("torch", "ssrl", 2, 0, marks=pytest.mark.needs("torch")),       # stages
+    pytest.param("torch", "ssrl", 2, 0, marks=[pytest.mark.needs("torch"), pytest.mark.slow]),  # stages
     pytest.param("mindspore", "ur-dmu", 2, 1e-3, marks=pytest.mark.needs("mindspore"))])  # noise
 def test_killed_runs_end_like_one_left_alone(name, method, kills, rounding, tmp_path):
     lines = killed_runs.killed(method, name, kills, tmp_path)

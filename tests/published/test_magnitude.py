@@ -21,7 +21,8 @@ def test_magnitudes_in_evaluation(name, backend):
     check_branches(name, backend, False)
 
 
-@pytest.mark.parametrize("name", of_methods("scores", "batch"))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "ssrl_stage3_train" else [])
+                                  for name in of_methods("scores", "batch")])
 def test_scores_and_magnitudes_in_training(name, backend):
     check_branches(name, backend, True)
 
@@ -54,9 +55,12 @@ def test_the_snippets_that_stand_for_a_video(name, backend):
 
 
 @pytest.mark.needs("torch")
-@pytest.mark.parametrize("name", ["rtfm_train", "s3r_train", "s3r_train_margin"])  # ssrl_stage3_train holds too, to 2e-14, and takes minutes
+@pytest.mark.parametrize("name", [pytest.param("rtfm_train", marks=pytest.mark.slow), "s3r_train", "s3r_train_margin"])
 def test_gradients_in_float64(name):
-    """Without the rounding that puts a pre-activation of 1e-7 on the other side of a ReLU."""
+    """Without the rounding that puts a pre-activation of 1e-7 on the other side of a ReLU.
+
+    ssrl_stage3_train holds too, to 2e-14, and takes minutes.
+    """
     import torch
 
     case = CASES[name]
