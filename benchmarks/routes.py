@@ -54,7 +54,7 @@ def convolutions() -> None:
                  lambda: kernel.of_weight(dy, x, weight, dilation))
         if taps == 3:
             line(f"filtered, {title}", lambda: minimal_filtering.conv1d(x, minimal_filtering.transformed(weight), None, dilation),
-                 lambda: minimal_filtering.conv1d(dy, minimal_filtering.transformed(weight, reverse=True).transpose(1, 2), None, dilation),
+                 lambda: minimal_filtering.conv1d(dy, [u.t() for u in minimal_filtering.transformed(weight, True)], None, dilation),
                  lambda: minimal_filtering.kernel_gradient(x, dy, dilation))
 
 

@@ -23,10 +23,22 @@ AMD EPYC (Zen 5), by `python benchmarks/routes.py`, and held to AVX2; its BLAS, 
                  image, 8 x 200, 1024 -> 1024, 5 taps         44    48   115        142   145   209
                  sequence                                     43    47    50         71    77    97
 
-Three taps and enough channels take minimal filtering (blocks/minimal_filtering.py) on both, in training too: where no ReLU and no pick flips,
-its gradients are as near to float64's as those of the direct way. Relative error of all gradients of a batch of 2 + 2 videos at
-published widths, decisions taken over, largest of three seeds and four methods (AVX-512): 2.7e-6 filtered, 3.3e-6
-direct.
+The image's kernel copies the weight, and for few rows that takes longer than they do: image over sequence at 1 x 60, 1 x 300 and
+10 x 32 snippets is 1.98, 1.65, 1.66 for 2048 -> 2048, 7.5, 2.7, 2.5 for 2048 -> 512, 1.9, 1.1, 0.96 for 1024 -> 512 (AVX-512, 3 taps).
+
+Three taps, enough rows and enough channels take minimal filtering (blocks/minimal_filtering.py) on both: a row of x saves half of
+its products, which cost I O, and its transforms cost I + O; the kernels' transforms are as one pays for some hundred rows.
+Without gradients, direct time over filtered time with AVX-512; held to AVX2, at 10 x 30, 60, 120 and 240 snippets:
+
+    1024 -> 1024    0.79 1.18 1.43 1.55    1.07 1.41 1.57 1.73          512 -> 512    0.83 1.00 1.02 1.17    1.06 1.46 1.55 1.58
+    2048 -> 512     0.78 1.07 1.40 1.54    0.93 1.45 1.57 1.63          128 -> 128    0.39 0.45 0.54 0.70    0.66 1.32 1.32 1.23
+
+In training too: where no ReLU and no pick flips, its gradients are as near to float64's as those of the direct way. Relative
+error of all gradients of a batch of 2 + 2 videos at published widths, decisions taken over, largest of three seeds and four
+methods (AVX-512): 2.7e-6 filtered, 3.3e-6 direct.
+
+Products of many rows in blocks (`Linear.for_blocks`) keep oneDNN's layout of the weight for the call: at 1024 rows a block, 1024
+-> 4096 and back, 0.91 of the time of blocks without it, 0.81 of that of all rows at once (10000 rows, AVX-512; held to AVX2 0.96, 0.91).
 """
 from __future__ import annotations
 
@@ -44,13 +56,32 @@ class Kernels:
 
 
 @dataclass(frozen=True)
+class Filtering:
+    """From where minimal filtering pays, for x (B, T, I) and O outputs: B T (1 - channels (1 / I + 1 / O)) >= rows."""
+    rows: int
+    channels: int
+
+    def pays(self, rows: int, inputs: int, outputs: int) -> bool:
+        return rows * (1 - self.channels * (1 / inputs + 1 / outputs)) >= self.rows
+
+
+@dataclass(frozen=True)
 class Routes:
+    """large_convolution: of weights with LARGE inputs times outputs, and more."""
     product: Kernels
     convolution: Kernels
+    large_convolution: Kernels
+    filtering: Filtering
+
+    def convolution_by(self, inputs: int, outputs: int) -> Kernels:
+        return self.large_convolution if inputs * outputs >= LARGE else self.convolution
 
 
-TABLE = {"AVX512": Routes(Kernels("pixels", "pixels", "pixels"), Kernels("image", "image", "sequence")),
-         "AVX2": Routes(Kernels("pixels", "pixels", "matrix"), Kernels("sequence", "sequence", "sequence"))}
+LARGE = 1 << 20
+TABLE = {"AVX512": Routes(Kernels("pixels", "pixels", "pixels"), Kernels("image", "image", "sequence"),
+                          Kernels("sequence", "image", "sequence"), Filtering(450, 100)),
+         "AVX2": Routes(Kernels("pixels", "pixels", "matrix"), Kernels("sequence", "sequence", "sequence"),
+                        Kernels("sequence", "sequence", "sequence"), Filtering(250, 40))}
 
 
 def row(capability: str) -> Routes:

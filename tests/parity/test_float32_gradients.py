@@ -92,7 +92,7 @@ def gradients(method, double=False, **given):
 def route(request, monkeypatch):
     from wvad_torch import routes
 
-    monkeypatch.setattr(routes, "TAKEN", routes.row(request.param))
+    monkeypatch.setattr(routes, "TAKEN", replace(routes.row(request.param), filtering=routes.Filtering(0, 0)))
 
 
 @pytest.mark.parametrize("filtered", (True, False))

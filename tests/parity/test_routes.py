@@ -24,6 +24,12 @@ def taken(request, monkeypatch):
     return routes.TAKEN
 
 
+def routes_of(capability: str):
+    from wvad_torch import routes
+
+    return routes.row(capability)
+
+
 def tensors(*shapes):
     """float32 tensors with gradients, the same for the same shapes."""
     import torch
@@ -81,8 +87,61 @@ def test_minimal_filtering_takes_the_products_of_the_route(taken, dilation):
     from wvad_torch.blocks import minimal_filtering
 
     inputs = tensors((3, 70, 130), (128, 130, 3), (128,))
-    assert minimal_filtering.pays(inputs[0], inputs[1], dilation)
     check(lambda *given: minimal_filtering.Convolution.apply(*given, dilation), exact_convolution(dilation), inputs)
+
+
+@pytest.mark.on_the_cpu
+@pytest.mark.parametrize("batch, steps, inputs, outputs, filtered", [
+    (10, 240, 2048, 512, True), (10, 240, 1024, 1024, True), (1, 3000, 512, 512, True), (10, 40, 2048, 512, None),
+    (10, 16, 2048, 512, False), (1, 120, 1024, 1024, False), (10, 60, 128, 128, False), (1000, 7, 1024, 1024, False)])
+def test_minimal_filtering_is_taken_where_it_pays(taken, batch, steps, inputs, outputs, filtered):
+    """By the measured times beside the table; None: with AVX2 alone. A layer takes it by this."""
+    import torch
+
+    from wvad_torch.blocks import convolution, minimal_filtering
+
+    x, layer = torch.empty(1).expand(batch, steps, inputs), convolution.Conv1d(inputs, outputs, 3)
+    expected = taken is routes_of("AVX2") if filtered is None else filtered
+    assert minimal_filtering.pays(x, layer.weight, 1) == expected
+
+
+def test_large_convolutions_take_their_own_route(taken, kernels, monkeypatch):
+    """The exact numbers, by the kernels that the table names."""
+    seen = []
+    for name, home in kernels.CONVOLUTIONS.items():
+        monkeypatch.setattr(home, "output", staticmethod(lambda *given, name=name, whole=home.output: seen.append(name) or whole(*given)))
+    for inputs, outputs in ((1024, 1024), (1024, 1023)):
+        check(kernels.convolution, exact_convolution(1), tensors((1, 5, inputs), (outputs, inputs, 3), (outputs,)))
+    assert seen == [taken.large_convolution.output, taken.convolution.output]
+
+
+@pytest.mark.on_the_cpu
+@pytest.mark.parametrize("sizes", ((12, 12, 12, 12, 3), (12, 12, 2), (30,)))
+@pytest.mark.parametrize("bias", (True, False))
+def test_products_by_a_packed_weight(kernels, sizes, bias):
+    """In blocks of 12 rows, the last of fewer or of very few; one for more rows than it was laid out for."""
+    import torch
+    from torch.nn import functional as F
+
+    x, weight, *more = tensors((sum(sizes), 70), (40, 70), *([(40,)] if bias else []))
+    with torch.no_grad():
+        product = kernels.packed(weight, more[0] if bias else None, 12)
+        found = torch.cat([product(part) for part in x.split(sizes)])
+        assert_close(found.numpy(), F.linear(*(t.double() for t in (x, weight, *more))).numpy(), OUTPUT)
+
+
+@pytest.mark.on_the_cpu
+@pytest.mark.parametrize("why", ("", "float64", "gradients", "autocast", "few rows", "no oneDNN"))
+def test_what_is_packed(why, kernels, monkeypatch):
+    import torch
+
+    from wvad_torch.blocks.linear import Linear
+
+    layer, x = Linear(6, 5), torch.ones(12 if why == "few rows" else 40, 6)
+    if why == "no oneDNN":
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with torch.set_grad_enabled(why == "gradients"), torch.autocast("cpu", torch.bfloat16, enabled=why == "autocast"):
+        assert (layer.for_blocks(x.double() if why == "float64" else x, 10) is layer) == bool(why)
 
 
 def test_each_gradient_takes_its_kernel(taken, kernels, monkeypatch):

@@ -13,19 +13,19 @@ Gradients take half the products too: that of x is such a convolution of dy, by 
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .. import routes
 from ..kernels import product, weight_product
 
 ROWS = 1024       # of a product at a time: the transformed inputs of a block are 6 times as many
 GRADIENT_ROWS = 4096
-CHANNELS = 128    # of input and output from which it pays
-TILES = 2         # of four outputs each, from which it pays
+TILES = 2         # of four outputs each, that an item has at least
 
 G = torch.tensor([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
                   [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]])
@@ -35,17 +35,22 @@ def pays(x: Tensor, weight: Tensor, dilation: int) -> bool:
     """Whether a convolution of x (B, T, I) by weight (O, I, K) is one of these and large enough, in float32."""
     if x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type):
         return False
-    outputs, inputs, taps = weight.shape
-    return taps == 3 and min(inputs, outputs) >= CHANNELS and x.shape[1] >= 4 * TILES * dilation
+    (batch, steps, inputs), (outputs, _, taps) = x.shape, weight.shape
+    return taps == 3 and steps >= 4 * TILES * dilation and routes.TAKEN.filtering.pays(batch * steps, inputs, outputs)
 
 
-def transformed(weight: Tensor, reverse: bool = False) -> Tensor:
-    """G w: the six kernels of weight (O, I, 3), (6, O, I); of its taps turned round with `reverse`.
+def transformed(weight: Tensor, reverse: bool = False) -> list[Tensor]:
+    """G w: the six kernels (O, I) of weight (O, I, 3); of its taps turned round with `reverse`.
 
-    Made anew in each call, some 2 % of a convolution's time: PyTorch does not say when a weight has changed (its
-    version counter misses fused optimisers and changes through `.data`), so kept ones could be those of old weights.
+    Made anew in each call: PyTorch does not say when a weight has changed (its version counter misses fused optimisers and
+    changes through `.data`), so kept ones could be those of old weights. Apart, since one tensor of them all would be so
+    large that its memory comes from the system, and goes back, each time.
     """
-    return torch.einsum("jk,oik->joi", G.flip(1) if reverse else G, weight)
+    first, middle, last = (tap.contiguous() for tap in (weight.flip(-1) if reverse else weight).unbind(-1))
+    sides = torch.add(first, last).mul_(-1 / 6)
+    minus, plus = torch.sub(sides, middle, alpha=1 / 6), torch.add(sides, middle, alpha=1 / 6)
+    torch.add(first, last, alpha=4, out=sides).mul_(1 / 24)
+    return [first.mul_(1 / 4), minus, plus, torch.add(sides, middle, alpha=1 / 12), sides.sub_(middle, alpha=1 / 12), last]
 
 
 class Convolution(torch.autograd.Function):
@@ -61,18 +66,18 @@ class Convolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight), (of_x, of_weight, of_bias, _) = ctx.saved_tensors, ctx.needs_input_grad
-        dx = conv1d(dy, transformed(weight, reverse=True).transpose(1, 2), None, ctx.dilation) if of_x else None
+        dx = conv1d(dy, [u.t() for u in transformed(weight, reverse=True)], None, ctx.dilation) if of_x else None
         dw = kernel_gradient(x, dy, ctx.dilation) if of_weight else None
         return dx, dw, dy.sum((0, 1)) if of_bias else None, None
 
 
-def conv1d(x: Tensor, kernels: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
-    """The convolution of x (B, T, I) that keeps the length, (B, T, O), by kernels (6, O, I).
+def conv1d(x: Tensor, kernels: Sequence[Tensor], bias: Tensor | None, dilation: int) -> Tensor:
+    """The convolution of x (B, T, I) that keeps the length, (B, T, O), by six kernels (O, I).
 
     With a dilation d the snippets r, r + d, r + 2 d ... are a sequence of their own, for each r < d: x is seen as
     (tiles, inputs of a tile, d, I), a view of the padded sequence. Short videos are taken several at a time.
     """
-    (batch, steps, _), outputs = x.shape, kernels.shape[1]
+    (batch, steps, _), outputs = x.shape, len(kernels[0])
     tiles = -(-steps // (4 * dilation))
     y = x.new_empty(batch, tiles, 4, dilation, outputs)
     for items, places, windows in _blocks(x, dilation, ROWS):

@@ -86,11 +86,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            return self.of_rows(x)
-        return in_blocks(self.of_rows, x.flatten(0, 1), 0, ROWS).view(x.shape)
-
-    def of_rows(self, x: Tensor) -> Tensor:
-        return self.linear2(F.gelu(self.linear1(self.norm(x))))
+            return self.linear2(F.gelu(self.linear1(self.norm(x))))
+        rows = x.flatten(0, 1)
+        linear1, linear2 = (layer.for_blocks(rows, ROWS) for layer in (self.linear1, self.linear2))
+        return in_blocks(lambda block: linear2(F.gelu(linear1(self.norm(block)))), rows, 0, ROWS).view(x.shape)
 
 
 class Layer(nn.Module):
