@@ -15,15 +15,11 @@ IN_GRAPH_MODE = ("ar-net", "ur-dmu")
 """Of the methods, whose scores are compiled without --slow: a recurrence and attention. test_export.py compiles those of all,
 for any length."""
 
-IN_TRAINING = ("adplg", "ar-net", "bn-wvad", "mgfn", "ur-dmu", "vadclip")
-"""Of the methods, whose losses are: one with a memory, those of batch statistics, of pairs of crops and of random numbers, and
-the largest graph. The others' terms are made of the same blocks."""
+IN_TRAINING = ("adplg", "bn-wvad", "ur-dmu", "vadclip")
+"""Of the methods, whose losses are: one with a memory, those of batch statistics and of random numbers, and the largest graph.
+The others' terms are made of the same blocks."""
 
 pytestmark = pytest.mark.needs("mindspore")
-
-
-def is_slow(method: str, config: dict) -> bool:
-    return method not in IN_TRAINING or config.get("variant") in ("single", "sequence", "concatenate")
 
 
 def compiled_terms(ms, network, *given):
@@ -62,7 +58,8 @@ def ms():
 
 
 @pytest.mark.parametrize("method, config", [
-    pytest.param(*form, marks=[] if form[0] in IN_GRAPH_MODE else pytest.mark.slow) for form in FORMS.values()])
+    pytest.param(*form, marks=[] if form[0] in IN_GRAPH_MODE and form[1].get("variant", "lstm") == "lstm" else pytest.mark.slow)
+    for form in FORMS.values()])
 def test_scores_compiled(ms, method, config):
     made = detector(method, config, "mindspore")
 
@@ -85,7 +82,7 @@ def test_scores_in_graph_mode(ms, method, config):
 
 
 @pytest.mark.parametrize("method, config", [
-    pytest.param(*form, marks=pytest.mark.slow if is_slow(*form) else []) for form in FORMS.values()])
+    pytest.param(*form, marks=[] if form[0] in IN_TRAINING else pytest.mark.slow) for form in FORMS.values()])
 def test_loss_terms_and_statistics_compiled(ms, method, config):
     from wvad_mindspore.blocks.random import Random
 

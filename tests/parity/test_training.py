@@ -22,6 +22,10 @@ RECIPES = {"clipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3
            "unclipped": Recipe(segments=20, videos=3, steps=10, learning_rate=1e-3, weight_decay=5e-3)}
 
 
+IN_REDUCED_PRECISION = ("adplg", "ar-net", "pel4vad", "rtfm", "ssrl", "ur-dmu", "vadclip")
+"""Of the methods, those that MindSpore trains so without --slow."""
+
+
 @pytest.mark.needs("torch", "mindspore")
 @pytest.mark.parametrize("kind, method, config", [("clipped", *case) for case in NETWORKS]
                          + [("unclipped", method, CONFIGS[method][0]) for method in ("bn-wvad", "rtfm")])
@@ -255,7 +259,8 @@ def test_a_step_in_bfloat16_is_nearly_that_in_float32(method):
 
 
 @pytest.mark.needs("mindspore")
-@pytest.mark.parametrize("method", CONFIGS)
+@pytest.mark.parametrize("method", [pytest.param(method, marks=[] if method in IN_REDUCED_PRECISION else pytest.mark.slow)
+                                    for method in CONFIGS])
 def test_mindspore_trains_in_reduced_precision(method, monkeypatch):
     """In float16, which the CPU has, since it has no bfloat16."""
     import mindspore as ms

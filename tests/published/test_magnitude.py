@@ -12,8 +12,10 @@ from wvad_core.registry import specification
 METHODS = ("rtfm", "s3r", "ssrl")
 
 
-def of_methods(output: str, given: str) -> list[str]:
-    return [name for name in having(output, given) if CASES[name].about["method"] in METHODS]
+def of_methods(output: str, given: str) -> list:
+    """The cases; the largest, whose losses and gradients test_golden.py has, for --slow."""
+    return [pytest.param(name, marks=pytest.mark.slow if name == "ssrl_stage3_train" else [])
+            for name in having(output, given) if CASES[name].about["method"] in METHODS]
 
 
 @pytest.mark.parametrize("name", of_methods("feature_magnitudes", "features"))
@@ -21,8 +23,7 @@ def test_magnitudes_in_evaluation(name, backend):
     check_branches(name, backend, False)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "ssrl_stage3_train" else [])
-                                  for name in of_methods("scores", "batch")])
+@pytest.mark.parametrize("name", of_methods("scores", "batch"))
 def test_scores_and_magnitudes_in_training(name, backend):
     check_branches(name, backend, True)
 
