@@ -24,9 +24,12 @@ MOST = 3 << 30
 GROWTH = 256 << 20
 """Bytes by which a process may grow until memory that is no longer used is given back."""
 
-FIRST = ("ssrl", "test_export", "test_training", "rtfm", "test_networks", "test_graph_mode", "test_parallel", "test_demo_training",
+FIRST = ("ssrl", "test_export", "test_parallel", "rtfm", "test_networks", "test_graph_mode", "test_demo_training",
          "test_kills", "adplg", "test_readme", "test_adding_a_method", "test_third_backend", "test_backend")
 """The units that take longest, in the order in which they are begun; the others follow as collected."""
+
+MEANWHILE = {"test_training": "test_parallel"}
+"""Files whose tests run while the processes that another file's first test has begun wait for each other."""
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 """gw0, gw1, ...: which of several processes this is; None where it is the only one, or hands out the tests."""
@@ -72,15 +75,16 @@ def unit(nodeid: str) -> str:
     path = Path(nodeid.partition("::")[0])
     name = case_of(nodeid) or path.stem.removeprefix("test_")
     of_model = [model for model in models() if f"{name}_".startswith(f"{model}_")]
-    return of_model[0] if of_model and path.parent.name == "published" else path.stem
+    return of_model[0] if of_model and path.parent.name == "published" else MEANWHILE.get(path.stem, path.stem)
 
 
 def order(item: pytest.Item) -> tuple[int, int, int]:
-    """The longest units first; in one of a model, case by case from the largest on, and backend by backend."""
+    """The longest units first; in one of a model, case by case from the largest on, and backend by backend; one of two files
+    begins with the first test of the file that it is named after, whose others come last."""
     name, given = unit(item.nodeid), getattr(item, "callspec", None)
     rank = FIRST.index(name) if name in FIRST else len(FIRST)
     if name not in models():
-        return rank, 0, 0
+        return rank, 0 if "::test_processes_are_begun" in item.nodeid else 2 - (item.path.stem in MEANWHILE), 0
     backend = given and (given.params.get("backend") or given.params.get("framework"))
     case = case_of(item.nodeid)
     return rank, -CASES.index(case) if case else 1, BACKENDS.index(backend) if backend in BACKENDS else -1

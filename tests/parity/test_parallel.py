@@ -41,7 +41,7 @@ SOONER = {"mindspore": ("adplg", "ar-net", "bn-wvad")}
 lengths differ, and with statistics of a batch. What puts outputs together stands once in a backend."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def launched(tmp_path_factory, request):
     """A function of a backend: what two processes find, each all that `parallel_worker.everything` names."""
     sooner, names = {} if request.config.getoption("--slow") else SOONER, request.config.getoption("--backends").split(",")
@@ -58,7 +58,7 @@ def launched(tmp_path_factory, request):
         _, folder = run(backend)
         return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in (0, 1)]
 
-    results.run = run
+    results.run, results.begun = run, begun
     yield results
     for process in begun.values():
         process.kill()
@@ -75,9 +75,11 @@ def launch(backend: str, folder: Path, methods: Iterable[str]) -> subprocess.Pop
 
 
 def surroundings() -> dict[str, str]:
-    """Of launchers. MindSpore's processes, which do not find each other at once, try again within the second, not two."""
+    """Of launchers. MindSpore's processes, which do not find each other at once, try again within the second, not two; and they
+    may take long to answer, beside all the others."""
     own = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    return devices.environment() | own | {"MS_RETRY_INTERVAL_LOWER": "0", "MS_RETRY_INTERVAL_UPPER": "1"}
+    patience = {"MS_RETRY_INTERVAL_LOWER": "0", "MS_RETRY_INTERVAL_UPPER": "1", "MS_RECEIVE_MSG_TIMEOUT": str(HANGS)}
+    return devices.environment() | own | patience
 
 
 def assert_same(found: dict, expected: dict) -> None:
@@ -86,6 +88,11 @@ def assert_same(found: dict, expected: dict) -> None:
     for ours, theirs in zip(found["terms"], expected["terms"]):
         assert_all_close(ours, theirs, TRAINED)
     assert_all_close(found["weights"], expected["weights"], TRAINED)
+
+
+def test_processes_are_begun(launched):
+    """So that other tests run while they wait (economy.MEANWHILE)."""
+    assert all(process.poll() in (None, 0) for process in launched.begun.values())
 
 
 @pytest.mark.parametrize("method", CASES)
