@@ -144,6 +144,10 @@ def weight_product(dy: Tensor, x: Tensor) -> Tensor:
     return PRODUCTS[routes.TAKEN.product.of_weight].of_weight(dy, x, dy.new_empty(dy.shape[1], x.shape[1]))
 
 
+_PLAIN = (0, 0), (1, 1), (1, 1), 1
+"""No padding, no stride, no dilation, one group."""
+
+
 def packed(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
     """x W^T + b of many float32 x (R, I): oneDNN's layout of W for so many rows is made once, not for each x. No gradients.
 
@@ -159,10 +163,6 @@ def packed(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor],
         return y.permute(0, 2, 3, 1).reshape(len(x), -1)
 
     return packed_product
-
-
-_PLAIN = (0, 0), (1, 1), (1, 1), 1
-"""No padding, no stride, no dilation, one group."""
 
 
 def packs(x: Tensor) -> bool:

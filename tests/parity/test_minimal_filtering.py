@@ -109,6 +109,21 @@ def test_a_changed_weight_is_seen(torch, minimal_filtering, change):
     assert set(layer.state_dict()) == {"weight", "bias"}
 
 
+@pytest.mark.parametrize("shape", ((1, 1), (5, 4)))
+def test_the_weight_is_left_as_it_is(torch, minimal_filtering, shape):
+    """One whose taps lie apart in memory too, so that each is contiguous as it is."""
+    weight = torch.arange(1.0, 1 + 3 * shape[0] * shape[1]).view(3, *shape).permute(1, 2, 0)
+    before, exact = weight.clone(), torch.einsum("jk,oik->joi", minimal_filtering.G, weight)
+    for reverse in (False, True):
+        found = torch.stack(minimal_filtering.transformed(weight, reverse))
+        assert_close(found, exact if not reverse else torch.einsum("jk,oik->joi", minimal_filtering.G.flip(1), weight), OUTPUT)
+        assert torch.equal(weight, before)
+        found.zero_()
+    for kernel in minimal_filtering.transformed(weight):
+        kernel.zero_()
+    assert torch.equal(weight, before)
+
+
 @pytest.mark.parametrize("why", ("float64", "autocast"))
 def test_not_taken(torch, minimal_filtering, why):
     x, weight = torch.ones(1, 8, 4), torch.nn.Parameter(torch.ones(4, 4, 3))

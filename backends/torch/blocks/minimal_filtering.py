@@ -46,7 +46,8 @@ def transformed(weight: Tensor, reverse: bool = False) -> list[Tensor]:
     changes through `.data`), so kept ones could be those of old weights. Apart, since one tensor of them all would be so
     large that its memory comes from the system, and goes back, each time.
     """
-    first, middle, last = (tap.contiguous() for tap in (weight.flip(-1) if reverse else weight).unbind(-1))
+    taps = (weight.flip(-1) if reverse else weight).unbind(-1)
+    first, middle, last = (tap.clone(memory_format=torch.contiguous_format) for tap in taps)  # never a view, whatever its layout
     sides = torch.add(first, last).mul_(-1 / 6)
     minus, plus = torch.sub(sides, middle, alpha=1 / 6), torch.add(sides, middle, alpha=1 / 6)
     torch.add(first, last, alpha=4, out=sides).mul_(1 / 24)
