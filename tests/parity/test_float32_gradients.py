@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from filtered import counted, whatever_the_size
 
 from cases import batch, detector
 from compare import error
@@ -90,9 +91,7 @@ def gradients(method, double=False, **given):
 
 @pytest.fixture(params=("AVX512", "AVX2"))
 def route(request, monkeypatch):
-    from wvad_torch import routes
-
-    monkeypatch.setattr(routes, "TAKEN", replace(routes.row(request.param), filtering=routes.Filtering(0, 0)))
+    whatever_the_size(monkeypatch, request.param)
 
 
 @pytest.mark.parametrize("filtered", (True, False))
@@ -100,8 +99,7 @@ def route(request, monkeypatch):
 def test_only_rounding_is_left_where_nothing_flips(route, method, filtered, monkeypatch):
     from wvad_torch.blocks import minimal_filtering
 
-    taken, whole = [], minimal_filtering.conv1d
-    monkeypatch.setattr(minimal_filtering, "conv1d", lambda *given: taken.append(1) or whole(*given))
+    taken = counted("torch", monkeypatch)
     if not filtered:
         monkeypatch.setattr(minimal_filtering, "pays", lambda *_: False)
     found, mode = gradients(method)

@@ -1,6 +1,5 @@
 """PyTorch's convolutions by minimal filtering on the CPU: the same as the direct ones, for any length and dilation."""
-from dataclasses import replace
-
+import filtered
 import numpy as np
 import pytest
 
@@ -21,12 +20,11 @@ def torch():
 @pytest.fixture
 def minimal_filtering(monkeypatch):
     """Taken for every size, in blocks of a few rows."""
-    from wvad_torch import routes
     from wvad_torch.blocks import minimal_filtering
 
     for name, value in {"TILES": 0, "ROWS": 12, "GRADIENT_ROWS": 12}.items():
         monkeypatch.setattr(minimal_filtering, name, value)
-    monkeypatch.setattr(routes, "TAKEN", replace(routes.TAKEN, filtering=routes.Filtering(0, 0)))
+    filtered.whatever_the_size(monkeypatch)
     return minimal_filtering
 
 

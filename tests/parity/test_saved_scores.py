@@ -9,6 +9,7 @@ import dataclasses
 from pathlib import Path
 
 import devices
+import filtered
 import numpy as np
 import pytest
 from weight_changes import CHANGES, keep_first_kernels
@@ -43,11 +44,10 @@ def blocks(monkeypatch, request):
     """Several of them, as of long videos; and what pays for many rows."""
     monkeypatch.setattr(magnitude, "EVALUATION_BLOCK", STEPS)
     if "torch" in request.config.getoption("--backends").split(","):
-        from wvad_torch import routes
         from wvad_torch.methods import mgfn
 
         monkeypatch.setattr(mgfn, "ROWS", 16)
-        monkeypatch.setattr(routes, "TAKEN", dataclasses.replace(routes.TAKEN, filtering=routes.Filtering(0, 0)))
+        filtered.whatever_the_size(monkeypatch)
 
 
 def made_for(method: str, config: dict, framework: str) -> wv.Detector:
@@ -145,10 +145,7 @@ def test_layouts_of_one_call_are_made_anew_and_kept_ones_are_noticed(kept, tmp_p
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize("method, config", [case for case in WIDE if case[1].get("variant") != "lstm"])
 def test_these_widths_take_minimal_filtering_on_the_cpu(method, config, monkeypatch):
-    from wvad_torch.blocks import minimal_filtering
-
-    taken, direct = [], minimal_filtering.conv1d
-    monkeypatch.setattr(minimal_filtering, "conv1d", lambda *given: taken.append(given) or direct(*given))
+    taken = filtered.counted("torch", monkeypatch)
     made = made_for(method, config, "torch")
     made.score(video(method, config, STEPS, 2))
     assert taken

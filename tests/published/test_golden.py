@@ -1,8 +1,7 @@
 """Every backend against what the published implementations give on reproducible weights (golden/)."""
-from dataclasses import replace
-
 import devices
 import economy
+import filtered
 import numpy as np
 import pytest
 
@@ -134,13 +133,12 @@ def test_loss_terms(name, turned, backend):
 @pytest.mark.parametrize("name", ["bn_wvad_eval", "mgfn_eval", "rtfm_eval", "rtfm_train", "s3r_train", "ssrl_stage1_eval", "ur_dmu_eval"])
 def test_convolutions_by_minimal_filtering(name, monkeypatch):
     """As longer videos and larger batches take it, at the published widths."""
-    from wvad_torch import routes
-    from wvad_torch.blocks import minimal_filtering
-
-    taken, whole = [], minimal_filtering.conv1d
-    monkeypatch.setattr(minimal_filtering, "conv1d", lambda *given: taken.append(given) or whole(*given))
-    monkeypatch.setattr(routes, "TAKEN", replace(routes.TAKEN, filtering=routes.Filtering(0, 0)))
-    (test_scores(name, "torch") if "features" in CASES[name].about["inputs"] else test_loss_terms(name, False, "torch"))
+    taken = filtered.counted("torch", monkeypatch)
+    filtered.whatever_the_size(monkeypatch)
+    if "features" in CASES[name].about["inputs"]:
+        test_scores(name, "torch")
+    else:
+        test_loss_terms(name, False, "torch")
     assert taken
 
 

@@ -2,7 +2,8 @@
 
 On the CPU, what each output sees is laid out by NumPy, and multiplied by MindSpore, over three frames by minimal filtering
 (`minimal_filtering`): its own convolution of clips is reference code there with AVX-512, and its pools are slow everywhere
-(`wvad_mindspore.routes`). A device takes MindSpore's own convolutions and pools. Extractors are frozen: these layers evaluate, and have no gradients on the CPU.
+(`wvad_mindspore.routes`). A device takes MindSpore's own convolutions and pools. Extractors are frozen: these layers
+evaluate, and have no gradients on the CPU.
 """
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
 """MGFN in PyTorch. The formulas are in `wvad_core.methods.mgfn`."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -86,10 +89,13 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            return self.linear2(F.gelu(self.linear1(self.norm(x))))
+            return self.by(self.linear1, self.linear2, x)
         rows = x.flatten(0, 1)
-        linear1, linear2 = (layer.for_blocks(rows, ROWS) for layer in (self.linear1, self.linear2))
-        return in_blocks(lambda block: linear2(F.gelu(linear1(self.norm(block)))), rows, 0, ROWS).view(x.shape)
+        layers = (layer.for_blocks(rows, ROWS) for layer in (self.linear1, self.linear2))
+        return in_blocks(partial(self.by, *layers), rows, 0, ROWS).view(x.shape)
+
+    def by(self, linear1: Callable[[Tensor], Tensor], linear2: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return linear2(F.gelu(linear1(self.norm(x))))
 
 
 class Layer(nn.Module):
