@@ -5,8 +5,6 @@ Products are of x (..., I) and W (O, I); convolutions of x (B, T, I) and W (O, I
 """
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -142,33 +140,6 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation:
 def weight_product(dy: Tensor, x: Tensor) -> Tensor:
     """dy^T x, the gradient of a product's weight. (R, O), (R, I) -> (O, I)."""
     return PRODUCTS[routes.TAKEN.product.of_weight].of_weight(dy, x, dy.new_empty(dy.shape[1], x.shape[1]))
-
-
-_PLAIN = (0, 0), (1, 1), (1, 1), 1
-"""No padding, no stride, no dilation, one group."""
-
-
-def packed(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
-    """x W^T + b of many float32 x (R, I): oneDNN's layout of W for so many rows is made once, not for each x. No gradients.
-
-    Few rows take `product`: in this layout they would be computed at a twentieth of the rate. It does not follow the
-    weight: to be let go of with the call that it was made in.
-    """
-    layout = torch.ops.mkldnn._reorder_convolution_weight(weight[:, :, None, None], *_PLAIN, [1, weight.shape[1], rows, 1])
-
-    def packed_product(x: Tensor) -> Tensor:
-        if len(x) < rows // 4:
-            return product(x, weight, bias)
-        y = torch.ops.mkldnn._convolution_pointwise(_pixels(x), layout, bias, *_PLAIN, "none", [], "")
-        return y.permute(0, 2, 3, 1).reshape(len(x), -1)
-
-    return packed_product
-
-
-def packs(x: Tensor) -> bool:
-    """Whether oneDNN is there, and computes products by `packed` weights here."""
-    plain = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type) and not torch.is_grad_enabled()
-    return plain and eager_cpu(x) and torch.backends.mkldnn.is_available()
 
 
 def _routed(x: Tensor, weight: Tensor, bias: Tensor | None, kernels: dict, names: routes.Kernels, *rest: int) -> Tensor:

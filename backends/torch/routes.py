@@ -37,8 +37,9 @@ In training too: where no ReLU and no pick flips, its gradients are as near to f
 error of all gradients of a batch of 2 + 2 videos at published widths, decisions taken over, largest of three seeds and four
 methods (AVX-512): 2.7e-6 filtered, 3.3e-6 direct.
 
-Products of many rows in blocks (`Linear.for_blocks`) keep oneDNN's layout of the weight for the call: at 1024 rows a block, 1024
--> 4096 and back, 0.91 of the time of blocks without it, 0.81 of that of all rows at once (10000 rows, AVX-512; held to AVX2 0.96, 0.91).
+A product of 4096 inputs takes oneDNN longer than two of 2048 and their sum: 4096 -> 1024 over 2 x 2048 -> 1024 at 300, 600, 1024
+and 2400 rows is 1.36, 1.35, 1.03, 1.09, held to AVX2 1.47, 1.51, 1.0, 1.0. mgfn's feed-forward therefore sums over parts of its hidden
+channels in evaluation: 1.05 to 1.16 times as fast as whole at 300 to 2400 rows, held to AVX2 1.04 to 1.22.
 """
 from __future__ import annotations
 

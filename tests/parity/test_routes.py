@@ -115,35 +115,6 @@ def test_large_convolutions_take_their_own_route(taken, kernels, monkeypatch):
     assert seen == [taken.large_convolution.output, taken.convolution.output]
 
 
-@pytest.mark.on_the_cpu
-@pytest.mark.parametrize("sizes", ((12, 12, 12, 12, 3), (12, 12, 2), (30,)))
-@pytest.mark.parametrize("bias", (True, False))
-def test_products_by_a_packed_weight(kernels, sizes, bias):
-    """In blocks of 12 rows, the last of fewer or of very few; one for more rows than it was laid out for."""
-    import torch
-    from torch.nn import functional as F
-
-    x, weight, *more = tensors((sum(sizes), 70), (40, 70), *([(40,)] if bias else []))
-    with torch.no_grad():
-        product = kernels.packed(weight, more[0] if bias else None, 12)
-        found = torch.cat([product(part) for part in x.split(sizes)])
-        assert_close(found.numpy(), F.linear(*(t.double() for t in (x, weight, *more))).numpy(), OUTPUT)
-
-
-@pytest.mark.on_the_cpu
-@pytest.mark.parametrize("why", ("", "float64", "gradients", "autocast", "few rows", "no oneDNN"))
-def test_what_is_packed(why, kernels, monkeypatch):
-    import torch
-
-    from wvad_torch.blocks.linear import Linear
-
-    layer, x = Linear(6, 5), torch.ones(12 if why == "few rows" else 40, 6)
-    if why == "no oneDNN":
-        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    with torch.set_grad_enabled(why == "gradients"), torch.autocast("cpu", torch.bfloat16, enabled=why == "autocast"):
-        assert (layer.for_blocks(x.double() if why == "float64" else x, 10) is layer) == bool(why)
-
-
 def test_each_gradient_takes_its_kernel(taken, kernels, monkeypatch):
     import torch
 

@@ -175,14 +175,19 @@ def test_scores_of_many_crops_in_blocks(backend, monkeypatch):
 
 
 @pytest.mark.needs("torch")
-def test_hidden_channels_of_some_snippets_at_a_time():
-    """2100 of three crops, in two parts with one layout of the weights and one of few; and weights that changed are seen."""
-    from wvad_torch.methods.mgfn import ROWS
+@pytest.mark.on_the_cpu
+def test_some_hidden_channels_of_some_snippets_at_a_time(monkeypatch):
+    """512 of 130 snippets, the last of either fewer than the others; and weights that changed are seen."""
+    from wvad_torch.methods import mgfn as network
 
     made, exact = (wv.create("mgfn", name, feature_dim=16, channels=(64, 64, 128), depths=(1, 1, 1)) for name in ("torch", "numpy"))
-    video = np.random.default_rng(0).random((3, 700, 16), np.float32)
-    assert 2 * ROWS < 2100 < 2 * ROWS + ROWS // 4
+    video = np.random.default_rng(0).random((2, 65, 16), np.float32)
+    calls, linear = [], network.linear
+    monkeypatch.setattr(network, "linear", lambda x, *given: calls.append(x.shape) or linear(x, *given))
+    monkeypatch.setattr(network, "ROWS", 60)
+    monkeypatch.setattr(network, "HIDDEN", 200)
     assert_close(made.score(video), exact.score(video.astype(np.float64)), OUTPUT)
+    assert calls[-18:] == [(rows, channels) for rows in (60, 60, 10) for part in (200, 200, 112) for channels in (128, part)]
     made.network.stages[2].layers[0].feed_forward.linear2.weight.data *= 2
     changed = dataclasses.replace(exact, network=exact.backend.build("mgfn", exact.config, made.weights()))
     assert_close(made.score(video), changed.score(video.astype(np.float64)), OUTPUT)

@@ -1,8 +1,6 @@
 """The blocks of `wvad_core.blocks.linear` in PyTorch."""
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,12 +13,6 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
-
-    def for_blocks(self, x: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-        """The layer, for x (R, I) in blocks of so many rows: of one call, in which the weight stays as it is."""
-        if len(x) >= 2 * rows and kernels.packs(x):
-            return kernels.packed(self.weight, self.bias, rows)
-        return self
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -1,9 +1,6 @@
 """MGFN in PyTorch. The formulas are in `wvad_core.methods.mgfn`."""
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,16 +11,17 @@ from wvad_core.methods.mgfn import CHANNEL_NORM_EPS, DISTANCE_EPS, Config, loss_
 from ..blocks.attention import softmax_attention
 from ..blocks.convolution import Conv1d, over_time
 from ..blocks.crops import in_blocks
-from ..blocks.linear import Linear
+from ..blocks.linear import Linear, linear
 from ..blocks.losses import binary_cross_entropy, smoothness
 from ..blocks.magnitude import select
 from ..blocks.normalisation import BatchNorm, LayerNorm
 from ..blocks.random import Dropout
+from ..kernels import eager_cpu
 from ..network import VideoNetwork
 from ..parallel import gathered
 
-ROWS = 1024
-"""Snippets whose hidden channels, four times as many, are computed at a time in evaluation: a processor's caches hold them."""
+ROWS = HIDDEN = 2048
+"""Snippets, and hidden channels of theirs, that a feed-forward computes at a time in evaluation (backends/torch/routes.py)."""
 
 
 class ChannelNorm(nn.Module):
@@ -88,14 +86,16 @@ class FeedForward(nn.Module):
         self.linear1, self.linear2 = Linear(channels, hidden), Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            return self.by(self.linear1, self.linear2, x)
-        rows = x.flatten(0, 1)
-        layers = (layer.for_blocks(rows, ROWS) for layer in (self.linear1, self.linear2))
-        return in_blocks(partial(self.by, *layers), rows, 0, ROWS).view(x.shape)
+        if self.training or not eager_cpu(x):
+            return self.linear2(F.gelu(self.linear1(self.norm(x))))
+        return in_blocks(self.in_parts, x.flatten(0, 1), 0, ROWS).view(x.shape)
 
-    def by(self, linear1: Callable[[Tensor], Tensor], linear2: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        return linear2(F.gelu(linear1(self.norm(x))))
+    def in_parts(self, x: Tensor) -> Tensor:
+        """A sum over parts of the hidden channels. (R, C) -> (R, C)."""
+        x = self.norm(x)
+        (weight1, bias1), (weight2, bias2) = ((layer.weight, layer.bias) for layer in (self.linear1, self.linear2))
+        parts = zip(weight1.split(HIDDEN), bias1.split(HIDDEN), weight2.split(HIDDEN, 1))
+        return sum((linear(F.gelu(linear(x, first, bias)), second) for first, bias, second in parts), bias2)
 
 
 class Layer(nn.Module):
