@@ -38,8 +38,8 @@ error of all gradients of a batch of 2 + 2 videos at published widths, decisions
 methods (AVX-512): 2.7e-6 filtered, 3.3e-6 direct.
 
 A product of 4096 inputs takes oneDNN longer than two of 2048 and their sum: 4096 -> 1024 over 2 x 2048 -> 1024 at 300, 600, 1024
-and 2400 rows is 1.36, 1.35, 1.03, 1.09, held to AVX2 1.47, 1.51, 1.0, 1.0. mgfn's feed-forward therefore sums over parts of its hidden
-channels in evaluation: 1.05 to 1.16 times as fast as whole at 300 to 2400 rows, held to AVX2 1.04 to 1.22.
+and 2400 rows is 1.36, 1.35, 1.03, 1.09, held to AVX2 1.47, 1.51, 1.0, 1.0. A feed-forward that sums over parts of its 4096 hidden
+channels, in evaluation, is 1.05 to 1.16 times as fast as whole at 300 to 2400 rows, held to AVX2 1.04 to 1.22.
 """
 from __future__ import annotations
 

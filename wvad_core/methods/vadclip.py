@@ -38,7 +38,8 @@ have too is dropped here; `wv.load(file, method="clip-vit")` is the extractor wi
 
 Paper and code: where they differ, this follows the code. The separation takes the cosine's absolute value, where the
 paper clamps it at 0. Distances have no learned scale (`disAdj.sigma` is stored and never used), padding is not
-masked, and the scored crop is the one that the authors chose for the better result.
+masked, and the scored crop is the one that the authors chose for the better result. On UCF-Crime the code tests after 11,
+21, ..., 121 of each 125 steps, the recipe here after every tenth step.
 """
 from __future__ import annotations
 
