@@ -23,6 +23,14 @@ AMD EPYC (Zen 5), by `python benchmarks/routes.py`, and held to AVX2; its BLAS, 
                  image, 8 x 200, 1024 -> 1024, 5 taps         44    48   115        142   145   209
                  sequence                                     43    47    50         71    77    97
 
+Products of few rows are the BLAS's: oneDNN copies the weight for each. matrix over pixels at 16, 32, 64, 128 and 200 rows, output:
+
+    2048 -> 512     0.37 0.54 0.77 1.61 1.76       held to AVX2  0.48 0.61 0.77 0.87 1.07
+    1024 -> 1024    0.94 0.54 0.77 1.01 1.75                     0.96 0.83 0.89 1.04 1.06
+     512 -> 512     0.89 0.93 1.21 1.57 1.71                     0.86 0.91 0.78 0.89 0.94
+
+With one thread likewise: 1.7 at 200 rows of 2048 -> 512, 2.2 at 2000; held to AVX2 1.10 and 1.16.
+
 The image's kernel copies the weight, and for few rows that takes longer than they do: image over sequence at 1 x 60, 1 x 300 and
 10 x 32 snippets is 1.98, 1.65, 1.66 for 2048 -> 2048, 7.5, 2.7, 2.5 for 2048 -> 512, 1.9, 1.1, 0.96 for 1024 -> 512 (AVX-512, 3 taps).
 
@@ -68,20 +76,25 @@ class Filtering:
 
 @dataclass(frozen=True)
 class Routes:
-    """large_convolution: of weights with LARGE inputs times outputs, and more."""
+    """few_rows: products of fewer are the BLAS's. large_convolution: of weights with LARGE inputs times outputs, and more."""
     product: Kernels
+    few_rows: int
     convolution: Kernels
     large_convolution: Kernels
     filtering: Filtering
+
+    def product_of(self, rows: int) -> Kernels:
+        return BLAS if rows < self.few_rows else self.product
 
     def convolution_by(self, inputs: int, outputs: int) -> Kernels:
         return self.large_convolution if inputs * outputs >= LARGE else self.convolution
 
 
 LARGE = 1 << 20
-TABLE = {"AVX512": Routes(Kernels("pixels", "pixels", "pixels"), Kernels("image", "image", "sequence"),
+BLAS = Kernels("matrix", "matrix", "matrix")
+TABLE = {"AVX512": Routes(Kernels("pixels", "pixels", "pixels"), 64, Kernels("image", "image", "sequence"),
                           Kernels("sequence", "image", "sequence"), Filtering(450, 100)),
-         "AVX2": Routes(Kernels("pixels", "pixels", "matrix"), Kernels("sequence", "sequence", "sequence"),
+         "AVX2": Routes(Kernels("pixels", "pixels", "matrix"), 128, Kernels("sequence", "sequence", "sequence"),
                         Kernels("sequence", "sequence", "sequence"), Filtering(250, 40))}
 
 

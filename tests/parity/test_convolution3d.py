@@ -4,6 +4,7 @@ from itertools import product
 
 import native
 import numpy as np
+import onednn
 import pytest
 from weight_changes import CHANGES
 
@@ -140,3 +141,18 @@ def test_bottlenecks_compute_with_the_weights_of_the_moment(framework, block, ch
     after = native.of_clips(framework, layer, x)
     assert_close(after, i3d_resnet50.bottleneck(x.astype(np.float64), Scope(now), block, 1e-3), OUTPUT)
     assert error(before, after) > 1e-3
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.on_the_cpu
+@pytest.mark.parametrize("threads", (1, 2))
+@pytest.mark.parametrize("kernel, stride, padding", SHAPES)
+def test_every_kernel_is_onednn_s_with_one_thread_too(kernel, stride, padding, threads):
+    """PyTorch's own convolution takes up to ten times as long."""
+    import torch
+
+    from wvad_torch.blocks.convolution3d import Conv3d
+
+    layer, x = Conv3d(40, 40, kernel, stride, padding), torch.ones(2, 40, 7, 9, 9)
+    with torch.no_grad():
+        assert onednn.computes(lambda: layer(x), threads)

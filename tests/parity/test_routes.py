@@ -1,5 +1,8 @@
 """PyTorch's kernels on the CPU: each route of the table gives the exact numbers and gradients, whatever the processor."""
+from dataclasses import replace
+
 import numpy as np
+import onednn
 import pytest
 
 from compare import OUTPUT, assert_close
@@ -17,10 +20,10 @@ def kernels():
 
 @pytest.fixture(params=CAPABILITIES)
 def taken(request, monkeypatch):
-    """The row of the table that a processor with this instruction set takes."""
+    """The row of the table that a processor with this instruction set takes; few rows are fewer than 4 here."""
     from wvad_torch import routes
 
-    monkeypatch.setattr(routes, "TAKEN", routes.row(request.param))
+    monkeypatch.setattr(routes, "TAKEN", replace(routes.row(request.param), few_rows=4))
     return routes.TAKEN
 
 
@@ -101,7 +104,7 @@ def test_minimal_filtering_is_taken_where_it_pays(taken, batch, steps, inputs, o
     from wvad_torch.blocks import convolution, minimal_filtering
 
     x, layer = torch.empty(1).expand(batch, steps, inputs), convolution.Conv1d(inputs, outputs, 3)
-    expected = taken is routes_of("AVX2") if filtered is None else filtered
+    expected = taken.filtering == routes_of("AVX2").filtering if filtered is None else filtered
     assert minimal_filtering.pays(x, layer.weight, 1) == expected
 
 
@@ -113,6 +116,30 @@ def test_large_convolutions_take_their_own_route(taken, kernels, monkeypatch):
     for inputs, outputs in ((1024, 1024), (1024, 1023)):
         check(kernels.convolution, exact_convolution(1), tensors((1, 5, inputs), (outputs, inputs, 3), (outputs,)))
     assert seen == [taken.large_convolution.output, taken.convolution.output]
+
+
+@pytest.mark.parametrize("shape, few", [((3, 6), True), ((1, 3, 6), True), ((4, 6), False), ((2, 2, 6), False)])
+def test_products_of_few_rows_are_the_blas_s(taken, kernels, monkeypatch, shape, few):
+    seen, whole = [], kernels.Matrix.output
+    monkeypatch.setattr(kernels.Matrix, "output", staticmethod(lambda *given: seen.append(given) or whole(*given)))
+    check(kernels.product, lambda x, weight: x @ weight.t(), tensors(shape, (5, 6)))
+    assert len(seen) == few
+
+
+@pytest.mark.on_the_cpu
+@pytest.mark.parametrize("threads", (1, 2))
+@pytest.mark.parametrize("part", ("output", "of_input", "of_weight"))
+def test_products_of_many_rows_are_onednn_s_with_one_thread_too(kernels, threads, part):
+    """PyTorch takes its own convolution of kernel 1 for one thread and few images, at half the rate or less."""
+    x, weight, dy = (t.detach() for t in tensors((400, 130), (140, 130), (400, 140)))
+    given = (x, weight) if part == "output" else (dy, x, weight)
+    assert onednn.computes(lambda: getattr(kernels.Pixels, part)(*given), threads)
+
+
+def test_without_a_dilation_they_are_not(kernels, monkeypatch):
+    monkeypatch.setattr(kernels, "OF_ONE_TAP", 1)
+    x, weight = (t.detach() for t in tensors((400, 130), (140, 130)))
+    assert not onednn.computes(lambda: kernels.Pixels.output(x, weight), 1)
 
 
 def test_each_gradient_takes_its_kernel(taken, kernels, monkeypatch):
