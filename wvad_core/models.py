@@ -19,6 +19,7 @@ from .checkpoints.contents import Contents, completed
 from .checkpoints.identification.naming import as_computed
 from .checkpoints.identification.recognition import Checkpoint, identify, of_published
 from .checkpoints.identification.sizes import shown_by_companions
+from .checkpoints.identification.state_dicts import without_prefixes
 from .data.companions import read_companions
 from .detector import Detector
 from .errors import InputError, one_line
@@ -96,11 +97,13 @@ def from_published(name: str, state: Mapping[str, Array], backend: str = "numpy"
     """A detector or an extractor from the tensors of a published checkpoint, {published name: array}.
 
     Settings are the defaults or given, or shown by a companion of the method's that is a tensor of it. A tensor whose sizes
-    agree once axes of length 1 are dropped (MindSpore's (out, in, 1, k) kernels) is taken. Where a model's parts are published in files of their own, `state` may hold one of
-    them or several; a part that it does not hold has fresh weights, drawn from `seed`: an error where scores are computed
-    from it, unless allow_fresh. `assumed`, and the warning, are as `load`'s.
+    agree once axes of length 1 are dropped (MindSpore's (out, in, 1, k) kernels) is taken; so are names that all begin with
+    `module.`. Where a model's parts are published in files of their own, `state` may hold one of them or several; a part
+    that it does not hold has fresh weights, drawn from `seed`: an error where scores are computed from it, unless
+    allow_fresh. `assumed`, and the warning, are as `load`'s.
     """
     spec = model_specification(name)
+    state = without_prefixes(state, besides=getattr(spec, "COMPANIONS", ()))
     configured = configure(spec.Config, config, name)
     configured = configure(spec.Config, shown_by_companions(spec, configured, config, state) | config, name)
     source = f"published {name} checkpoint"

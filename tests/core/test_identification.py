@@ -99,6 +99,17 @@ def test_several_methods_fit():
     assert found(tensors, "ssrl").config.stage == 1
 
 
+@pytest.mark.parametrize("behind", ("module.", "_orig_mod.", "module._orig_mod."))
+def test_published_tensors_of_a_wrapped_model(behind):
+    tensors, config = fresh("rtfm", feature_dim=16, hidden_dims=(12, 6)), {"feature_dim": 16, "hidden_dims": (12, 6)}
+    names = wv.published_names("rtfm", **config)
+    made = wv.from_published("rtfm", {behind + n: tensors[c] for n, c in names.items()}, **config)
+    assert all(np.array_equal(made.weights()[name], value) for name, value in tensors.items())
+    some = {behind * (number > 0) + n: tensors[c] for number, (n, c) in enumerate(names.items())}
+    with pytest.raises(wv.InputError, match=f"unexpected tensor {behind}"):
+        wv.from_published("rtfm", some, **config)
+
+
 def test_several_methods_fit_whose_scores_differ(monkeypatch):
     tensors = fresh("rtfm", feature_dim=16, hidden_dims=(12, 6))
     forward = specification("rtfm").forward

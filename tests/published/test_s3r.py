@@ -100,6 +100,8 @@ def test_settings_are_seen_from_the_dictionary():
     made = wv.from_published("s3r", whole)
     assert (made.config.feature_dim, made.config.atoms) == (64, 20)
     assert wv.from_published("s3r", whole, atoms=20, feature_dim=64).config == made.config
+    wrapped = {name if name == "dictionary" else f"module.{name}": value for name, value in whole.items()}
+    assert all(np.array_equal(value, made.weights()[name]) for name, value in wv.from_published("s3r", wrapped).weights().items())
     with pytest.raises(wv.InputError, match=r"tensor dictionary has shape \(20, 64\), expected \(21, 64\)"):
         wv.from_published("s3r", whole, atoms=21)
 

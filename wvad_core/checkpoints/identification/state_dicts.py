@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
 
 from ..unpickler.stand_ins import Module
 from ..unpickler.storages import Refused, Stored
@@ -24,12 +25,13 @@ MODEL = frozenset({"model", "net", "network", "module", "state", "params", "para
 PREFIXES = ("module.", "_orig_mod.")
 
 Path = tuple[str, ...]
+Tensor = TypeVar("Tensor")
 
 
 def state_dict(top: Any) -> dict[str, Stored]:
     """{name: tensor} of the model. Raises Refused where there is none, or no telling which it is."""
     if isinstance(top, Module):
-        return _without_prefixes(_attributes(top))
+        return _named(_attributes(top))
     if not isinstance(top, dict):
         raise Refused(f"holds no dict but {_described(top)}, expected a state dict")
     found = _candidates(top)
@@ -39,7 +41,7 @@ def state_dict(top: Any) -> dict[str, Stored]:
              if not any(AVERAGE in _words(key) for key in path)} or found
     if not found:
         raise Refused("holds no state dict: no dict of tensors by name, other than an optimiser's")
-    return _without_prefixes(_wanted(found))
+    return _named(_wanted(found))
 
 
 def _candidates(top: dict[str, Any]) -> dict[Path, dict[str, Stored]]:
@@ -96,13 +98,22 @@ def _wanted(found: dict[Path, dict[str, Stored]]) -> dict[str, Stored]:
     return next(iter(found.values()))
 
 
-def _without_prefixes(tensors: dict[str, Stored]) -> dict[str, Stored]:
+def _named(tensors: dict[str, Stored]) -> dict[str, Stored]:
     for name in tensors:
         if len(name) > LONGEST or not name.isprintable():
             raise Refused(f"a tensor has the name {ascii(name[:50])}, expected at most {LONGEST} printable characters")
-    while prefix := next((p for p in PREFIXES if all(n.startswith(p) and n != p for n in tensors)), None):
-        tensors = {name[len(prefix):]: value for name, value in tensors.items()}
-    return tensors
+    return without_prefixes(tensors)
+
+
+def without_prefixes(tensors: Mapping[str, Tensor], besides: Collection[str] = ()) -> dict[str, Tensor]:
+    """The tensors without the PREFIXES that all names have but those `besides`."""
+    found = dict(tensors)
+    while names := [name for name in found if name not in besides]:
+        prefix = next((p for p in PREFIXES if all(name.startswith(p) and name != p for name in names)), None)
+        if prefix is None:
+            break
+        found = {name if name in besides else name.removeprefix(prefix): value for name, value in found.items()}
+    return found
 
 
 def _described(value: Any) -> str:
