@@ -32,15 +32,20 @@ class Published:
 
     names: {published name: canonical name}, one to one.
     optional: published names that some releases lack; they then stand for zeros.
-    unused: published names that the published network stores and never uses; they are dropped.
+    unused: published names that the published network stores and never uses; they are dropped. unused_parts: prefixes of
+        names that it never uses, whatever they are.
     parts: canonical prefixes of parts that are published in files of their own. A part that is absent keeps its fresh
         weights, where another one is there. training_parts: those of them that scores do without.
     """
     names: dict[str, str]
     optional: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
+    unused_parts: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     training_parts: tuple[str, ...] = ()
+
+    def drops(self, name: str) -> bool:
+        return name in self.unused or name.startswith(self.unused_parts)
 
 
 @dataclass(frozen=True)

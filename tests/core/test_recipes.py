@@ -81,6 +81,13 @@ def test_how_often_a_run_validates(steps, published, chosen, expected):
     assert (found.options.evaluate_every, found.recipe.evaluate_every) == (expected, published)
 
 
+def test_a_run_that_goes_back_to_its_best_weights_validates_as_often_as_published():
+    """It would train in another way: from the few weights that were validated."""
+    recipe = PLAIN | {"steps": 1000, "evaluate_every": 10, "reload_best_every": 125}
+    assert resolve(recipe, Toy, {}, "toy").options.evaluate_every == 10
+    assert resolve(recipe, Toy, {"evaluate_every": 50}, "toy").options.evaluate_every == 50
+
+
 def test_an_interval_that_nobody_has_published_cannot_be_taken():
     with pytest.raises(InputError, match="the recipe does not say how often its authors validated, found 'published'"):
         resolve(PLAIN, Toy, {"evaluate_every": "published"}, "toy")

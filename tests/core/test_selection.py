@@ -58,12 +58,13 @@ def of_frames(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return truth, np.concatenate([np.repeat(item.features.read()[0, :, 0], 16) for item in dataset])
 
 
-@pytest.mark.parametrize("metric", ["auc", "ap"])
+@pytest.mark.parametrize("metric", ["auc", "ap", "average_precision"])
 def test_the_test_set_validates_by_the_metric_of_the_recipe(detector, metric):
     test = videos(9)
     truth, scores = of_frames(test)
     precision, recall, _ = sklearn.metrics.precision_recall_curve(truth, scores)
-    expected = {"auc": sklearn.metrics.roc_auc_score(truth, scores), "ap": sklearn.metrics.auc(recall, precision)}
+    expected = {"auc": sklearn.metrics.roc_auc_score(truth, scores), "ap": sklearn.metrics.auc(recall, precision),
+                "average_precision": sklearn.metrics.average_precision_score(truth, scores)}
     assert abs(expected["auc"] - expected["ap"]) > 0.01
     validate = selection.validator(dataclasses.replace(RECIPE, metric=metric), test, videos(4), None)
     assert validate(detector) == pytest.approx(expected[metric], rel=1e-9)

@@ -149,6 +149,15 @@ def test_training_goes_back_to_the_best_weights_so_far(training_set):
     assert seen[4][1] == pytest.approx(seen[2][1] + sum(momenta[16:20]), rel=1e-6)
 
 
+@pytest.mark.parametrize("after, steps", [(0, [4, 8, 12, 16, 20]), (7, [8, 12, 16, 20]), (8, [12, 16, 20]), (50, [20])])
+def test_validation_begins_behind_so_many_steps(training_set, after, steps):
+    """And at the end of the stage in any case."""
+    seen = []
+    begin(training_set, dataclasses.replace(RECIPE, evaluate_after=after),
+          validate=lambda detector: seen.append(int(detector.network["steps"])) or 1.0)
+    assert seen == steps
+
+
 def test_without_validation_there_is_nothing_to_go_back_to(training_set):
     assert begin(training_set, dataclasses.replace(RECIPE, reload_best_every=8), validate=None).best["steps"] == 20
 

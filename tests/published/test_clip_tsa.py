@@ -170,6 +170,20 @@ def test_of_equal_scores_the_first_are_in(values, k, expected, backend):
     assert largest(backend, np.array([values], np.float32), k).astype(int).tolist() == [expected]
 
 
+@pytest.mark.parametrize("training", (False, True))
+def test_snippets_whose_scores_are_1_in_float32_keep_their_order(backend, training):
+    """sigmoid(20), sigmoid(30), sigmoid(25) are all 1 there, and are not in float64. Without noise, and with noise that is 0."""
+    made = small(backend, k=0.3)
+    weights = {name: 0 * value if name.startswith("attention.") else value for name, value in made.weights().items()}
+    weights["attention.fc1.weight"][0, 0], weights["attention.fc2.weight"][0, 0] = 1, 1  # the logit is the first feature
+    made = dataclasses.replace(made, network=made.backend.build("clip-tsa", made.config, weights, devices.of(backend)))
+    if training:
+        native.set_noise(made, np.zeros((1, 100, 5)))
+    features = video(1, 5)[None]
+    features[0, 0, :, 0] = 20, 3, 30, 25, 1
+    assert np.array_equal(shares(made, features, training).round(), [[[0, 0, 1, 0, 0]]])
+
+
 def test_the_largest_of_many_with_ties(backend):
     """Against a sort by value and place, of 3 x 4 x 40 values of five kinds."""
     values = np.random.default_rng(0).integers(0, 5, (3, 4, 40)).astype(np.float32)

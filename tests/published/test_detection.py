@@ -73,6 +73,15 @@ def test_the_mean_of_the_top_sixteenth_counts_its_last_snippet_in_part():
     assert precisions([nearly, other], [(0, 16)], []) == [0.5] * 5
 
 
+@pytest.mark.parametrize("value", (0.3, 0.6))
+def test_the_mean_is_rounded_as_that_of_frames(value):
+    """Two means that are equal, as those of frames are; sums over snippets would tell them apart."""
+    videos = [column(value, value, *np.zeros(26)), column(value, 0)]
+    frames = [np.sort(np.repeat(video[:, 0], 16))[::-1][:len(video)].mean() for video in videos]
+    assert frames[0] == frames[1] != (16 * value + 12 * value) / 28
+    assert precisions(videos, [(0, 32)], []) == [1] * 5
+
+
 def test_a_short_video_has_a_part_of_its_highest_snippet():
     """T = 2: 2 frames of the highest one, so that its own value is the mean; 0.8 * 1.7 beats nothing but 0.7 * 1.7."""
     videos = [column(0.7, 0), column(0.8, 0)]

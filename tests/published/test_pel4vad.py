@@ -12,6 +12,7 @@ import wvad_core as wv
 from compare import OUTPUT, SPECIFICATION, assert_close
 from wvad_core.blocks import context_attention as block
 from wvad_core.blocks.tensors import Scope, draw, flatten
+from wvad_core.conventions import protocol_of
 from wvad_core.data import TrainingSet, demo, find_sampler, load_table
 from wvad_core.data.training_set import indices_of_classes
 from wvad_core.methods import pel4vad
@@ -157,6 +158,13 @@ def test_power_norm_of_a_single_snippet_is_its_sign(framework):
 def test_smoothing_by_hand(settings, expected):
     found = pel4vad.postprocess(np.array([1, 2, 3, 4, 5], np.float32), pel4vad.Config(**settings))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dataset, smoothing, window", [("ucf-crime", "slide", 7), ("xd-violence", "fixed", 8),
+                                                        ("xd_violence", "fixed", 8), ("shanghaitech", "slide", 3)])
+def test_the_published_protocol_smooths_by_the_dataset(dataset, smoothing, window):
+    assert protocol_of("pel4vad", dataset, "published").settings == {"smoothing": smoothing, "smoothing_window": window}
+    assert not protocol_of("pel4vad", "own", "published").settings
 
 
 def small(backend: str, **settings) -> wv.Detector:

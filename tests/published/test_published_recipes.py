@@ -17,7 +17,7 @@ from wvad_core.training.recipe import Group, Recipe
 # Adam everywhere. videos: normal ones of a batch, with as many abnormal ones. metric: that of the published result.
 COMMON = {"betas": (0.9, 0.999), "clip_norm": None, "seed": 0, "crops": "random", "sampling": "segments", "groups": (),
           "metric": "auc", "optimiser": "adam", "eps": 1e-8, "schedule": "constant", "warm_up_steps": 0, "batches": "halves", "draw": "packs",
-          "evaluate_every": None, "reload_best_every": None}
+          "evaluate_every": None, "evaluate_after": 0, "reload_best_every": None}
 UR_DMU = {"learning_rate": 1e-4, "weight_decay": 5e-5, "videos": 64, "segments": 200, "steps": 3000}
 RTFM = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 32, "segments": 32, "steps": 15000, "crops": "all"}
 SSRL = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 8 * 4, "segments": 32, "steps": 15000, "crops": "all"}
@@ -28,7 +28,8 @@ S3R = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 32, "segments": 32
 ADPLG = {"learning_rate": 1e-4, "weight_decay": 5e-3, "videos": 32, "segments": 64, "steps": 20000}
 PEL4VAD = {"learning_rate": 5e-4, "weight_decay": 0.0, "videos": 128, "segments": 200, "sampling": "picked",
            "batches": "items", "draw": "epochs-with-rest", "crops": "each", "schedule": "cosine", "final_rate": 0.0}
-CLIP_TSA = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 16, "segments": 32, "crops": "all", "evaluate_every": 5}
+CLIP_TSA = {"learning_rate": 1e-3, "weight_decay": 5e-3, "videos": 16, "segments": 32, "crops": "all", "evaluate_every": 5,
+            "evaluate_after": 150}
 RECIPES = {
     ("pel4vad", "ucf-crime"): PEL4VAD | {"steps": 50 * 126, "decay_steps": 60 * 126, "schedule_every": 126,
                                          "evaluate_every": 126, "seed": 9},
@@ -51,8 +52,8 @@ RECIPES = {
     ("rtfm", "ucf-crime"): RTFM,
     ("rtfm", "shanghaitech"): RTFM,
     ("rtfm", "xd-violence"): RTFM | {"metric": "ap"},
-    ("s3r", "ucf-crime"): S3R | {"seed": 49},
-    ("s3r", "shanghaitech"): S3R | {"seed": 823},
+    ("s3r", "ucf-crime"): S3R | {"seed": 49, "evaluate_after": 10},
+    ("s3r", "shanghaitech"): S3R | {"seed": 823, "evaluate_after": 5000},
     ("saa", "ucf-crime"): {"learning_rate": 1e-4, "weight_decay": 5e-5, "videos": 64, "segments": 320, "steps": 3000},
     ("ssrl", "ucf-crime"): SSRL,
     ("ssrl", "shanghaitech"): SSRL,
@@ -65,7 +66,7 @@ RECIPES = {
                                          "draw": "epochs", "evaluate_every": 10, "reload_best_every": 125},
     ("vadclip", "xd-violence"): VADCLIP | {"videos": 96, "learning_rate": 1e-5, "steps": 4120, "milestones": (1236, 2472),
                                            "batches": "items", "draw": "epochs-with-rest", "evaluate_every": 412,
-                                           "reload_best_every": 412, "metric": "ap"},
+                                           "reload_best_every": 412, "metric": "average_precision"},
 }
 CHOSEN = {"ar-net": {"steps"}, "rtfm": {"steps"}, "saa": {"steps"}, "ssrl": {"steps"}}
 

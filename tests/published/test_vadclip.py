@@ -413,7 +413,8 @@ def test_a_bare_file_is_recognised(tmp_path):
 
     case = CASES["vadclip_xd_train"]
     config = case.about["config"]
-    state = case.weights() | {"clipmodel.visual.proj": np.zeros((3, 5), np.float32)}
+    state = case.weights() | {"clipmodel.visual.proj": np.zeros((3, 5), np.float32),
+                              "clipmodel.visual.layer1.0.conv1.weight": np.zeros((4, 3, 1, 1), np.float32)}  # of a ResNet
     formats.by_suffix(tmp_path / "model_xd.pth").write(tmp_path / "model_xd.pth", Contents(state, {}))
     settings = {name: config[name] for name in ("attention_window", "classes", "prompt_prefix", "prompt_postfix", "text_heads")}
     loaded = wv.load(tmp_path / "model_xd.pth", score_branch="alignment", test_crop=0, **settings)
@@ -422,6 +423,11 @@ def test_a_bare_file_is_recognised(tmp_path):
     assert "heads" in loaded.assumed.settings and loaded.method == "vadclip"
     expected = detector(case, "numpy").weights()
     assert all(np.array_equal(value, expected[name]) for name, value in loaded.weights().items())
+
+
+@pytest.mark.parametrize("width, heads", [(512, 8), (640, 10), (768, 12), (1024, 16), (64, None)])
+def test_heads_of_clips_text_encoders_have_64_channels(width, heads):
+    assert vadclip.infer({"clipmodel.positional_embedding": (77, width)}).get("text_heads") == heads
 
 
 def test_clip_itself_begins_a_training(tmp_path):

@@ -130,7 +130,7 @@ PROTOCOLS = {"": Protocol({"noise_samples": 100}, note="noise in scoring, which 
 DEMO = Config(feature_dim=32, num_segments=64, hidden_dims=(32, 16), scorer_dim=32, num_samples=20, dropout=0.3, margin=10,
               magnitude_weight=0.01)
 _PUBLISHED = {"segments": 32, "videos": 16, "steps": 4000, "learning_rate": 1e-3, "weight_decay": 5e-3, "crops": "all",
-              "evaluate_every": 5}
+              "evaluate_every": 5, "evaluate_after": 150}
 RECIPES = {"ucf-crime": _PUBLISHED | {"seed": 2, "settings": {"k": 0.95}},
            "xd-violence": _PUBLISHED | {"seed": 0, "metric": "ap", "settings": {"k": 0.9}},
            "shanghaitech": _PUBLISHED | {"seed": 1, "steps": 35000, "settings": {"k": 0.01}},
@@ -184,33 +184,46 @@ def clips(features: Array, p: Scope, config: Config) -> Array:
     if config.projection:
         x = in_blocks(lambda items: two_layers(items, p.at("projection")), x, 0, magnitude.items_at_a_time(steps))
     if not config.disable_HA:
-        a = in_blocks(lambda items: two_layers(items, p.at("attention")), x, 0, magnitude.items_at_a_time(steps))[..., 0]
+        logits = in_blocks(lambda items: logits_of(items, p.at("attention")), x, 0, magnitude.items_at_a_time(steps))[..., 0]
         if p.training:
-            found = shares(a, noise((len(a), config.num_samples, steps), a.dtype, p.rng), config.attended(steps), config)
+            z = noise((len(logits), config.num_samples, steps), logits.dtype, p.rng)
+            found = shares(logits, z, config.attended(steps), config)
         else:
-            found = shares_in_scoring(a.reshape(videos, crops, steps), config).reshape(a.shape)
+            found = shares_in_scoring(logits.reshape(videos, crops, steps), config).reshape(logits.shape)
         x = x * found[..., None]
     return x.reshape(videos, crops, steps, -1)
 
 
 def two_layers(x: Array, p: Scope) -> Array:
     """sigmoid(linear(relu(linear(x)))): the scorer, and the projection."""
-    return sigmoid(linear(relu(linear(x, **p.at("fc1"))), **p.at("fc2")))
+    return sigmoid(logits_of(x, p))
 
 
-def shares(a: Array, z: Array, k: int, config: Config) -> Array:
-    """The share of the samples z (I, n, T) in which a snippet is among the K largest. a (I, T) -> (I, T)."""
-    return largest(a[:, None] + config.sigma * z, k).mean(1, dtype=a.dtype)
+def logits_of(x: Array, p: Scope) -> Array:
+    return linear(relu(linear(x, **p.at("fc1"))), **p.at("fc2"))
 
 
-def shares_in_scoring(a: Array, config: Config) -> Array:
+def shares(logits: Array, z: Array, k: int, config: Config) -> Array:
+    """The share of the samples z (I, n, T) in which a snippet is among the K largest. logits (I, T) -> (I, T)."""
+    return largest(perturbed(logits, z, config), k).mean(1, dtype=logits.dtype)
+
+
+def shares_in_scoring(logits: Array, config: Config) -> Array:
     """The shares of crops (B, N, T), with the noise of `noise_blocks`; without noise the K largest."""
-    crops, steps = a.shape[1:]
+    crops, steps = logits.shape[1:]
     k = config.attended_in_scoring(crops, steps)
     if not config.noise_samples:
-        return largest(a, k).astype(a.dtype)
-    counts = sum(largest(a[:, None] + config.sigma * z, k).sum(1) for z in noise_blocks(config, crops, steps))
-    return (counts / config.noise_samples).astype(a.dtype)
+        return largest(logits, k).astype(logits.dtype)
+    counts = sum(largest(perturbed(logits, z, config), k).sum(1) for z in noise_blocks(config, crops, steps))
+    return (counts / config.noise_samples).astype(logits.dtype)
+
+
+def perturbed(logits: Array, z: Array, config: Config) -> Array:
+    """What is ranked with noise z (I, n, T), or (n, N, T) of crops: a + sigma z of logits (I, T) or (B, N, T).
+
+    Where all noise is 0 it is the logits: they have a's order, but in float32 a is 1 for all above 17.
+    """
+    return np.where(np.any(z), sigmoid(logits)[:, None] + config.sigma * z, logits[:, None])
 
 
 def noise_blocks(config: Config, crops: int, steps: int) -> Iterator[Array]:

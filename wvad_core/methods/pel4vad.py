@@ -133,8 +133,11 @@ PAPER = Paper("Learning Prompt-Enhanced Context Features for Weakly-Supervised V
               2024, "https://arxiv.org/abs/2306.14451",
               {"ucf-crime": {"auc": 86.76, "ap": 33.99}, "xd-violence": {"ap": 85.59, "auc": 94.94},
                "shanghaitech": {"auc": 98.14, "ap": 72.56}})
-PROTOCOLS = {"": Protocol(metrics={"false_alarm_rate": lambda labels, scores: float(np.mean(scores >= 0.5))},
-                          note="as the uniform protocol, smoothed as the settings say; a score of 0.5 is an alarm")}
+SMOOTHING = {"ucf-crime": {"smoothing": "slide", "smoothing_window": 7}, "xd-violence": {"smoothing": "fixed", "smoothing_window": 8},
+             "shanghaitech": {"smoothing": "slide", "smoothing_window": 3}}
+_PROTOCOL = Protocol(metrics={"false_alarm_rate": lambda labels, scores: float(np.mean(scores >= 0.5))},
+                     note="as the uniform protocol, smoothed; a score of 0.5 is an alarm")
+PROTOCOLS = {"": _PROTOCOL} | {dataset: replace(_PROTOCOL, settings=settings) for dataset, settings in SMOOTHING.items()}
 DEMO = Config(feature_dim=32, attention_dim=16, channels=32, k=4, prompt_weight=0.03, smoothing_window=2,
               categories=("Normal", "Arson", "Explosion", "Fighting", "Robbery"))
 
@@ -151,9 +154,9 @@ def _recipe(items: int, seed: int, metric: str = "auc", **settings: object) -> d
 RECIPES = {
     "ucf-crime": _recipe(16100, 9),
     "xd-violence": _recipe(19770, 4, "ap", kernel_size=3, gamma=0.06, bias=0.02, power_norm=False, temperature=0.05,
-                           categories=XD_VIOLENCE, texts="first", smoothing="fixed", smoothing_window=8),
+                           categories=XD_VIOLENCE, texts="first", **SMOOTHING["xd-violence"]),
     "shanghaitech": _recipe(2380, 0, window_size=5, kernel_size=3, gamma=0.08, bias=0.1, temperature=0.2,
-                            prompt_weight=9.0, categories=SHANGHAITECH, smoothing_window=3),
+                            prompt_weight=9.0, categories=SHANGHAITECH, **SMOOTHING["shanghaitech"]),
     "demo": {"segments": 100, "videos": 64, "steps": 100, "sampling": "picked", "batches": "items",
              "draw": "epochs-with-rest", "crops": "each", "learning_rate": 6e-3, "weight_decay": 0.0,
              "settings": DEMO.as_dict()}}

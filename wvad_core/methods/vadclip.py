@@ -59,7 +59,6 @@ from ..blocks.linear import linear, linear_parameters
 from ..blocks.losses import top_cross_entropy_within, top_mean_within
 from ..blocks.normalisation import layer_norm, layer_norm_parameters
 from ..blocks.residual_attention import (
-    BLOCK_TENSORS,
     feed_forward,
     feed_forward_parameters,
     residual_block,
@@ -79,8 +78,8 @@ TOP = 16
 """Of n snippets the n // 16 + 1 largest stand for a video."""
 CHUNKS = 16
 """Chunks computed at a time in evaluation, so that memory does not grow with a video."""
-IMAGE_BLOCKS = 64
-"""Blocks of an image tower whose names are known; published ones have 12 to 48."""
+CLIP_WIDTHS = (512, 640, 768, 1024)
+"""Of the text encoders of CLIP's checkpoints, whose heads have 64 channels."""
 
 UCF_CRIME = {"normal": "5967", "abuse": "7678", "arrest": "9320", "arson": "29937", "assault": "9679", "burglary": "32573",
              "explosion": "13785", "fighting": "4652", "roadAccidents": "4370 22072", "robbery": "16393", "shooting": "3992",
@@ -108,7 +107,7 @@ class Config(configuration.Config):
         and for those that the tokenizer gives of others.
     prompt_prefix, prompt_postfix: learned rows before and behind the words.
     text_width, text_heads, text_depth, vocabulary: of the text encoder. The last two ids of the vocabulary mark a text's start and end.
-    image_depth: blocks of the image tower that a published checkpoint has beside the text encoder, and that is dropped.
+    image_depth: blocks of the image tower that a published checkpoint has beside the text encoder; all of it is dropped.
     text: what is held of the texts, their "encoder" or the "features" that it gave, which are not trained further.
     score_branch: which branch scores are of.
     test_crop: the crop that is scored of a video that has several.
@@ -189,7 +188,7 @@ class Config(configuration.Config):
 
 
 PROTOCOLS = {
-    "ucf-crime": Protocol({"score_branch": "classifier", "test_crop": 5},
+    "ucf-crime": Protocol({"score_branch": "classifier", "test_crop": 5}, metrics={"ap": "average_precision"},
                           note="the crop 5 alone; of the two branches the classifier's chooses the checkpoint"),
     "xd-violence": Protocol({"score_branch": "alignment", "test_crop": 0}, metrics={"ap": "average_precision"},
                             note="the crop 0 alone; of the two branches the alignment's chooses the checkpoint")}
@@ -208,7 +207,7 @@ RECIPES = {
                                "milestones": (4 * 125, 8 * 125), "evaluate_every": 10, "reload_best_every": 125},
     "xd-violence": _PUBLISHED | {"videos": 96, "batches": "items", "draw": "epochs-with-rest", "learning_rate": 1e-5,
                                  "steps": 10 * 412, "milestones": (3 * 412, 6 * 412), "evaluate_every": 412,
-                                 "reload_best_every": 412, "metric": "ap", "settings": XD_SETTINGS},
+                                 "reload_best_every": 412, "metric": "average_precision", "settings": XD_SETTINGS},
     "demo": {"segments": 100, "sampling": "segments-or-padded", "videos": 16, "steps": 300, "learning_rate": 2e-3,
              "optimiser": "adamw", "weight_decay": 1.0, "settings": DEMO.as_dict()}}
 
@@ -269,18 +268,16 @@ def infer(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int | str]:
                                 ("vocabulary", "clipmodel.token_embedding.weight", 0)):
         if name in shapes:
             found[setting] = shapes[name][axis]
+    if (width := int(found.get("text_width", 0))) in CLIP_WIDTHS:
+        found["text_heads"] = width // 64
     return found
 
 
 def published(config: Config) -> Published:
     """The official checkpoints: these tensors, CLIP's image tower, and two that nothing uses."""
-    image = {"class_embedding", "positional_embedding", "proj", "conv1.weight", "ln_pre.weight", "ln_pre.bias",
-             "ln_post.weight", "ln_post.bias"}
-    image |= {f"transformer.resblocks.{k}.{name}" for k in range(max(IMAGE_BLOCKS, config.image_depth))
-              for name in BLOCK_TENSORS}
     names = parameters(config)
     return Published({name: name for name in names},
-                     unused=frozenset({"disAdj.sigma", "clipmodel.logit_scale"} | {f"clipmodel.visual.{n}" for n in image}),
+                     unused=frozenset({"disAdj.sigma", "clipmodel.logit_scale"}), unused_parts=("clipmodel.visual.",),
                      parts=tuple(dict.fromkeys(f"{name.split('.')[0]}." for name in names if "." in name)))
 
 

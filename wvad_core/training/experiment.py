@@ -29,7 +29,7 @@ from .loop import train as train_stages
 from .planning import DEMO, Plan, going_on, plan, read_plan, with_steps
 from .run_files import BEST, LAST, REPORT, STATE, is_taken
 from .run_folder import Run
-from .selection import held_out, validator, videos_of
+from .selection import NAMES, held_out, validator, videos_of
 from .state_checks import check_trainer, check_weights
 
 SELECTED = {"test": "by its {by}, as published code does; so its figures there are too good",
@@ -281,7 +281,7 @@ def summary(plan: Plan, trained: Trained, test: Dataset, held: np.ndarray | None
             scores: Mapping[str, tuple[VideoScores, ...]]) -> dict[str, Any]:
     """What a run came to: the best and the last weights side by side, on the test set."""
     recipe, options, position = plan.recipe, plan.options, trained.position
-    by = {"test": f"{recipe.metric.upper()} on the test set",
+    by = {"test": f"{NAMES[recipe.metric]} on the test set",
           "holdout": f"AUC over the {0 if held is None else len(held)} training videos held out"}[options.select]
     values = {line["step"]: line["validation"] for line in journal.history
               if "validation" in line and line["stage"] == position.stage + 1}

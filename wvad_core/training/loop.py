@@ -201,7 +201,8 @@ class Loop:
                 terms = self.step(position.step, next(batches))
                 position = position.moved()
                 self.journal.record({"stage": position.stage + 1, "step": position.step} | terms)
-                if position.step % every == 0 or position.ended(recipe, options):
+                validates = position.step > recipe.evaluate_after and position.step % every == 0
+                if validates or position.ended(recipe, options):
                     position = self.validated(position)
                 if recipe.reload_best_every and position.step % recipe.reload_best_every == 0 and self.journal.best is not None:
                     self.trainer.take(self.journal.best)

@@ -25,7 +25,7 @@ class Options:
     Every `evaluate_every` steps the detector is validated, and the best one is kept: select "test", by the recipe's metric
     on the test set, as published code does; "holdout", by the AUC over videos on a share `holdout` of the training videos,
     which are then not trained on. evaluate_every "published": as often as the recipe's authors; None: likewise, unless that
-    is not known or makes more than 20 validations: then every 100 steps. After `patience` validations without a better
+    is not known or makes more than 20 validations, of which training takes none: then every 100 steps. After `patience` validations without a better
     one a stage ends; None for never.
 
     Every `save_every` steps all that resuming needs is saved, and the generator of dropout and noise begins anew from the
@@ -69,8 +69,8 @@ class Options:
             every = recipe.evaluate_every
         elif every is None:
             published = recipe.evaluate_every
-            rare = published is not None and recipe.steps <= MOST_VALIDATIONS * published
-            every = published if rare else EVALUATE_EVERY
+            taken = published is not None and (recipe.reload_best_every or recipe.steps <= MOST_VALIDATIONS * published)
+            every = published if taken else EVALUATE_EVERY
         return replace(self, seed=recipe.seed if self.seed is None else self.seed, evaluate_every=every)
 
     def as_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..data.training_set import CROPS
 from ..errors import InputError, nearest
 
 SCHEDULES = ("constant", "step", "multi-step", "cosine")
-CHOICES = {"batches": tuple(BATCHES), "draw": tuple(DRAWS), "crops": CROPS, "metric": ("auc", "ap"),
+CHOICES = {"batches": tuple(BATCHES), "draw": tuple(DRAWS), "crops": CROPS, "metric": ("auc", "ap", "average_precision"),
            "optimiser": ("adam", "adamw", "adagrad", "sgd"), "schedule": SCHEDULES}
 """What a recipe's words may be."""
 COUNTS = ("segments", "videos", "steps", "schedule_every")
@@ -64,10 +64,12 @@ class Recipe:
     rises linearly over so many steps, to which the schedule is applied. groups: parameters with rates of their own, which
     the schedule changes as well.
 
-    settings: the method's configuration where it is not the default. metric: that of the published result, "auc" or "ap".
+    settings: the method's configuration where it is not the default. metric: that of the published result, "auc", "ap"
+    (of trapezoids) or "average_precision" (of steps).
     seed: the authors', 0 where they have none. evaluate_every: after how many steps they look at the test set each time and
-    keep the best weights, which their result owes something to; None where it is not known. reload_best_every: after how many steps each time training
-    goes on from the best weights so far, where the optimiser stands as it does; None for never.
+    keep the best weights, which their result owes something to; None where it is not known. evaluate_after: the steps
+    behind which they begin to. reload_best_every: after how many steps each time training goes on from the best weights so
+    far, where the optimiser stands as it does; None for never.
 
     Raises InputError for a value that is out of range.
     """
@@ -97,13 +99,14 @@ class Recipe:
     metric: str = "auc"
     seed: int = 0
     evaluate_every: int | None = None
+    evaluate_after: int = 0
     reload_best_every: int | None = None
 
     def __post_init__(self) -> None:
         check_words(self, CHOICES)
         require(isinstance(self.sampling, str), "sampling", self.sampling, "a word")
         check_counts(self, COUNTS, OPTIONAL_COUNTS)
-        for name in ("seed", "warm_up_steps"):
+        for name in ("seed", "warm_up_steps", "evaluate_after"):
             check_from_zero(self, name)
         for name, optional in (("learning_rate", False), ("eps", False), ("clip_norm", True)):
             value = getattr(self, name)

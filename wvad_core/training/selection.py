@@ -14,8 +14,10 @@ from ..scoring.evaluation import Frames, VideoScores, postprocessed, scored
 from .options import Options
 from .recipe import Recipe
 
-RANKINGS = {"auc": metrics.roc_auc, "ap": metrics.pr_auc}
+RANKINGS = {"auc": metrics.roc_auc, "ap": metrics.pr_auc, "average_precision": metrics.average_precision}
 """A recipe's `metric`, over the frames of the test set."""
+
+NAMES = {"auc": "AUC", "ap": "AP", "average_precision": "average precision"}
 
 
 class Validation(float):

@@ -1,6 +1,8 @@
 """CLIP-TSA in MindSpore. The formulas are in `wvad_core.methods.clip_tsa`."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 import mindspore as ms
@@ -25,7 +27,10 @@ class TwoLayers(nn.Cell):
         self.fc1, self.fc2 = Linear(inputs, hidden), Linear(hidden, outputs)
 
     def construct(self, x: Tensor) -> Tensor:
-        return ops.sigmoid(self.fc2(ops.relu(self.fc1(x))))
+        return ops.sigmoid(self.logits(x))
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.fc2(ops.relu(self.fc1(x)))
 
 
 class Network(MagnitudeNetwork):
@@ -41,36 +46,42 @@ class Network(MagnitudeNetwork):
         if self.projection is not None:
             x = self.by_items(self.projection, x)
         if not self.config.disable_HA:
-            a = self.by_items(self.attention, x).squeeze(-1)
-            shares = self.shares(a) if self.training else self.shares_in_scoring(a.reshape(videos, crops, steps))
+            logits = self.by_items(self.attention.logits, x).squeeze(-1)
+            shares = self.shares(logits) if self.training else self.shares_in_scoring(logits.reshape(videos, crops, steps))
             x = x * shares.reshape(x.shape[0], steps, 1)
         return x.reshape(videos, crops, steps, -1)
 
-    def by_items(self, layer: nn.Cell, x: Tensor) -> Tensor:
+    def by_items(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if self.training or not F.isconstant(x.shape[1]):
             return layer(x)
         return in_blocks(layer, x, 0, items_at_a_time(x.shape[1]))
 
-    def shares(self, a: Tensor) -> Tensor:
+    def shares(self, logits: Tensor) -> Tensor:
         """Of crops (I, T) in training."""
-        config, steps = self.config, a.shape[1]
-        copies = ops.tile(ops.stop_gradient(a).expand_dims(1), (1, config.num_samples, 1))
+        config, steps = self.config, logits.shape[1]
+        copies = ops.tile(ops.stop_gradient(logits).expand_dims(1), (1, config.num_samples, 1))
         noise = self.noise(copies)
-        masks = largest(copies + config.sigma * noise, config.attended(steps)).astype(a.dtype)
-        return _mean_of_masks(a, noise, ops.stop_gradient(masks), config.sigma)
+        masks = largest(perturbed(copies, noise, config.sigma), config.attended(steps)).astype(logits.dtype)
+        return _mean_of_masks(ops.sigmoid(logits), noise, ops.stop_gradient(masks), config.sigma)
 
-    def shares_in_scoring(self, a: Tensor) -> Tensor:
+    def shares_in_scoring(self, logits: Tensor) -> Tensor:
         """Of crops (B, N, T)."""
-        config, (crops, steps) = self.config, a.shape[1:]
+        config, (crops, steps) = self.config, logits.shape[1:]
         if not F.isconstant(steps):
-            return _largest_in_graph(a, config).astype(a.dtype)
+            return _largest_in_graph(logits, config).astype(logits.dtype)
         k = config.attended_in_scoring(crops, steps)
         if not config.noise_samples:
-            return largest(a, k).astype(a.dtype)
-        counts = ops.zeros_like(a)
+            return largest(logits, k).astype(logits.dtype)
+        counts = ops.zeros_like(logits)
         for z in clip_tsa.noise_blocks(config, crops, steps):
-            counts += largest(a.expand_dims(1) + config.sigma * Tensor(z), k).astype(a.dtype).sum(1)
+            counts += largest(perturbed(logits.expand_dims(1), Tensor(z), config.sigma), k).astype(logits.dtype).sum(1)
         return counts / config.noise_samples
+
+
+def perturbed(logits: Tensor, noise: Tensor, sigma: float) -> Tensor:
+    """What is ranked with noise (I, n, T), or (n, N, T) of crops: of logits (I, 1 or n, T) or (B, 1, N, T)."""
+    moved = (noise != 0).astype(noise.dtype).max()
+    return moved * ops.sigmoid(logits) + sigma * noise + (1 - moved) * logits
 
 
 def _mean_of_masks(a: Tensor, noise: Tensor, masks: Tensor, sigma: float) -> Tensor:

@@ -1,6 +1,8 @@
 """CLIP-TSA in PyTorch. The formulas are in `wvad_core.methods.clip_tsa`."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,7 +25,10 @@ class TwoLayers(nn.Module):
         self.fc1, self.fc2 = Linear(inputs, hidden), Linear(hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.fc2(F.relu(self.fc1(x))))
+        return torch.sigmoid(self.logits(x))
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.fc2(F.relu(self.fc1(x)))
 
 
 class _Shares(torch.autograd.Function):
@@ -61,40 +66,45 @@ class Network(MagnitudeNetwork):
         if self.projection is not None:
             x = self.by_items(self.projection, x)
         if not self.config.disable_HA:
-            a = self.scores_of_attention(x)
-            shares = self.shares(a) if self.training else self.shares_in_scoring(a.view(videos, crops, steps)).view(a.shape)
-            x = x * shares[..., None]
+            logits = self.logits_of_attention(x)
+            shares = self.shares(logits) if self.training else self.shares_in_scoring(logits.view(videos, crops, steps))
+            x = x * shares.view(*logits.shape, 1)
         return x.view(videos, crops, steps, -1)
 
-    def scores_of_attention(self, x: Tensor) -> Tensor:
-        """(I, T, C) -> a (I, T); in float32 also in mixed precision, since snippets near to each other would change places."""
+    def logits_of_attention(self, x: Tensor) -> Tensor:
+        """(I, T, C) -> (I, T); in float32 also in mixed precision, since snippets near to each other would change places."""
         if torch.is_autocast_enabled(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
-                return self.by_items(self.attention, x.float()).squeeze(-1)
-        return self.by_items(self.attention, x).squeeze(-1)
+                return self.by_items(self.attention.logits, x.float()).squeeze(-1)
+        return self.by_items(self.attention.logits, x).squeeze(-1)
 
-    def by_items(self, layer: nn.Module, x: Tensor) -> Tensor:
+    def by_items(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return in_blocks(layer, x, 0, len(x) if self.training else items_at_a_time(x.shape[1]))
 
-    def shares(self, a: Tensor) -> Tensor:
+    def shares(self, logits: Tensor) -> Tensor:
         """Of crops (I, T) in training."""
-        config, steps = self.config, a.shape[1]
-        noise = self.noise(a.detach()[:, None].expand(-1, config.num_samples, -1))
-        k = torch.tensor([config.attended(steps)], device=a.device)
-        masks = largest(a.detach()[:, None] + config.sigma * noise, k).to(a.dtype)
-        return _Shares.apply(a, noise, masks, config.sigma)
+        config, steps = self.config, logits.shape[1]
+        noise = self.noise(logits.detach()[:, None].expand(-1, config.num_samples, -1))
+        k = torch.tensor([config.attended(steps)], device=logits.device)
+        masks = largest(perturbed(logits.detach(), noise, config.sigma), k).to(logits.dtype)
+        return _Shares.apply(logits.sigmoid(), noise, masks, config.sigma)
 
-    def shares_in_scoring(self, a: Tensor) -> Tensor:
+    def shares_in_scoring(self, logits: Tensor) -> Tensor:
         """Of crops (B, N, T)."""
-        config, (crops, steps) = self.config, a.shape[1:]
+        config, (crops, steps) = self.config, logits.shape[1:]
         if torch.compiler.is_compiling():
-            return largest(a, _attended_in_graph(config, crops, steps, a)).to(a.dtype)
-        k = torch.tensor([config.attended_in_scoring(crops, steps)], device=a.device)
+            return largest(logits, _attended_in_graph(config, crops, steps, logits)).to(logits.dtype)
+        k = torch.tensor([config.attended_in_scoring(crops, steps)], device=logits.device)
         if not config.noise_samples:
-            return largest(a, k).to(a.dtype)
-        noise = (torch.from_numpy(z).to(a.device, a.dtype) for z in clip_tsa.noise_blocks(config, crops, steps))
-        counts = sum(largest(a[:, None] + config.sigma * z, k).sum(1) for z in noise)
-        return (counts / config.noise_samples).to(a.dtype)
+            return largest(logits, k).to(logits.dtype)
+        noise = (torch.from_numpy(z).to(logits.device, logits.dtype) for z in clip_tsa.noise_blocks(config, crops, steps))
+        counts = sum(largest(perturbed(logits, z, config.sigma), k).sum(1) for z in noise)
+        return (counts / config.noise_samples).to(logits.dtype)
+
+
+def perturbed(logits: Tensor, noise: Tensor, sigma: float) -> Tensor:
+    """What is ranked with noise (I, n, T), or (n, N, T) of crops: of logits (I, T) or (B, N, T)."""
+    return torch.where(noise.any(), logits.sigmoid()[:, None] + sigma * noise, logits[:, None])
 
 
 def largest(values: Tensor, k: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def _candidate(spec: Specification, kind: str, prefix: str, start: Config, given
     """`start` with its sizes solved for; not where names are wrong, unless all that is wrong is wanted."""
     published = naming(spec, start, kind)
     missing, extra = misfits(shapes, published)
-    dropped = tuple(name for name in shapes if name in published.unused)
+    dropped = tuple(name for name in shapes if published.drops(name))
     wrong = [f"missing tensor {name}{_beside(spec, name)}" for name in missing] + [f"unexpected tensor {n} {shapes[n]}" for n in extra]
     if wrong and not all_wrong:
         return Candidate(spec.name, kind, prefix, Solution(start), tuple(wrong), dropped)

@@ -37,7 +37,7 @@ def canonical(state: Mapping[str, Array], published: Published, wanted: Mapping[
 
     Raises InputError for an unknown name.
     """
-    used = {n: v for n, v in state.items() if n not in published.unused}
+    used = {n: v for n, v in state.items() if not published.drops(n)}
     unknown = [f"unexpected tensor {n} {np.shape(v)}" for n, v in used.items() if n not in published.names]
     if unknown:
         raise InputError(f"published checkpoint: {listing(unknown)}")
@@ -64,7 +64,7 @@ def misfits(names: Mapping[str, object], published: Published) -> tuple[list[str
     absent = absent_parts(names, published)
     missing = [n for n, c in published.names.items() if n not in names and n not in published.optional
                and not c.endswith(tensors.COUNTER) and not (absent and c.startswith(absent))]
-    return missing, [n for n in names if n not in published.names and n not in published.unused]
+    return missing, [n for n in names if n not in published.names and not published.drops(n)]
 
 
 def squeezed(shape: Sequence[int]) -> list[int]:

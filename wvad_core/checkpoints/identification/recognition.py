@@ -196,7 +196,7 @@ def of_published(method: str, config: Config, state: Mapping[str, Array], given:
               if n in names.names}
     by_default = solve(spec, config, given, shapes).by_default
     found = Candidate(method, PUBLISHED, "", Solution(config, by_default), (),
-                      tuple(name for name in state if name in names.unused))
+                      tuple(name for name in state if names.drops(name)))
     return _whole(found, state, source, seed)
 
 
