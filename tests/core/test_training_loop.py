@@ -149,13 +149,21 @@ def test_training_goes_back_to_the_best_weights_so_far(training_set):
     assert seen[4][1] == pytest.approx(seen[2][1] + sum(momenta[16:20]), rel=1e-6)
 
 
-@pytest.mark.parametrize("after, steps", [(0, [4, 8, 12, 16, 20]), (7, [8, 12, 16, 20]), (8, [12, 16, 20]), (50, [20])])
-def test_validation_begins_behind_so_many_steps(training_set, after, steps):
-    """And at the end of the stage in any case."""
+@pytest.mark.parametrize("after, steps", [(0, [4, 8, 12, 16, 20]), (7, [11, 15, 19, 20]), (8, [12, 16, 20]), (50, [20])])
+def test_validations_are_counted_behind_so_many_steps(training_set, after, steps):
+    """And there is one at the end of the stage in any case."""
     seen = []
     begin(training_set, dataclasses.replace(RECIPE, evaluate_after=after),
           validate=lambda detector: seen.append(int(detector.network["steps"])) or 1.0)
     assert seen == steps
+
+
+def test_validations_are_counted_anew_where_training_goes_back():
+    """As an epoch of 125 steps, counted from 0, is tested in at steps 10, 20, ..., 120."""
+    recipe = dataclasses.replace(RECIPE, reload_best_every=125, evaluate_after=1)
+    found = [step for step in range(1, 376) if recipe.validates(step, 10)]
+    assert found == [epoch + 1 + step for epoch in (0, 125, 250) for step in range(10, 125, 10)]
+    assert [step for step in range(1, 31) if dataclasses.replace(RECIPE, reload_best_every=10).validates(step, 10)] == [10, 20, 30]
 
 
 def test_without_validation_there_is_nothing_to_go_back_to(training_set):

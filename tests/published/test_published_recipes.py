@@ -63,7 +63,7 @@ RECIPES = {
     ("adplg", "xd-violence"): ADPLG | {"metric": "ap"},
     ("adplg", "shanghaitech"): ADPLG,
     ("vadclip", "ucf-crime"): VADCLIP | {"videos": 64, "learning_rate": 2e-5, "steps": 1250, "milestones": (500, 1000),
-                                         "draw": "epochs", "evaluate_every": 10, "reload_best_every": 125},
+                                         "draw": "epochs", "evaluate_every": 10, "evaluate_after": 1, "reload_best_every": 125},
     ("vadclip", "xd-violence"): VADCLIP | {"videos": 96, "learning_rate": 1e-5, "steps": 4120, "milestones": (1236, 2472),
                                            "batches": "items", "draw": "epochs-with-rest", "evaluate_every": 412,
                                            "reload_best_every": 412, "metric": "average_precision"},

@@ -38,8 +38,7 @@ have too is dropped here; `wv.load(file, method="clip-vit")` is the extractor wi
 
 Paper and code: where they differ, this follows the code. The separation takes the cosine's absolute value, where the
 paper clamps it at 0. Distances have no learned scale (`disAdj.sigma` is stored and never used), padding is not
-masked, and the scored crop is the one that the authors chose for the better result. On UCF-Crime the code tests after 11,
-21, ..., 121 of each 125 steps, the recipe here after every tenth step.
+masked, and the scored crop is the one that the authors chose for the better result.
 """
 from __future__ import annotations
 
@@ -204,7 +203,8 @@ _PUBLISHED = {"segments": 256, "sampling": "segments-or-padded", "crops": "each"
               "schedule": "multi-step", "decay": 0.1, "seed": 234}
 RECIPES = {
     "ucf-crime": _PUBLISHED | {"videos": 64, "draw": "epochs", "learning_rate": 2e-5, "steps": 10 * 125,
-                               "milestones": (4 * 125, 8 * 125), "evaluate_every": 10, "reload_best_every": 125},
+                               "milestones": (4 * 125, 8 * 125), "evaluate_every": 10, "evaluate_after": 1,
+                               "reload_best_every": 125},
     "xd-violence": _PUBLISHED | {"videos": 96, "batches": "items", "draw": "epochs-with-rest", "learning_rate": 1e-5,
                                  "steps": 10 * 412, "milestones": (3 * 412, 6 * 412), "evaluate_every": 412,
                                  "reload_best_every": 412, "metric": "average_precision", "settings": XD_SETTINGS},

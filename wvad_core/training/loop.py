@@ -201,8 +201,7 @@ class Loop:
                 terms = self.step(position.step, next(batches))
                 position = position.moved()
                 self.journal.record({"stage": position.stage + 1, "step": position.step} | terms)
-                validates = position.step > recipe.evaluate_after and position.step % every == 0
-                if validates or position.ended(recipe, options):
+                if recipe.validates(position.step, every) or position.ended(recipe, options):
                     position = self.validated(position)
                 if recipe.reload_best_every and position.step % recipe.reload_best_every == 0 and self.journal.best is not None:
                     self.trainer.take(self.journal.best)

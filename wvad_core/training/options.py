@@ -25,8 +25,8 @@ class Options:
     Every `evaluate_every` steps the detector is validated, and the best one is kept: select "test", by the recipe's metric
     on the test set, as published code does; "holdout", by the AUC over videos on a share `holdout` of the training videos,
     which are then not trained on. evaluate_every "published": as often as the recipe's authors; None: likewise, unless that
-    is not known or makes more than 20 validations, of which training takes none: then every 100 steps. After `patience` validations without a better
-    one a stage ends; None for never.
+    is not known, or makes more than 20 validations and training never goes back to the best: then every 100 steps. After
+    `patience` validations without a better one a stage ends; None for never.
 
     Every `save_every` steps all that resuming needs is saved, and the generator of dropout and noise begins anew from the
     seed and the step: another number gives other random numbers.

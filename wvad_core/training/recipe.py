@@ -68,8 +68,8 @@ class Recipe:
     (of trapezoids) or "average_precision" (of steps).
     seed: the authors', 0 where they have none. evaluate_every: after how many steps they look at the test set each time and
     keep the best weights, which their result owes something to; None where it is not known. evaluate_after: the steps
-    behind which they begin to. reload_best_every: after how many steps each time training goes on from the best weights so
-    far, where the optimiser stands as it does; None for never.
+    from which on these are counted. reload_best_every: after how many steps each time training goes on from the best weights
+    so far, where the optimiser stands as it does, and both are counted anew; None for never.
 
     Raises InputError for a value that is out of range.
     """
@@ -125,6 +125,11 @@ class Recipe:
         require(self.schedule != "step" or self.decay_steps is not None, "decay_steps", self.decay_steps,
                 "a positive whole number with schedule=step")
         require(self.schedule != "multi-step" or bool(milestones), "milestones", milestones, "steps with schedule=multi-step")
+
+    def validates(self, step: int, every: int) -> bool:
+        """Whether a run that validates every so many steps does so behind this one, counted from 1."""
+        counted = (step - 1) % (self.reload_best_every or step) + 1 - self.evaluate_after
+        return counted > 0 and counted % every == 0
 
     def grouped(self, names: Iterable[str]) -> list[list[str]]:
         """`names` by group: those of no group first, then those of each group."""
