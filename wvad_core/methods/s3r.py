@@ -91,7 +91,7 @@ PAPER = Paper("Self-supervised Sparse Representation for Video Anomaly Detection
 # an abnormal video's normal snippets then look like tells it as well as its abnormal ones: so one group, and sparse scores.
 DEMO = Config(feature_dim=32, num_segments=100, dropout=0.1, margin=10, magnitude_weight=0.01, sparsity_weight=0.1, atoms=20,
               norm_groups=1)
-# Tested after every step behind those; the best were after 2935 and 8645.
+# Tested after every step from `evaluate_after` on; the best weights were those after 2935 and 8645.
 _PUBLISHED = {"segments": 32, "sampling": "resized", "videos": 32, "steps": 15000, "learning_rate": 1e-3, "weight_decay": 5e-3,
               "crops": "all", "evaluate_every": 1}
 RECIPES = {"ucf-crime": _PUBLISHED | {"seed": 49, "evaluate_after": 10},
