@@ -6,7 +6,7 @@
     python benchmarks/training.py --device cuda      on a GPU, which is waited for at the end of each step
 
 Reference is the way that each method's authors train it, written down in published/: PyTorch's own layers, the loss as
-published, torch.optim.Adam. Steps of both ways take turns in one process, on the same batch and from the same weights,
+published, PyTorch's optimiser. Steps of both ways take turns in one process, on the same batch and from the same weights,
 whose losses and gradients without dropout are compared first; random features, medians. Loading: every video's files are
 read and averaged into segments one by one, against a batch of the library's training set. Ratios above 1 are better
 than the reference.
@@ -65,6 +65,17 @@ def random_batch(made: wv.Detector, recipe: Recipe) -> wv.Batch:
     return wv.Batch(features, labels, videos=np.arange(videos), **more)
 
 
+def begun(method: str) -> wv.Detector:
+    """As after some steps: where all norms are fresh, mgfn's snippets have one magnitude, and rounding picks among them."""
+    made = detector(method, "torch")
+    generator = torch.Generator().manual_seed(CHOICES["seed"])
+    with torch.no_grad():
+        for parameter in made.network.parameters():
+            if parameter.ndim == 1:
+                parameter += 0.02 * torch.randn(parameter.shape, generator=generator).to(parameter.device)
+    return made
+
+
 class Published:
     """Steps of the published way, from a detector's weights."""
 
@@ -72,9 +83,10 @@ class Published:
         self.loss, self.config, self.recipe = published(made.method).loss, made.config, recipe
         self.past: dict[int, Any] = {}
         self.weights = {name: torch.from_numpy(value).to(CHOICES["device"]) for name, value in made.weights().items()}
-        self.parameters = {name: self.weights[name].requires_grad_() for name, _ in made.network.named_parameters()}
+        self.parameters = {name: self.weights[name].requires_grad_() for name, parameter in made.network.named_parameters()
+                           if parameter.requires_grad}
         groups = [[self.parameters[name] for name in names] for names in recipe.grouped(self.parameters)]
-        self.optimiser = torch.optim.Adam(
+        self.optimiser = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimiser](
             [{"params": members, "lr": rate} for members, rate in zip(groups, recipe.rates(1)) if members],
             betas=recipe.betas, weight_decay=recipe.weight_decay)
 
@@ -98,8 +110,8 @@ class Published:
 
 def disagreement(method: str, recipe: Recipe, batch: wv.Batch) -> tuple[float, float]:
     """By how much the first loss and the gradients of both ways differ, relative; these all together, by their norm."""
-    loss, gradients = Published(detector(method, "torch"), recipe).first(batch)
-    ours, found = (getattr(detector(method, "torch"), name)(batch, deterministic=True) for name in ("losses", "gradients"))
+    loss, gradients = Published(begun(method), recipe).first(batch)
+    ours, found = (getattr(begun(method), name)(batch, deterministic=True) for name in ("losses", "gradients"))
     apart, size = (sum(float(np.square(x, dtype=np.float64).sum()) for x in parts) ** 0.5 for parts in
                    ((found[name] - value for name, value in gradients.items()), gradients.values()))
     return abs(ours["total"] - loss) / abs(loss), apart / size
@@ -119,7 +131,7 @@ def in_turn(ways: dict[str, Callable[[], Any]], rounds: int, title: str) -> dict
 
 def steps(method: str, small: bool, rounds: int) -> None:
     """Print a line on a method's steps."""
-    recipe, made = recipe_of(method, small), detector(method, "torch")
+    recipe, made = recipe_of(method, small), begun(method)
     batch, theirs = random_batch(made, recipe), Published(made, recipe)
     apart = disagreement(method, recipe, batch)
     ours, rates = Trainer(made, recipe), []
