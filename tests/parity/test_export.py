@@ -26,7 +26,7 @@ CASES = [("adplg", CONFIGS["adplg"][1] | {"depth": 1, "window_sizes": (3,)}), ("
          ("saa", CONFIGS["saa"][0]), ("ssrl", CONFIGS["ssrl"][1]), ("ur-dmu", CONFIGS["ur-dmu"][0]),
          ("vadclip", CONFIGS["vadclip"][1] | {"text": "features", "depth": 1})]
 SMALL = CASES[2]
-SLOW = ("clip-tsa", "deep-mil", "rtfm", "s3r", "saa")
+SLOW = ("clip-tsa", "deep-mil", "rtfm", "s3r", "saa", "ur-dmu")
 """Of the methods, those that are exported for --slow: of the blocks of ssrl, bn-wvad and pel4vad; clip-tsa's attention is exported
 by tests/published/test_clip_tsa.py too."""
 ORIGIN = Origin("i3d-inception", {"scale": "symmetric"}, 16, "1a" * 32, "float32", "roc-ng", {"tail": "drop"}, "crops", "float32")

@@ -22,6 +22,7 @@ def nightly(request) -> bool:
     return request.config.getoption("--slow")
 
 
+@pytest.mark.slow  # of the harness alone
 def test_planted_faults_are_found(tmp_path, monkeypatch):
     names = suites.kinds(("planted",))
     results = harness.run([(name, 0) for name in names], ["planted"], tmp_path, patience=8)
