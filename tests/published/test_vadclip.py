@@ -13,6 +13,7 @@ import native
 import wvad_core as wv
 from compare import OUTPUT, SPECIFICATION, assert_close, error
 from wvad_core.blocks.tensors import Scope
+from wvad_core.conventions import protocol_of
 from wvad_core.methods import vadclip
 
 SCORED = [name for name, case in CASES.items() if "class_probabilities" in case.outputs]
@@ -423,6 +424,13 @@ def test_a_bare_file_is_recognised(tmp_path):
     assert "heads" in loaded.assumed.settings and loaded.method == "vadclip"
     expected = detector(case, "numpy").weights()
     assert all(np.array_equal(value, expected[name]) for name, value in loaded.weights().items())
+
+
+@pytest.mark.parametrize("dataset, branch, crop", [("ucf-crime", "classifier", 5), ("xd-violence", "alignment", 0)])
+def test_the_published_protocols(dataset, branch, crop):
+    """Of both data sets, AP is the sum over steps."""
+    found = protocol_of("vadclip", dataset, "published")
+    assert found.settings == {"score_branch": branch, "test_crop": crop} and found.metrics == {"ap": "average_precision"}
 
 
 @pytest.mark.parametrize("width, heads", [(512, 8), (640, 10), (768, 12), (1024, 16), (64, None)])
