@@ -90,6 +90,12 @@ def halves(batch: Batch) -> tuple[Tensor, Tensor]:
     return on_device(batch.labels.astype(np.float32)), on_device(batch.features)
 
 
+def random_classes(count: int, labels: np.ndarray) -> list[tuple[int]]:
+    """The classes of videos with these labels: of a normal one 0, of an abnormal one any of the others."""
+    rng = np.random.default_rng(0)
+    return [(int(rng.integers(1, count)),) if label else (0,) for label in labels]
+
+
 def on_device(values: np.ndarray) -> Tensor:
     """On the device of the `with torch.device(...)` around; the CPU without one."""
     return torch.from_numpy(values).to(torch.get_default_device())

@@ -132,7 +132,7 @@ class Routed(torch.autograd.Function):
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b. (..., I) -> (..., O)."""
-    return _routed(x, weight, bias, PRODUCTS, routes.TAKEN.product_of(x.numel() // x.shape[-1]))
+    return _routed(x, weight, bias, PRODUCTS, routes.TAKEN.product_by(x.numel() // x.shape[-1]))
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1) -> Tensor:
@@ -143,7 +143,7 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation:
 
 def weight_product(dy: Tensor, x: Tensor) -> Tensor:
     """dy^T x, the gradient of a product's weight. (R, O), (R, I) -> (O, I)."""
-    return PRODUCTS[routes.TAKEN.product_of(len(x)).of_weight].of_weight(dy, x, dy.new_empty(dy.shape[1], x.shape[1]))
+    return PRODUCTS[routes.TAKEN.product_by(len(x)).of_weight].of_weight(dy, x, dy.new_empty(dy.shape[1], x.shape[1]))
 
 
 def _routed(x: Tensor, weight: Tensor, bias: Tensor | None, kernels: dict, names: routes.Kernels, *rest: int) -> Tensor:

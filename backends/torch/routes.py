@@ -83,7 +83,7 @@ class Routes:
     large_convolution: Kernels
     filtering: Filtering
 
-    def product_of(self, rows: int) -> Kernels:
+    def product_by(self, rows: int) -> Kernels:
         return BLAS if rows < self.few_rows else self.product
 
     def convolution_by(self, inputs: int, outputs: int) -> Kernels:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from published_layers import Weights, linear, norm, on_device
+from published_layers import Weights, linear, norm, on_device, random_classes
 from wvad_core.data.batches import Batch
 from wvad_core.methods.pel4vad import Config, postprocess
 
@@ -51,10 +51,9 @@ def scores(weights: Weights, video: np.ndarray) -> np.ndarray:
 
 def given(config: Config, labels: np.ndarray) -> dict:
     """What a random batch has besides features."""
-    rng = np.random.default_rng(0)
-    classes = [(int(rng.integers(1, len(config.categories))),) if label else (0,) for label in labels]
-    return {"classes": classes, "companions": {"prompts": rng.standard_normal((len(config.categories), config.hidden_dim),
-                                                                              np.float32) + 3}}
+    count = len(config.categories)
+    prompts = np.random.default_rng(1).standard_normal((count, config.hidden_dim), np.float32) + 3
+    return {"classes": random_classes(count, labels), "companions": {"prompts": prompts}}
 
 
 def loss(w: Weights, batch: Batch, config: Config, random: bool, past: dict) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from published_layers import Weights, linear, on_device
+from published_layers import Weights, linear, on_device, random_classes
 from wvad_core.data.batches import Batch
 from wvad_core.methods.vadclip import Config, prompt_layout
 
@@ -122,8 +122,7 @@ def scores(weights: Weights, video: np.ndarray) -> np.ndarray:
 
 def given(config: Config, labels: np.ndarray) -> dict:
     """What a random batch has besides features."""
-    rng = np.random.default_rng(0)
-    return {"classes": [(int(rng.integers(1, len(config.classes))),) if label else (0,) for label in labels]}
+    return {"classes": random_classes(len(config.classes), labels)}
 
 
 def loss(w: Weights, batch: Batch, config: Config, random: bool, past: dict) -> Tensor:

@@ -182,9 +182,9 @@ def clips(features: Array, p: Scope, config: Config) -> Array:
     videos, crops, steps, _ = magnitude.with_crops(features).shape
     x, _ = one_crop_each(features)
     if config.projection:
-        x = in_blocks(lambda items: two_layers(items, p.at("projection")), x, 0, magnitude.items_at_a_time(steps))
+        x = in_blocks(lambda items: sigmoid(two_layers(items, p.at("projection"))), x, 0, magnitude.items_at_a_time(steps))
     if not config.disable_HA:
-        logits = in_blocks(lambda items: logits_of(items, p.at("attention")), x, 0, magnitude.items_at_a_time(steps))[..., 0]
+        logits = in_blocks(lambda items: two_layers(items, p.at("attention")), x, 0, magnitude.items_at_a_time(steps))[..., 0]
         if p.training:
             z = noise((len(logits), config.num_samples, steps), logits.dtype, p.rng)
             found = shares(logits, z, config.attended(steps), config)
@@ -195,11 +195,7 @@ def clips(features: Array, p: Scope, config: Config) -> Array:
 
 
 def two_layers(x: Array, p: Scope) -> Array:
-    """sigmoid(linear(relu(linear(x)))): the scorer, and the projection."""
-    return sigmoid(logits_of(x, p))
-
-
-def logits_of(x: Array, p: Scope) -> Array:
+    """linear(relu(linear(x))): the logits of the scorer, and of the projection."""
     return linear(relu(linear(x, **p.at("fc1"))), **p.at("fc2"))
 
 

@@ -1,8 +1,6 @@
 """CLIP-TSA in MindSpore. The formulas are in `wvad_core.methods.clip_tsa`."""
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 import mindspore as ms
@@ -20,16 +18,13 @@ from ..blocks.random import Noise
 
 
 class TwoLayers(nn.Cell):
-    """sigmoid(linear(relu(linear(x)))): the scorer, and the projection."""
+    """linear(relu(linear(x))): the logits of the scorer, and of the projection."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int):
         super().__init__()
         self.fc1, self.fc2 = Linear(inputs, hidden), Linear(hidden, outputs)
 
     def construct(self, x: Tensor) -> Tensor:
-        return ops.sigmoid(self.logits(x))
-
-    def logits(self, x: Tensor) -> Tensor:
         return self.fc2(ops.relu(self.fc1(x)))
 
 
@@ -44,14 +39,14 @@ class Network(MagnitudeNetwork):
         videos, crops, steps, _ = with_crops(features).shape
         x, _ = one_crop_each(features)
         if self.projection is not None:
-            x = self.by_items(self.projection, x)
+            x = ops.sigmoid(self.by_items(self.projection, x))
         if not self.config.disable_HA:
-            logits = self.by_items(self.attention.logits, x).squeeze(-1)
+            logits = self.by_items(self.attention, x).squeeze(-1)
             shares = self.shares(logits) if self.training else self.shares_in_scoring(logits.reshape(videos, crops, steps))
             x = x * shares.reshape(x.shape[0], steps, 1)
         return x.reshape(videos, crops, steps, -1)
 
-    def by_items(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def by_items(self, layer: nn.Cell, x: Tensor) -> Tensor:
         if self.training or not F.isconstant(x.shape[1]):
             return layer(x)
         return in_blocks(layer, x, 0, items_at_a_time(x.shape[1]))

@@ -1,8 +1,6 @@
 """CLIP-TSA in PyTorch. The formulas are in `wvad_core.methods.clip_tsa`."""
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,16 +16,13 @@ from ..blocks.random import Noise
 
 
 class TwoLayers(nn.Module):
-    """sigmoid(linear(relu(linear(x)))): the scorer, and the projection."""
+    """linear(relu(linear(x))): the logits of the scorer, and of the projection."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int):
         super().__init__()
         self.fc1, self.fc2 = Linear(inputs, hidden), Linear(hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.logits(x))
-
-    def logits(self, x: Tensor) -> Tensor:
         return self.fc2(F.relu(self.fc1(x)))
 
 
@@ -64,7 +59,7 @@ class Network(MagnitudeNetwork):
         videos, crops, steps, _ = with_crops(features).shape
         x, _ = one_crop_each(features)
         if self.projection is not None:
-            x = self.by_items(self.projection, x)
+            x = self.by_items(self.projection, x).sigmoid()
         if not self.config.disable_HA:
             logits = self.logits_of_attention(x)
             shares = self.shares(logits) if self.training else self.shares_in_scoring(logits.view(videos, crops, steps))
@@ -75,10 +70,10 @@ class Network(MagnitudeNetwork):
         """(I, T, C) -> (I, T); in float32 also in mixed precision, since snippets near to each other would change places."""
         if torch.is_autocast_enabled(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
-                return self.by_items(self.attention.logits, x.float()).squeeze(-1)
-        return self.by_items(self.attention.logits, x).squeeze(-1)
+                return self.by_items(self.attention, x.float()).squeeze(-1)
+        return self.by_items(self.attention, x).squeeze(-1)
 
-    def by_items(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def by_items(self, layer: nn.Module, x: Tensor) -> Tensor:
         return in_blocks(layer, x, 0, len(x) if self.training else items_at_a_time(x.shape[1]))
 
     def shares(self, logits: Tensor) -> Tensor:

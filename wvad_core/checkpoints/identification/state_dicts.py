@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from ..unpickler.stand_ins import Module
@@ -105,15 +105,16 @@ def _named(tensors: dict[str, Stored]) -> dict[str, Stored]:
     return without_prefixes(tensors)
 
 
-def without_prefixes(tensors: Mapping[str, Tensor], besides: Collection[str] = ()) -> dict[str, Tensor]:
+def without_prefixes(tensors: Mapping[str, Tensor], besides: Iterable[str] = ()) -> dict[str, Tensor]:
     """The tensors without the PREFIXES that all names have but those `besides`."""
     found = dict(tensors)
-    while names := [name for name in found if name not in besides]:
-        prefix = next((p for p in PREFIXES if all(name.startswith(p) and name != p for name in names)), None)
-        if prefix is None:
-            break
-        found = {name if name in besides else name.removeprefix(prefix): value for name, value in found.items()}
+    while prefix := next((p for p in PREFIXES if _is_before_all(p, found.keys() - besides)), None):
+        found = {name.removeprefix(prefix): value for name, value in found.items()}
     return found
+
+
+def _is_before_all(prefix: str, names: Collection[str]) -> bool:
+    return bool(names) and all(name.startswith(prefix) and name != prefix for name in names)
 
 
 def _described(value: Any) -> str:
